@@ -1,0 +1,1 @@
+"""Organ names in, labeled text vectors out."""

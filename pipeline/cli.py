@@ -1,0 +1,50 @@
+"""The command `tak`: a verb per command, heavy imports only inside the command."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from pipeline.commands import data, knowledge, segmentation
+
+app = typer.Typer(
+    name="tak",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Textual anatomical knowledge for semi-supervised multi-organ segmentation.",
+)
+for group in (data, knowledge, segmentation):
+    group.register(app)
+
+
+@app.callback()
+def settings(
+    prompts: Annotated[
+        str | None, typer.Option(help="Folder of your own prompt templates.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of your own data set descriptors and answers.")
+    ] = None,
+) -> None:
+    """Scans and organ names in, a text-driven segmentation model and masks out."""
+    for name, folder in (("TAK_PROMPTS", prompts), ("TAK_DATA", data)):
+        if folder is not None:
+            os.environ[name] = folder
+
+
+def main() -> None:
+    """Run `tak`; what a user can mend ends as one line on stderr and exit code 1.
+
+    `TAK_DEBUG=1` shows the traceback instead.
+    """
+    try:
+        app()
+    except (ValueError, OSError, LookupError) as fault:
+        mendable = not isinstance(fault, KeyError | IndexError)
+        if not mendable or os.environ.get("TAK_DEBUG"):
+            raise
+        typer.echo(f"error: {fault}", err=True)
+        sys.exit(1)

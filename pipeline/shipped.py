@@ -1,0 +1,54 @@
+"""Where the files that come with tak-seg lie: prompts, data sets, recipes."""
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+_SUFFIXES = {"prompts": ".toml", "data": ".toml", "recipes": ".toml"}
+
+
+def prompts() -> Path:
+    """The folder of prompt templates: `--prompts`, else the shipped one."""
+    return folder("prompts")
+
+
+def data() -> Path:
+    """The folder of data set descriptors and recorded answers: `--data`, else the shipped one."""
+    return folder("data")
+
+
+def folder(kind: str) -> Path:
+    """The folder of one kind: the user's own, inside the installed package, or beside it.
+
+    Raises:
+        FileNotFoundError: the folder is nowhere.
+    """
+    own = os.environ.get(f"TAK_{kind.upper()}")
+    places = [Path(own)] if own else [_PACKAGE / kind, _PACKAGE.parent / kind]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"no folder {kind}: looked at {', '.join(map(str, places))}")
+
+
+def names(kind: str) -> list[str]:
+    """The names that `find` knows for a kind, sorted."""
+    return sorted(path.stem for path in folder(kind).glob(f"*{_SUFFIXES[kind]}"))
+
+
+def find(kind: str, name: str | Path) -> Path:
+    """The file that a user means by a name (`phantom`) or by a path (`own/phantom.toml`).
+
+    Raises:
+        LookupError: neither a file nor a shipped name.
+    """
+    path = Path(name)
+    if path.suffix == _SUFFIXES[kind] and path.is_file():
+        return path
+    shipped = folder(kind) / f"{name}{_SUFFIXES[kind]}"
+    if path.name == str(name) and shipped.is_file():
+        return shipped
+    raise LookupError(
+        f"no {str(name)!r} among {kind}: there is {', '.join(names(kind))}; "
+        f"a file of your own is given by its path, ending in {_SUFFIXES[kind]}"
+    )

@@ -1,0 +1,1 @@
+"""Volumes and vectors in, a trained segmentation method out."""

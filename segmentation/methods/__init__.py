@@ -1,0 +1,1 @@
+"""One file per semi-supervised method; the folder is the registry."""

@@ -1,0 +1,1 @@
+"""The network and the heads that it can carry."""
