@@ -1,0 +1,193 @@
+"""A data set descriptor, read and checked: organs, window, grid, protocol and splits."""
+
+import hashlib
+import json
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+
+from segmentation.split import Split, Strict, explain
+
+__all__ = ["BACKGROUND", "DatasetSpec", "Grid", "Organ", "Split", "SplitFiles"]
+
+BACKGROUND = "background"
+Layout = Literal["amos", "synapse", "nnunet"]
+
+
+class Organ(Strict):
+    """One foreground class: its name, its label value, and what sets it apart."""
+
+    name: str = Field(min_length=1)
+    label: int = Field(ge=1, le=255)
+    aliases: tuple[str, ...] = ()
+    side: Literal["left", "right"] | None = None
+    size: Literal["large", "small"]
+
+
+class Grid(Strict):
+    """The voxel grid that scans are brought to: a fixed spacing or a fixed shape, [x, y, z]."""
+
+    spacing_mm: tuple[float, float, float] | None = None
+    shape: tuple[int, int, int] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.spacing_mm is None) == (self.shape is None):
+            raise ValueError("give exactly one of spacing_mm = [x, y, z] and shape = [x, y, z]")
+        if min(self.spacing_mm or self.shape or ()) <= 0:
+            raise ValueError("every entry must be positive")
+        return self
+
+
+class SplitFiles(Strict):
+    """Text files that make one split, one case per line, relative to the descriptor."""
+
+    train: str
+    labeled: str
+    validation: str
+    test: str
+
+
+class DatasetSpec(Strict):
+    """A data set as its descriptor states it: what the classes are and how scans are prepared."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    title: str
+    modality: Literal["CT"]
+    layout: Layout
+    orientation: Literal["RAS"]
+    window_hu: tuple[float, float]
+    grid: Grid
+    protocol: str = Field(min_length=1)
+    organs: tuple[Organ, ...] = Field(min_length=1)
+    splits: Literal["data"] | dict[str, SplitFiles]
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        low, high = self.window_hu
+        if low >= high:
+            raise ValueError(f"window_hu must rise, not go from {low:g} to {high:g}")
+        labels = sorted(organ.label for organ in self.organs)
+        if labels != list(range(1, len(labels) + 1)):
+            raise ValueError(
+                f"labels must be 1..{len(labels)} without gaps or repetition, not {labels}"
+            )
+        words = [word.casefold() for organ in self.organs for word in (organ.name, *organ.aliases)]
+        twice = [word for word, count in Counter([BACKGROUND, *words]).items() if count > 1]
+        if twice:
+            raise ValueError(f"names and aliases must differ; used twice: {', '.join(twice)}")
+        return self
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """The descriptor in a TOML file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: not TOML, an unknown or missing key, or a value that cannot be; the
+                message names file and key.
+        """
+        path = Path(path)
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+            raise ValueError(f"{path}: not a TOML file: {fault}") from None
+        return cls.check(content, path)
+
+    @classmethod
+    def check(cls, content: dict[str, Any], path: Path) -> Self:
+        """The descriptor in `content`, which was read from `path`.
+
+        Raises:
+            ValueError: as for `read`.
+        """
+        try:
+            spec = cls.model_validate(content)
+        except ValidationError as fault:
+            raise ValueError(explain(fault, path)) from None
+        spec._folder = path.parent
+        return spec
+
+    @property
+    def by_label(self) -> tuple[Organ, ...]:
+        """The organs in the order of their labels."""
+        return tuple(sorted(self.organs, key=lambda organ: organ.label))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by class index: background, then the organs in the order of their labels."""
+        return (BACKGROUND, *(organ.name for organ in self.by_label))
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Label value by organ name."""
+        return {organ.name: organ.label for organ in self.by_label}
+
+    @property
+    def paired(self) -> tuple[tuple[int, int], ...]:
+        """(right, left) label values of the organs that only their side tells apart."""
+        sides: dict[str, dict[str, int]] = {}
+        for organ in self.by_label:
+            if organ.side:
+                kind = organ.name.replace(organ.side, "").strip()
+                sides.setdefault(kind, {})[organ.side] = organ.label
+        return tuple((pair["right"], pair["left"]) for pair in sides.values() if len(pair) == 2)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides a prepared case: organs, window, grid, protocol."""
+        content = self.model_dump(mode="json", exclude={"title", "layout", "splits"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def organ(self, name: str) -> Organ:
+        """The organ of that name or alias, whatever the letter case.
+
+        Raises:
+            LookupError: no organ is called so.
+        """
+        for organ in self.organs:
+            if name.casefold() in (word.casefold() for word in (organ.name, *organ.aliases)):
+                return organ
+        raise LookupError(f"no organ {name!r} in {self.name}; there is {', '.join(self.labels)}")
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The names that `split` knows; `data` where the splits lie with the data."""
+        return ("data",) if self.splits == "data" else tuple(self.splits)
+
+    def split(self, name: str | Path | None = None, root: Path | None = None) -> Split:
+        """The named split, or that of a folder of text files.
+
+        Args:
+            name: one of `split_names`, or a folder as `Split.read` takes it. None: the only one.
+            root: the raw data; needed where the splits lie with the data, in `root/splits`.
+
+        Raises:
+            LookupError: no such name.
+            ValueError: parts that share a case, or no root where one is needed.
+        """
+        if name is None and len(self.split_names) == 1:
+            name = self.split_names[0]
+        if name is not None and str(name) in self.split_names:
+            return self._named_split(str(name), root)
+        if name is not None and Path(name).is_dir():
+            return Split.read(Path(name))
+        asked = "which split?" if name is None else f"no split {str(name)!r}:"
+        raise LookupError(
+            f"{asked} {self.name} has {', '.join(self.split_names)}; "
+            "your own is given as a folder with train, labeled, validation and test .txt"
+        )
+
+    def _named_split(self, name: str, root: Path | None) -> Split:
+        if self.splits == "data":
+            if root is None:
+                raise ValueError(f"the splits of {self.name} lie with its data; say where that is")
+            return Split.read(root / "splits")
+        if self._folder is None:
+            raise ValueError(f"{self.name} was not read from a file, so its split files are lost")
+        files = self.splits[name].model_dump()
+        return Split.from_lists({part: self._folder / file for part, file in files.items()})

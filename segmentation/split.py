@@ -1,0 +1,145 @@
+"""Which case is used for what: labeled, unlabeled, validation and test share no case."""
+
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Split(Strict):
+    """Which case is used for what; the four parts share no case."""
+
+    labeled: tuple[str, ...] = Field(min_length=1)
+    unlabeled: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        for part, cases in self.parts().items():
+            twice = [case for case, count in Counter(cases).items() if count > 1]
+            if twice:
+                raise ValueError(f"{part} lists {', '.join(twice)} more than once")
+        found = []
+        for (first, one), (second, other) in combinations(self.parts().items(), 2):
+            common = sorted(set(one) & set(other))
+            if common:
+                found.append(f"{len(common)} in {first} and {second}: {', '.join(common)}")
+        if found:
+            raise ValueError(f"a case belongs to one part only; shared are {'; '.join(found)}")
+        return self
+
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """The four parts by name."""
+        return {
+            "labeled": self.labeled,
+            "unlabeled": self.unlabeled,
+            "validation": self.validation,
+            "test": self.test,
+        }
+
+    @property
+    def train(self) -> tuple[str, ...]:
+        """All cases that training may look at: labeled, then unlabeled."""
+        return self.labeled + self.unlabeled
+
+    @property
+    def with_labels(self) -> tuple[str, ...]:
+        """The cases whose label file is read: all but the unlabeled ones."""
+        return self.labeled + self.validation + self.test
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """Every case of the split."""
+        return self.with_labels + self.unlabeled
+
+    @classmethod
+    def derive(
+        cls,
+        train: tuple[str, ...],
+        labeled: tuple[str, ...],
+        validation: tuple[str, ...],
+        test: tuple[str, ...],
+    ) -> Self:
+        """The split whose unlabeled cases are the training cases that are not labeled.
+
+        Raises:
+            ValueError: a labeled case is no training case, or two parts share a case.
+        """
+        strangers = sorted(set(labeled) - set(train))
+        if strangers:
+            raise ValueError(
+                f"{len(strangers)} labeled cases are not in the train list: {', '.join(strangers)}"
+            )
+        unlabeled = tuple(case for case in train if case not in set(labeled))
+        return cls(labeled=labeled, unlabeled=unlabeled, validation=validation, test=test)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The split in `folder`: labeled, validation, test, and train or unlabeled (`.txt`).
+
+        One case per line. With `train.txt` the unlabeled cases are derived; `unlabeled.txt` is
+        for lists that name them outright. A part without cases is an empty file.
+
+        Raises:
+            FileNotFoundError: a list is missing.
+            ValueError: both or neither of train and unlabeled, or two parts share a case.
+        """
+        lists = {part: folder / f"{part}.txt" for part in ("train", "unlabeled")}
+        given = [part for part, path in lists.items() if path.is_file()]
+        if len(given) != 1:
+            raise ValueError(
+                f"{folder}: a split needs either train.txt or unlabeled.txt; "
+                f"found {' and '.join(given) or 'neither'}"
+            )
+        rest = {part: folder / f"{part}.txt" for part in ("labeled", "validation", "test")}
+        return cls.from_lists({given[0]: lists[given[0]], **rest})
+
+    @classmethod
+    def from_lists(cls, files: dict[str, Path]) -> Self:
+        """The split from one text file per part (`train` or `unlabeled`, and the other three).
+
+        Raises:
+            FileNotFoundError: a list is missing.
+            ValueError: the parts do not fit together; names the folder and the cases.
+        """
+        cases = {part: _read_list(path) for part, path in files.items()}
+        try:
+            return cls.derive(**cases) if "train" in cases else cls(**cases)
+        except ValidationError as fault:
+            raise ValueError(explain(fault, files["labeled"].parent)) from None
+        except ValueError as fault:
+            raise ValueError(f"{files['labeled']}: {fault}") from None
+
+
+def _read_list(path: Path) -> tuple[str, ...]:
+    """The case names in a text file, one per line; empty lines do not count."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such list of cases (one per line; may be empty)")
+    return tuple(
+        line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+    )
+
+
+def explain(fault: ValidationError, path: Path) -> str:
+    """What pydantic found wrong, and under which keys of the file `path`, in one line."""
+    told = []
+    for error in fault.errors():
+        key = ".".join(map(str, error["loc"]))
+        reason = error["msg"].removeprefix("Value error, ")
+        if error["type"] == "extra_forbidden":
+            reason = "unknown key"
+        elif error["type"] == "missing":
+            reason = "missing key"
+        elif not isinstance(error["input"], dict | BaseModel):
+            reason += f", not {error['input']!r}"
+        told.append(f"{key}: {reason}" if key else reason)
+    return f"{path}: {'; '.join(told)}"
