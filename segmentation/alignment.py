@@ -1,0 +1,153 @@
+"""Contrast between text vectors and visual features (TAK, 2025, arXiv 2501.13470).
+
+Legend of shapes: N volumes, C classes, A aspects, R rows (sampled voxels and text anchors).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+IGNORED = -1
+
+
+class Contrast(nn.Module):
+    """Supervised contrast at the three deepest levels; text vectors are rows of every class.
+
+    Args:
+        deep_widths: channels of the three deepest levels, finest first.
+        vectors: text vectors [C, A, E].
+        own_deepest: whether the deepest text projection is made here; the text head brings its own.
+        weight: factor of the summed loss.
+        start: share of the run after which the term is used.
+        samples: voxels per volume and class at each level.
+        temperature: divides the cosine similarities.
+    """
+
+    vectors: Tensor
+
+    def __init__(
+        self,
+        deep_widths: Sequence[int],
+        vectors: Tensor,
+        *,
+        own_deepest: bool,
+        weight: float = 0.1,
+        start: float = 21 / 161,
+        samples: Sequence[int] = (40, 20, 10),
+        temperature: float = 0.07,
+    ) -> None:
+        super().__init__()
+        self.weight, self.start = weight, start
+        self.samples, self.temperature = tuple(samples), temperature
+        self.register_buffer("vectors", vectors.detach().float().clone())
+        text_width = vectors.shape[-1]
+        projected = deep_widths if own_deepest else deep_widths[:-1]
+        self.text = nn.ModuleList(
+            nn.Sequential(nn.Linear(text_width, width), nn.ReLU()) for width in projected
+        )
+        self.visual = nn.ModuleList(VisualProjection(width) for width in deep_widths)
+
+    def project(self, deep: Sequence[Tensor]) -> list[Tensor]:
+        """Embeddings of the three deepest levels, same shapes."""
+        return [visual(level) for visual, level in zip(self.visual, deep, strict=True)]
+
+    def anchors(self, deepest: Tensor | None) -> list[Tensor]:
+        """Text anchors [C, A, width] per level; `deepest` are those of the text head, if any."""
+        made = [text(self.vectors) for text in self.text]
+        return made if deepest is None else [*made, deepest]
+
+    def forward(
+        self,
+        embeddings: Sequence[Tensor],
+        labels: Tensor,
+        deepest: Tensor | None,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The weighted sum of the contrast over the levels.
+
+        Args:
+            embeddings: per level [N, c, x, y, z], as `project` gives them.
+            labels: [N, X, Y, Z], `IGNORED` where a voxel takes no part.
+            deepest: text anchors of the deepest level, or None where they are made here.
+            generator: draws the voxels.
+        """
+        total = labels.new_zeros((), dtype=torch.float32)
+        levels = zip(embeddings, self.anchors(deepest), self.samples, strict=True)
+        for features, text, samples in levels:
+            small = nearest(labels, features.shape[2:])
+            rows, kinds = sample_rows(features, small, samples, len(text), generator)
+            text_kinds = torch.arange(len(text), device=kinds.device).repeat_interleave(
+                text.shape[1]
+            )
+            rows = torch.cat([rows.float(), text.flatten(0, 1).float()])
+            total = total + contrast(rows, torch.cat([kinds, text_kinds]), self.temperature)
+        return self.weight * total
+
+
+class VisualProjection(nn.Sequential):
+    """1x1x1 convolution, InstanceNorm, ReLU, 1x1x1 convolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(
+            nn.Conv3d(width, width, 1),
+            nn.InstanceNorm3d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv3d(width, width, 1),
+        )
+
+
+def nearest(labels: Tensor, shape: Sequence[int]) -> Tensor:
+    """Labels [N, X, Y, Z] at the resolution of features, nearest neighbor."""
+    small = F.interpolate(labels[:, None].float(), size=tuple(shape), mode="nearest")
+    return small[:, 0].long()
+
+
+def sample_rows(
+    features: Tensor, labels: Tensor, samples: int, classes: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Up to `samples` random voxels of every class in every volume.
+
+    Args:
+        features: [N, c, x, y, z].
+        labels: [N, x, y, z]; `IGNORED` voxels are never drawn.
+
+    Returns:
+        Rows [R, c] and their classes [R].
+    """
+    kinds = labels.flatten()
+    volume = torch.arange(len(labels), device=labels.device)[:, None].expand(
+        -1, labels[0].numel()
+    )
+    group = torch.where(kinds >= 0, volume.flatten() * classes + kinds, len(labels) * classes)
+    key = torch.rand(kinds.shape, generator=generator, device=kinds.device, dtype=torch.float64)
+    order = (group + key).argsort()
+    sorted_group = group[order]
+    first = torch.searchsorted(sorted_group, sorted_group)
+    rank = torch.arange(len(order), device=order.device) - first
+    chosen = order[(rank < samples) & (sorted_group < len(labels) * classes)]
+    rows = features.permute(0, 2, 3, 4, 1).reshape(-1, features.shape[1])[chosen]
+    return rows, kinds[chosen]
+
+
+def contrast(rows: Tensor, kinds: Tensor, temperature: float = 0.07) -> Tensor:
+    """Supervised contrastive loss, mean over all rows.
+
+    With s = cos / temperature, for row i: the mean over positives j (same class, j != i) of
+    -ln(e^s_ij / (e^s_ij + sum over other classes m of e^s_im)).
+
+    Args:
+        rows: [R, c], any length; they are normalized here.
+        kinds: classes [R].
+    """
+    rows = F.normalize(rows, dim=1)
+    scores = rows @ rows.T / temperature
+    scores = scores - scores.amax(1, keepdim=True).detach()
+    same = kinds[:, None] == kinds[None]
+    powers = scores.exp()
+    negatives = powers.masked_fill(same, 0).sum(1, keepdim=True)
+    terms = scores - (powers + negatives).log()
+    positives = same.clone().fill_diagonal_(False)
+    counts = positives.sum(1)
+    return -((terms * positives).sum(1) / (counts + 1e-5)).mean()

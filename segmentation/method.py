@@ -1,0 +1,109 @@
+"""What every semi-supervised method is: losses of a batch, an update after the step, a prediction.
+
+Legend of shapes: L labeled and U unlabeled patches, C classes, `x y z` space.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from segmentation.losses import Loss
+from segmentation.networks.network import Network
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's patches. Unlabeled patches have no label field, so no method can look.
+
+    Attributes:
+        image: [L, 1, x, y, z], intensities in [0, 1].
+        label: [L, x, y, z], int64.
+        unlabeled: [U, 1, x, y, z].
+    """
+
+    image: Tensor
+    label: Tensor
+    unlabeled: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        parts = (self.image, self.label, self.unlabeled)
+        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+
+
+class Method(nn.Module, ABC):
+    """Base of all methods. It owns its networks, so that `state_dict()` holds all of it.
+
+    Args:
+        build: makes a freshly initialized network.
+        loss: cross-entropy and Dice in the chosen form.
+        total_steps: length of the run; ramps and starts are shares of it.
+        seed: of everything random inside a step; with the step it decides all draws.
+        warmup_steps: first steps, in which only labeled patches teach.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Network],
+        loss: Loss,
+        *,
+        total_steps: int,
+        seed: int = 0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= warmup_steps < total_steps:
+            raise ValueError(f"a warm-up of {warmup_steps} steps in a run of {total_steps}")
+        self.network = build()
+        self.loss = loss
+        self.total_steps, self.seed, self.warmup_steps = total_steps, seed, warmup_steps
+
+    @abstractmethod
+    def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """The weighted terms whose sum is minimized at `step` (from 0)."""
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """The terms of a step: supervised ones alone during the warm-up, then all."""
+        if step < self.warmup_steps:
+            return self.supervised(self.network, batch)
+        return self.losses(batch, step)
+
+    def supervised(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        """Half cross-entropy, half Dice on the labeled patches."""
+        logits = network(batch.image).logits
+        return {
+            "cross_entropy": self.loss.cross_entropy(logits, batch.label) / 2,
+            "dice": self.loss.dice(logits, batch.label) / 2,
+        }
+
+    def after_step(self, step: int) -> None:  # noqa: B027 (most methods have nothing to do)
+        """What follows the optimizer's step `step`: a teacher moves, statistics are kept."""
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """The networks that can predict, the default one first."""
+        return {"student": self.network}
+
+    def predict(self, image: Tensor, predictor: str | None = None) -> Tensor:
+        """Logits [B, C, x, y, z] of an image [B, 1, x, y, z].
+
+        Raises:
+            LookupError: no predictor of that name.
+        """
+        known = self.predictors()
+        if predictor is not None and predictor not in known:
+            raise LookupError(f"no predictor {predictor!r}; there is {', '.join(known)}")
+        network = known[predictor] if predictor else next(iter(known.values()))
+        return network(image).logits
+
+    def share(self, step: int) -> float:
+        """The share of the run after the warm-up that is done before `step`, in [0, 1)."""
+        return (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+
+    def generator(self, step: int, device: torch.device) -> torch.Generator:
+        """The source of randomness of one step: the same for the same seed, step and device."""
+        mixed = torch.Generator().manual_seed(self.seed)
+        base = int(torch.randint(2**62, (1,), generator=mixed))
+        return torch.Generator(device).manual_seed(base ^ (step * 0x9E3779B97F4A7C15 % 2**63))

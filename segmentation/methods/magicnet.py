@@ -1,0 +1,258 @@
+"""MagicNet: partition and recovery of cubes (Chen et al., CVPR 2023, arXiv 2301.01767).
+
+With the GA losses it is GALoss (ECCV 2024); with the GA losses, the text head and the contrast it is
+TAK (2025, arXiv 2501.13470). Legend of shapes: B = L + U patches, n cubes each, C classes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmentation.alignment import IGNORED
+from segmentation.cubes import draw_exchange, exchange, partition, recover
+from segmentation.losses import Loss, class_counts, entropy
+from segmentation.method import Batch, Method
+from segmentation.networks.network import DEEP, Network
+from segmentation.schedule import entropy_threshold, ramp
+from segmentation.teacher import follow, make_teacher, perturb
+
+
+class Pseudo(NamedTuple):
+    """Labels [U, x, y, z] guessed for unlabeled patches, and their entropy in nats."""
+
+    label: Tensor
+    entropy: Tensor
+
+
+class MagicNet(Method):
+    """Cross-image and within-image partition and recovery, cube location, blended pseudo-labels.
+
+    L = (CE + Dice + Dice_cross + Dice_within) / 4 + location_weight L_location
+        + consistency_weight ramp Dice(cross, pseudo-label) + contrast, if the network has it.
+
+    Args:
+        cube: side of a cube in voxels; patches are cut into patch / cube parts along each axis.
+        patch: sides of a patch in voxels.
+        decay: upper limit of the teacher's averaging; match it to the length of the run.
+        noise: scale of the noise that the teacher sees.
+        location_weight, location_hidden, location_bias: of the cube location reasoning.
+        consistency_weight: reached at the end of the ramp.
+        consistency_ramp, entropy_ramp, blend_start: shares of the run.
+        distribution_temperature: of the organ weights in the blending.
+        count_every: steps between refreshed organ counts.
+        cube_order: `correct`, or `published`, which misplaces 18 of 27 cubes.
+        blend: whose cubes are blended into the teacher's pseudo-labels: the `student`'s (MagicNet),
+            the `teacher`'s, or `mixed`, the student's encoder with the teacher's decoder and head
+            (the released TAK code).
+        blend_controller: a text head is generated per `image`, as in the within-image branch, or
+            per `cube` (the released TAK code).
+    """
+
+    organ_counts: Tensor
+    pending_counts: Tensor
+
+    def __init__(
+        self,
+        build: Callable[[], Network],
+        loss: Loss,
+        *,
+        total_steps: int,
+        classes: int,
+        patch: Sequence[int],
+        cube: int = 32,
+        decay: float = 0.99,
+        noise: float = 0.1,
+        location_weight: float = 0.1,
+        location_hidden: int = 4096,
+        location_bias: bool = True,
+        consistency_weight: float = 0.1,
+        consistency_ramp: float = 1.0,
+        entropy_ramp: float = 0.62,
+        blend_start: float = 0.003,
+        distribution_temperature: float = 1.0,
+        count_every: int = 20,
+        cube_order: str = "correct",
+        blend: str = "student",
+        blend_controller: str = "image",
+        seed: int = 0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(
+            build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps
+        )
+        _one_of("cube_order", cube_order, ("correct", "published"))
+        _one_of("blend", blend, ("student", "teacher", "mixed"))
+        _one_of("blend_controller", blend_controller, ("image", "cube"))
+        if any(side % cube for side in patch):
+            raise ValueError(f"a patch of {tuple(patch)} cannot be cut into cubes of {cube}")
+        self.grid = tuple(side // cube for side in patch)
+        self.decay, self.noise = decay, noise
+        self.location_weight = location_weight
+        self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
+        self.entropy_ramp, self.blend_start = entropy_ramp, blend_start
+        self.distribution_temperature, self.count_every = distribution_temperature, count_every
+        self.cube_order, self.blend, self.blend_controller = cube_order, blend, blend_controller
+        self.teacher: Network = make_teacher(self.network)  # type: ignore[assignment]
+        self.location = location_mlp(
+            self.network, cube, self.grid, location_hidden, location_bias
+        )
+        self.register_buffer("organ_counts", torch.zeros(classes))
+        self.register_buffer("pending_counts", torch.zeros(classes))
+
+    def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """All terms of a step, weighted."""
+        labeled, network = len(batch.image), self.network
+        images = torch.cat([batch.image, batch.unlabeled])
+        generator = self.generator(step, images.device)
+        sources = draw_exchange(len(images), self._cubes, generator)
+        teacher_logits, pseudo = self._teach(batch.unlabeled, generator)
+
+        mixed = exchange(images, sources, self.grid)
+        features = network.encode(torch.cat([images, mixed]))
+        decoded, deep = network.decode(features), features[-DEEP:]
+        whole = network.head(decoded[: len(images)], [level[: len(images)] for level in deep])
+        undo = sources.argsort(0)
+        crossed = network.head(
+            exchange(decoded[len(images) :], undo, self.grid),
+            [exchange(level[len(images) :], undo, self.grid) for level in deep],
+        )
+
+        cubes = network.encode(partition(images, self.grid).flatten(0, 1))
+        cube_deep = cubes[-DEEP:]
+        within = self._recovered_logits(network, [level[: labeled * self._cubes] for level in cubes])
+        blended = self._blended(batch, cubes, teacher_logits, pseudo, step)
+
+        label = batch.label
+        terms = {
+            "cross_entropy": self.loss.cross_entropy(whole[:labeled], label) / 4,
+            "dice": self.loss.dice(whole[:labeled], label) / 4,
+            "cross_dice": self.loss.dice(crossed[:labeled], label) / 4,
+            "within_dice": self.loss.dice(within, label) / 4,
+            "location": self.location_weight * self._location_loss(cubes[-1]),
+            "consistency": self.consistency_weight
+            * ramp(self.share(step), self.consistency_ramp)
+            * self.loss.dice(crossed[labeled:], blended.label),
+        }
+        if network.contrast is not None and self.share(step) >= network.contrast.start:
+            views = self._embeddings(deep, cube_deep, undo)
+            labels = self._anchor_labels(label, pseudo, blended, step)
+            terms["contrast"] = network.align(views, labels, generator)
+        return terms
+
+    def after_step(self, step: int) -> None:
+        """The teacher follows; during the warm-up it is the student."""
+        follow(self.teacher, self.network, max(step - self.warmup_steps, 0), self.decay)
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """Student and teacher."""
+        return {"student": self.network, "teacher": self.teacher}
+
+    @property
+    def _cubes(self) -> int:
+        return self.grid[0] * self.grid[1] * self.grid[2]
+
+    def _recover(self, cubes: Tensor) -> Tensor:
+        """[B n, c, ...] to [B, c, ...] in the chosen order."""
+        return recover(cubes.unflatten(0, (-1, self._cubes)), self.grid, self.cube_order)
+
+    @torch.no_grad()
+    def _teach(self, unlabeled: Tensor, generator: torch.Generator) -> tuple[Tensor, Pseudo]:
+        """The teacher's logits of noisy patches, and the labels they mean."""
+        logits = self.teacher(perturb(unlabeled, generator, scale=self.noise)).logits.float()
+        return logits, _pseudo(logits)
+
+    def _recovered_logits(self, network: Network, cubes: Sequence[Tensor]) -> Tensor:
+        """Logits [B, C, x, y, z] from features of cubes, put together before the head."""
+        deep = [self._recover(level) for level in cubes[-DEEP:]]
+        return network.head(self._recover(network.decode(cubes)), deep)
+
+    def _location_loss(self, deepest: Tensor) -> Tensor:
+        """Cross-entropy of the guessed number of every cube in its grid."""
+        guess = self.location(deepest.flatten(1))
+        truth = torch.arange(self._cubes, device=guess.device)
+        return F.cross_entropy(guess.float(), truth.repeat(len(guess) // self._cubes))
+
+    @torch.no_grad()
+    def _blended(
+        self, batch: Batch, cubes: Sequence[Tensor], logits: Tensor, pseudo: Pseudo, step: int
+    ) -> Pseudo:
+        """Pseudo-labels in which frequent classes come from cubes, rare ones from the teacher."""
+        started = self.share(step) > self.blend_start
+        result = _pseudo(self._blend(batch, cubes, logits, pseudo)) if started else pseudo
+        self.pending_counts += class_counts(result.label, len(self.pending_counts))
+        if step % self.count_every == 0:
+            self.organ_counts.copy_(self.pending_counts)
+            self.pending_counts.zero_()
+        return result
+
+    def _blend(
+        self, batch: Batch, cubes: Sequence[Tensor], logits: Tensor, pseudo: Pseudo
+    ) -> Tensor:
+        """(1 - w) teacher logits + w cube logits; w is 1 for the most frequent class."""
+        share = self.organ_counts / self.organ_counts.max().clamp(min=1)
+        weight = share.pow(1 / self.distribution_temperature)[pseudo.label][:, None]
+        network = self.network if self.blend == "student" else self.teacher
+        if self.blend == "teacher":
+            parts = network.encode(partition(batch.unlabeled, self.grid).flatten(0, 1))
+        else:
+            parts = [level[len(batch.image) * self._cubes :].detach() for level in cubes]
+        if self.blend_controller == "cube":
+            cube_logits = self._recover(network.head(network.decode(parts), parts[-DEEP:]))
+        else:
+            cube_logits = self._recovered_logits(network, parts)
+        return (1 - weight) * logits + weight * cube_logits.float()
+
+    def _embeddings(
+        self, deep: Sequence[Tensor], cube_deep: Sequence[Tensor], undo: Tensor
+    ) -> list[Tensor]:
+        """Projected features of whole, cross-image and within-image volumes: [3 B, c, ...]."""
+        contrast = self.network.contrast
+        assert contrast is not None
+        batch = undo.shape[0]
+        joined = zip(contrast.project(deep), contrast.project(cube_deep), strict=True)
+        return [
+            torch.cat(
+                [
+                    level[:batch],
+                    exchange(level[batch:], undo, self.grid),
+                    self._recover(cubes),
+                ]
+            )
+            for level, cubes in joined
+        ]
+
+    def _anchor_labels(
+        self, label: Tensor, pseudo: Pseudo, blended: Pseudo, step: int
+    ) -> Tensor:
+        """Labels of the volumes of `_embeddings`; unsure unlabeled voxels are ignored."""
+        limit = entropy_threshold(self.share(step), self.entropy_ramp)
+        sure, sure_blended = (
+            guess.label.masked_fill(guess.entropy > limit, IGNORED) for guess in (pseudo, blended)
+        )
+        return torch.cat([label, sure, label, sure, label, sure_blended])
+
+
+def location_mlp(
+    network: Network, cube: int, grid: Sequence[int], hidden: int, bias: bool
+) -> nn.Sequential:
+    """From the flattened deepest features of a cube to its number in the grid."""
+    deepest = network.vnet.widths[-1] * (cube // 2 ** (network.vnet.levels - 1)) ** 3
+    return nn.Sequential(
+        nn.Linear(deepest, hidden, bias=bias),
+        nn.BatchNorm1d(hidden),
+        nn.LeakyReLU(0.2),
+        nn.Linear(hidden, grid[0] * grid[1] * grid[2]),
+    )
+
+
+def _pseudo(logits: Tensor) -> Pseudo:
+    probabilities = logits.softmax(1)
+    return Pseudo(probabilities.argmax(1), entropy(probabilities))
+
+
+def _one_of(option: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise LookupError(f"no {option} {value!r}; there is {', '.join(known)}")

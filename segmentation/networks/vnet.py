@@ -1,0 +1,108 @@
+"""V-Net: an encoder and a decoder with additive skips (Milletari et al., 2016, arXiv 1606.04797).
+
+Legend of shapes: B batch, c channels, `x y z` space in nibabel order.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+_CONVOLUTIONS = (1, 2, 3)  # per level; deeper levels repeat the last number
+
+
+class Unit(nn.Sequential):
+    """One convolution, its norm and ReLU; the convolution may halve or double the size."""
+
+    def __init__(self, convolution: nn.Module, channels: int, norm: str) -> None:
+        norms = {"instance": nn.InstanceNorm3d, "batch": nn.BatchNorm3d}
+        if norm not in norms:
+            raise LookupError(f"no norm {norm!r}; there is {', '.join(norms)}")
+        super().__init__(convolution, norms[norm](channels), nn.ReLU(inplace=True))
+
+
+class VNet(nn.Module):
+    """Encoder levels x1 ... xL at 1, 1/2, 1/4 ... resolution with width, 2 width, 4 width ...
+
+    At the published setting (width 16, 5 levels) it has 9,443,232 parameters. The bias in front of
+    InstanceNorm has no effect and is kept so that published weights fit.
+
+    Args:
+        width: channels of the first level.
+        levels: number of resolutions; every side of the input must be a multiple of
+            2^(levels - 1), and larger than that, or one voxel is left and InstanceNorm refuses.
+        norm: `instance` (no affine, no running statistics) or `batch`.
+        dropout: probability of Dropout3d on the deepest and on the last features.
+    """
+
+    def __init__(
+        self, *, width: int = 16, levels: int = 5, norm: str = "instance", dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        if levels < 3:
+            raise ValueError(f"a V-Net needs at least 3 levels, not {levels}")
+        self.width, self.levels = width, levels
+        self.widths = [width * 2**level for level in range(levels)]
+        self.dropout = nn.Dropout3d(dropout)
+        counts = [_CONVOLUTIONS[min(level, 2)] for level in range(levels)]
+
+        def stage(level: int, channels: int) -> nn.Sequential:
+            inner = self.widths[level]
+            sizes = [channels] + [inner] * counts[level]
+            pairs = zip(sizes, sizes[1:], strict=False)
+            return nn.Sequential(
+                *(Unit(nn.Conv3d(a, b, 3, padding=1), inner, norm) for a, b in pairs)
+            )
+
+        steps = list(zip(self.widths, self.widths[1:], strict=False))
+        self.encoder = nn.ModuleList(
+            [stage(0, 1)] + [stage(level, self.widths[level]) for level in range(1, levels)]
+        )
+        self.down = nn.ModuleList(
+            Unit(nn.Conv3d(fine, coarse, 2, stride=2), coarse, norm) for fine, coarse in steps
+        )
+        self.up = nn.ModuleList(
+            Unit(nn.ConvTranspose3d(coarse, fine, 2, stride=2), fine, norm)
+            for fine, coarse in steps
+        )
+        self.decoder = nn.ModuleList(stage(level, self.widths[level]) for level in range(levels - 1))
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Features of every level, finest first, of an image [B, 1, x, y, z].
+
+        Raises:
+            ValueError: a side that the levels cannot halve down to at least two voxels.
+        """
+        step = 2 ** (self.levels - 1)
+        if any(side % step or side == step for side in image.shape[2:]):
+            raise ValueError(
+                f"an input of {tuple(image.shape[2:])} voxels does not fit {self.levels} levels: "
+                f"every side must be a multiple of {step} and at least {2 * step}"
+            )
+        features = [self.encoder[0](image)]
+        for down, stage in zip(self.down, list(self.encoder)[1:], strict=True):
+            features.append(stage(down(features[-1])))
+        features[-1] = self.dropout(features[-1])
+        return features
+
+    def decode(self, features: Sequence[Tensor]) -> Tensor:
+        """Full-resolution features [B, width, x, y, z] from the levels of `encode`."""
+        current = features[-1]
+        for level in reversed(range(self.levels - 1)):
+            current = self.decoder[level](self.up[level](current) + features[level])
+        return self.dropout(current)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Full-resolution features of an image."""
+        return self.decode(self.encode(image))
+
+
+def initialize(network: nn.Module, scheme: str) -> None:
+    """Draw the Conv3d weights anew: `kaiming` or `xavier` normal; the rest keeps its values."""
+    draw = {"kaiming": nn.init.kaiming_normal_, "xavier": nn.init.xavier_normal_}
+    if scheme not in draw:
+        raise LookupError(f"no initialization {scheme!r}; there is {', '.join(draw)}")
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            with torch.no_grad():
+                draw[scheme](module.weight)
