@@ -1,1 +1,1 @@
-"""Organ names in, labeled text vectors out."""
+"""Knowledge: organ names in, labeled text vectors out (describe, check, encode, compare)."""

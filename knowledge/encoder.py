@@ -1,0 +1,58 @@
+"""TextEncoder: texts in, vectors [text, width] out; it knows its token limit."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+# Encoded with every bank. Encoders that agree on these agree on everything that matters here.
+FINGERPRINT_SENTENCES = (
+    "A small round structure lies to the left of a large one.",
+    "A small round structure lies to the right of a large one.",
+    "The tube runs straight from top to bottom.",
+    "C-shaped, hollow and folded back on itself.",
+    "everything else",
+)
+
+
+class TextEncoder(ABC):
+    """A frozen text encoder. Vectors come as the model pools them, not normalized."""
+
+    name: ClassVar[str]
+
+    def __init__(self, spec: str, token_limit: int | None) -> None:
+        self.spec = spec
+        self.token_limit = token_limit
+
+    @classmethod
+    @abstractmethod
+    def from_argument(cls, argument: str, device: str) -> "TextEncoder":
+        """The encoder for what follows the colon in `name:argument`, on a torch device."""
+
+    @abstractmethod
+    def count_tokens(self, text: str) -> int:
+        """The number of tokens of a text, special ones included, by the encoder's own tokenizer."""
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Vectors float32 [text, width]. A text beyond `token_limit` is cut: check before."""
+
+    def fingerprint(self) -> Vectors:
+        """The vectors of fixed sentences, float32 [sentence, width]."""
+        return self.encode(FINGERPRINT_SENTENCES)
+
+
+def same_fingerprint(one: Vectors, other: Vectors) -> bool:
+    """Whether two fingerprints come from the same encoder, rounding of devices aside."""
+    if one.shape != other.shape:
+        return False
+    return bool(np.allclose(one, other, rtol=1e-2, atol=1e-2 * float(np.abs(one).max(initial=0.0))))
+
+
+def in_batches(texts: Sequence[str], size: int) -> list[list[str]]:
+    """The texts in lists of at most `size`."""
+    return [list(texts[start : start + size]) for start in range(0, len(texts), size)]

@@ -1,0 +1,1 @@
+"""Text encoders, one file each; a file's name is the encoder's name."""

@@ -1,0 +1,60 @@
+"""Vectors from hashed words and word pairs: no weights; for tests, controls and dry runs."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from knowledge.encoder import TextEncoder, Vectors
+
+
+class Hashing(TextEncoder):
+    """Each word and each pair of neighbors adds a fixed random direction (feature hashing).
+
+    Texts that share words have similar vectors; meaning plays no part. Deterministic on every
+    machine. A token is a word.
+    """
+
+    name: ClassVar[str] = "hashing"
+
+    def __init__(self, width: int = 512, *, token_limit: int | None = None) -> None:
+        if width < 1:
+            raise ValueError(f"the width of the hashing encoder must be positive, not {width}")
+        super().__init__(f"hashing:{width}", token_limit)
+        self.width = width
+
+    @classmethod
+    def from_argument(cls, argument: str, device: str) -> "Hashing":
+        """`hashing` or `hashing:<width>`."""
+        if argument and not argument.isdecimal():
+            raise ValueError(f"hashing:{argument}: what follows the colon is a width, such as 512")
+        return cls(int(argument)) if argument else cls()
+
+    def count_tokens(self, text: str) -> int:
+        """The number of words."""
+        return len(_words(text))
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Vectors float32 [text, width]; the empty text is zero."""
+        if not texts:
+            return np.zeros((0, self.width), np.float32)
+        return np.stack([self._encode_one(text) for text in texts])
+
+    def _encode_one(self, text: str) -> Vectors:
+        words = _words(text)[: self.token_limit]
+        pairs = [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
+        total = np.zeros(self.width, np.float64)
+        for feature in words + pairs:
+            total += self._direction(feature)
+        return (total / max(1.0, np.sqrt(len(words) + len(pairs)))).astype(np.float32)
+
+    def _direction(self, feature: str) -> np.ndarray:
+        seed = int.from_bytes(hashlib.sha256(feature.encode()).digest()[:8], "big")
+        signs = np.random.default_rng(seed).integers(0, 2, self.width) * 2 - 1
+        return signs / np.sqrt(self.width)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())

@@ -1,0 +1,99 @@
+"""Strict files: TOML and JSON read into frozen models, texts and bytes written whole or not at all."""
+
+import hashlib
+import json
+import os
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def read_toml(path: Path, model: type[Model]) -> Model:
+    """The TOML file as a checked model; every error names the file and the key.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not TOML, an unknown or missing key, or a value of the wrong type.
+    """
+    try:
+        raw = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    return checked(raw, model, path)
+
+
+def read_json(path: Path, model: type[Model]) -> Model:
+    """The JSON file as a checked model; errors as in `read_toml`."""
+    try:
+        raw = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON (truncated?): {error}") from error
+    return checked(raw, model, path)
+
+
+def read_text(path: Path) -> str:
+    """The file's text, which must be UTF-8."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a UTF-8 text file: {error}") from error
+
+
+def checked(raw: Any, model: type[Model], where: object) -> Model:
+    """`raw` as a model, or a ValueError that says where, which key and what is wrong."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {problems(error)}") from error
+
+
+def problems(error: ValidationError) -> str:
+    """The first few complaints of pydantic as `key: what is wrong`, on one line."""
+    lines = []
+    for item in error.errors()[:5]:
+        key = ".".join(str(part) for part in item["loc"]) or "the whole"
+        if item["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key!r}")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            lines.append(f"{key}: {message[0].lower()}{message[1:]}")
+    more = error.error_count() - len(lines)
+    return "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON text that is the same for equal values: keys sorted, no spaces."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def digest_of(value: Any) -> str:
+    """The sha256 (hex) of a JSON-able value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write beside the target, then rename: readers see the old file or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).chmod(0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

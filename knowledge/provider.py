@@ -1,0 +1,132 @@
+"""Provider: a question in (text and images), an answer out, with what it cost."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from knowledge.files import Strict
+
+
+class Usage(Strict):
+    """Calls made and tokens spent."""
+
+    calls: int = Field(default=0, ge=0)
+    input_tokens: int = Field(default=0, ge=0)
+    output_tokens: int = Field(default=0, ge=0)
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens together."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            calls=self.calls + other.calls,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+        )
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An earlier answer to the same question and what was wrong with it."""
+
+    answer: str
+    complaint: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that a model is asked about one aspect of one organ.
+
+    `task` is the template's wording, `format_hint` says how to answer in JSON and `schema` says
+    it to the server; a provider that asks for prose leaves both out. `images` are PNG files.
+    """
+
+    organ: str
+    aspect: str
+    system: str
+    task: str
+    format_hint: str
+    schema: dict[str, Any]
+    template: str
+    template_digest: str
+    sample: int = 0
+    images: tuple[Path, ...] = ()
+    turns: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, word for word. `output` is how it was asked for (see `OUTPUTS`).
+
+    `fault` is what the service itself says against the answer: cut off, refused; else empty.
+    """
+
+    text: str
+    model: str
+    output: str
+    usage: Usage
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class ProviderOptions:
+    """What a user can say about a service; each provider takes what concerns it."""
+
+    model: str = ""
+    base_url: str | None = None
+    key_env: str = "OPENAI_API_KEY"
+    answers: Path | None = None
+    output: str = "auto"
+    temperature: float | None = None
+    seed: int | None = None
+    max_answer_tokens: int = 800
+    timeout_seconds: float = 120.0
+    retries: int = 5
+    memory: Path | None = None
+
+
+# How an answer is asked for, best first. `auto` takes the first that the server can do.
+OUTPUTS = ("json_schema", "json_object", "text", "plain")
+
+
+class Provider(ABC):
+    """A service that answers questions. `identity` is what must be equal for equal answers."""
+
+    name: ClassVar[str]
+    costs: ClassVar[bool] = True
+    max_answer_tokens: int = 0
+
+    @property
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Service, model and parameters, as they enter the cache key and the origin; no secrets."""
+
+    @classmethod
+    @abstractmethod
+    def from_options(cls, options: ProviderOptions) -> "Provider":
+        """The provider with the user's options; ValueError when one that it needs is missing."""
+
+    @abstractmethod
+    def ask(self, question: Question) -> Answer:
+        """The answer to one question.
+
+        Raises:
+            OSError: the service is not there, refuses, or gives up; the message says which.
+            LookupError: no such model, or no recorded answer.
+        """
+
+    def worst_usage(self, question: Question) -> Usage:
+        """What one call may cost at most: an estimate of the input, the longest answer.
+
+        The input is taken at three characters per token, which English prose stays below, and at
+        1500 tokens per image.
+        """
+        turns = sum(len(turn.answer) + len(turn.complaint) for turn in question.turns)
+        characters = len(question.system) + len(question.task) + len(question.format_hint) + turns
+        input_tokens = characters // 3 + 1500 * len(question.images) + 20
+        return Usage(calls=1, input_tokens=input_tokens, output_tokens=self.max_answer_tokens)

@@ -1,0 +1,191 @@
+"""A raw answer read and checked: JSON, JSON found in prose, or plain sentences."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from knowledge.description import BACKGROUND, RELATIONS, Claim, Relation
+from knowledge.files import Strict, problems
+
+
+class InvalidAnswer(ValueError):
+    """The answer cannot be used; the message says why, in words fit to show to the model."""
+
+
+class AnsweredClaim(Strict):
+    """The organ asked about stands in `relation` to `other`."""
+
+    relation: Relation
+    other: str
+
+
+class Reading(Strict):
+    """A valid answer. Validate with context `{"organ": ..., "organs": [...]}`."""
+
+    organ: str
+    text: str = Field(min_length=10)
+    claims: tuple[AnsweredClaim, ...]
+    attributes: tuple[str, ...]
+
+    @field_validator("text")
+    @classmethod
+    def _one_paragraph(cls, text: str) -> str:
+        return " ".join(text.split())
+
+    @field_validator("organ")
+    @classmethod
+    def _organ_asked_about(cls, organ: str, info: ValidationInfo) -> str:
+        asked = str((info.context or {})["organ"])
+        if organ.strip().lower() != asked.lower():
+            raise ValueError(f"must be {asked!r}, the organ asked about, not {organ!r}")
+        return asked
+
+    @field_validator("claims")
+    @classmethod
+    def _about_listed_organs(
+        cls, claims: tuple[AnsweredClaim, ...], info: ValidationInfo
+    ) -> tuple[AnsweredClaim, ...]:
+        context = info.context or {}
+        others = other_organs(context["organ"], context["organs"])
+        for claim in claims:
+            if claim.other not in others:
+                raise ValueError(
+                    f"{claim.other!r} is not one of the other organs: {', '.join(others) or 'none'}"
+                )
+        return claims
+
+    def about(self) -> tuple[Claim, ...]:
+        """The claims with their organ, each once."""
+        stated = (
+            Claim(organ=self.organ, relation=claim.relation, other=claim.other)
+            for claim in self.claims
+        )
+        return tuple(dict.fromkeys(stated))
+
+
+def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> Reading:
+    """The checked content of an answer that was asked for as `output`.
+
+    Raises:
+        InvalidAnswer: no JSON in it, a key missing or of the wrong type, an organ that is not in
+            the list, another organ than the one asked about; in plain output, an answer that does
+            not even name the organ.
+    """
+    if output == "plain":
+        return _read_prose(text, organ)
+    try:
+        return Reading.model_validate(
+            find_json(text), context={"organ": organ, "organs": list(organs)}
+        )
+    except ValidationError as error:
+        complaint = f"the answer does not have the form asked for: {problems(error)}"
+        raise InvalidAnswer(complaint) from error
+
+
+def find_json(text: str) -> dict[str, Any]:
+    """The JSON object of a text, wherever it stands (prose around it, a code fence).
+
+    Of several, the first with a key `text`; without one, the first. An object inside another that
+    is cut off does not count.
+
+    Raises:
+        InvalidAnswer: there is none.
+    """
+    found = list(_objects(text))
+    for value in found:
+        if "text" in value:
+            return value
+    if text.lstrip().startswith("{") and not _starts_whole(text):
+        raise InvalidAnswer(f"the answer is cut-off JSON: {_short(text)!r}")
+    if not found:
+        raise InvalidAnswer(f"no JSON object in the answer {_short(text)!r}")
+    return found[0]
+
+
+def other_organs(organ: str, organs: tuple[str, ...] | list[str]) -> list[str]:
+    """The organs that a claim about `organ` may name."""
+    if organ == BACKGROUND:
+        return []
+    return [name for name in organs if name not in (organ, BACKGROUND)]
+
+
+def answer_schema(organ: str, organs: tuple[str, ...]) -> dict[str, Any]:
+    """The JSON schema of an answer, in the subset that strict structured output accepts."""
+    others = other_organs(organ, organs)
+    claim = {
+        "type": "object",
+        "properties": {
+            "relation": {"type": "string", "enum": list(RELATIONS)},
+            "other": {"type": "string", "enum": others} if others else {"type": "string"},
+        },
+        "required": ["relation", "other"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {
+            "organ": {"type": "string", "enum": [organ]},
+            "text": {"type": "string"},
+            "claims": {"type": "array", "items": claim},
+            "attributes": {"type": "array", "items": {"type": "string"}},
+        },
+        "required": ["organ", "text", "claims", "attributes"],
+        "additionalProperties": False,
+    }
+
+
+def format_hint(organ: str, organs: tuple[str, ...]) -> str:
+    """How to answer in JSON, in words; goes below the question."""
+    others = other_organs(organ, organs)
+    claims = (
+        f"every relation that your text states between the {organ} and another organ of this "
+        f'list ({", ".join(others)}), each as {{"relation": ..., "other": ...}} with the organ\'s '
+        f"name as listed and a relation out of {', '.join(RELATIONS)}"
+        if others
+        else "an empty list"
+    )
+    return (
+        "Answer with one JSON object and nothing else. Its keys are "
+        f'"organ": {json.dumps(organ, ensure_ascii=False)}; '
+        '"text": your answer in complete sentences, one paragraph; '
+        f'"claims": {claims}; '
+        '"attributes": short words for the shape that your text states, or an empty list. '
+        "Left and right are the patient's."
+    )
+
+
+def _read_prose(text: str, organ: str) -> Reading:
+    sentences = " ".join(text.split())
+    if organ.lower() not in sentences.lower():
+        raise InvalidAnswer(f"the answer {_short(text)!r} does not name the {organ}")
+    return Reading.model_validate(
+        {"organ": organ, "text": sentences, "claims": (), "attributes": ()},
+        context={"organ": organ, "organs": []},
+    )
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    decoder = json.JSONDecoder()
+    start = text.find("{")
+    while start >= 0:
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except json.JSONDecodeError:
+            end = start + 1
+        else:
+            yield value
+        start = text.find("{", end)
+
+
+def _starts_whole(text: str) -> bool:
+    try:
+        json.JSONDecoder().raw_decode(text.lstrip())
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:117]}..."
