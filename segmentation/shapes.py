@@ -1,0 +1,123 @@
+"""Smooth solids in millimeters: ellipsoids, tubes, unions and cuts, by their signed distance.
+
+Points are [3, ...] arrays (x, y, z); a distance is negative inside, in mm, and right near the
+surface (for an ellipsoid it is the usual first-order estimate, not the exact distance).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation
+
+Array = np.ndarray
+Vector = Sequence[float] | Array
+
+
+class Shape(Protocol):
+    """What can be asked of a solid."""
+
+    def distance(self, points: Array) -> Array:
+        """Signed distance to the surface in mm, float32 [...], of points [3, ...]."""
+        ...
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Opposite corners of a box that holds the solid."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """Three radii about a center, turned about x, y and z by angles in degrees."""
+
+    center: Vector
+    radii: Vector
+    turn_degrees: Vector = (0, 0, 0)
+
+    def distance(self, points: Array) -> Array:
+        axes = Rotation.from_euler("xyz", self.turn_degrees, degrees=True).as_matrix()
+        offset = points - _column(self.center, points)
+        local = np.tensordot(axes.T.astype(points.dtype), offset, axes=1)
+        radii = _column(self.radii, points)
+        level = np.linalg.norm(local / radii, axis=0)
+        slope = np.linalg.norm(local / radii**2, axis=0)
+        at_center = -min(self.radii)
+        return np.where(slope > 1e-6, level * (level - 1) / np.maximum(slope, 1e-6), at_center)
+
+    def bounds(self) -> tuple[Array, Array]:
+        reach = max(self.radii)
+        return np.subtract(self.center, reach), np.add(self.center, reach)
+
+
+@dataclass(frozen=True)
+class Tube:
+    """A smooth path through points, with a radius at each of them."""
+
+    path: Sequence[Vector] | Array
+    radii: Vector
+    pieces: int = 3
+
+    def distance(self, points: Array) -> Array:
+        centers, radii = self._sampled()
+        nearest = np.full(points.shape[1:], np.inf, points.dtype)
+        for start, end, r0, r1 in zip(
+            centers[:-1], centers[1:], radii[:-1], radii[1:], strict=True
+        ):
+            along = end - start
+            offset = points - _column(start, points)
+            share = np.tensordot((along / (along @ along)).astype(points.dtype), offset, axes=1)
+            share = np.clip(share, 0, 1)
+            gap = np.linalg.norm(offset - _column(along, points) * share, axis=0)
+            nearest = np.minimum(nearest, gap - (r0 + (r1 - r0) * share))
+        return nearest.astype(points.dtype, copy=False)
+
+    def bounds(self) -> tuple[Array, Array]:
+        centers, radii = self._sampled()
+        return (centers - radii[:, None]).min(0), (centers + radii[:, None]).max(0)
+
+    def _sampled(self) -> tuple[Array, Array]:
+        knots = np.arange(len(self.path))
+        fine = np.linspace(0, knots[-1], self.pieces * knots[-1] + 1)
+        centers = CubicSpline(knots, np.asarray(self.path, float), bc_type="natural")(fine)
+        return centers, np.interp(fine, knots, self.radii)
+
+
+@dataclass(frozen=True)
+class Union:
+    """Solids grown together; `blend_mm` rounds the seam."""
+
+    parts: Sequence[Shape]
+    blend_mm: float = 6.0
+
+    def distance(self, points: Array) -> Array:
+        joined, *others = (part.distance(points) for part in self.parts)
+        for other in others:
+            share = np.clip(0.5 + 0.5 * (other - joined) / self.blend_mm, 0, 1)
+            joined = other + (joined - other) * share - self.blend_mm * share * (1 - share)
+        return joined
+
+    def bounds(self) -> tuple[Array, Array]:
+        corners = [part.bounds() for part in self.parts]
+        lower = np.min([low for low, _ in corners], axis=0) - self.blend_mm
+        return lower, np.max([high for _, high in corners], axis=0) + self.blend_mm
+
+
+@dataclass(frozen=True)
+class Carved:
+    """A solid without the part that lies in another."""
+
+    whole: Shape
+    cut: Shape
+
+    def distance(self, points: Array) -> Array:
+        return np.maximum(self.whole.distance(points), -self.cut.distance(points))
+
+    def bounds(self) -> tuple[Array, Array]:
+        return self.whole.bounds()
+
+
+def _column(vector: Vector, points: Array) -> Array:
+    """A vector [3] shaped so that it broadcasts over points [3, ...]."""
+    return np.asarray(vector, points.dtype).reshape((3,) + (1,) * (points.ndim - 1))
