@@ -44,7 +44,7 @@ class AnswerStore(Strict):
     template: str
     template_digest: str
     model: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
     answers: tuple[StoredAnswer, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

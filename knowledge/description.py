@@ -49,7 +49,7 @@ class Origin(Strict):
     template_digest: str
     question_digest: str
     output: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
     attempts: int = Field(default=1, ge=0)
     usage: Usage = Usage()
     images: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Strict files: TOML and JSON read into frozen models, texts and bytes written whole or not at all."""
+"""Strict files: TOML and JSON read into frozen models; files written whole or not at all."""
 
 import hashlib
 import json

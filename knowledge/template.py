@@ -26,8 +26,8 @@ class Wording(Strict):
     system: str = ""
     user: str = "{question}"
     aspects: dict[str, str] = Field(min_length=1)
-    background: dict[str, str] = {}
-    variables: dict[str, str] = {}
+    background: dict[str, str] = Field(default_factory=dict)
+    variables: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Wording":

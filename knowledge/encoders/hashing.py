@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -44,7 +45,7 @@ class Hashing(TextEncoder):
 
     def _encode_one(self, text: str) -> Vectors:
         words = _words(text)[: self.token_limit]
-        pairs = [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
+        pairs = [f"{first} {second}" for first, second in pairwise(words)]
         total = np.zeros(self.width, np.float64)
         for feature in words + pairs:
             total += self._direction(feature)

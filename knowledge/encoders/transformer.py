@@ -1,4 +1,4 @@
-"""Text encoders of Hugging Face transformers: CLIP and SigLIP towers, BERT-like, sentence models."""
+"""Text encoders of Hugging Face transformers: CLIP, SigLIP, BERT-like and sentence models."""
 
 import hashlib
 import importlib.util

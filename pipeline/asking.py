@@ -1,0 +1,165 @@
+"""From a command's options to a provider, its questions, and what they cost."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from knowledge.answers import AnswerCache
+from knowledge.budget import Budget, Price, PriceTable
+from knowledge.describe import Asked, Images, describe, literal, question_digest, questions
+from knowledge.description import DescriptionSet, total
+from knowledge.provider import Provider, ProviderOptions, Question, Usage
+from knowledge.template import Template
+from pipeline import shipped
+from pipeline.choose import choose
+from segmentation.dataset import DatasetSpec
+
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much asking is allowed, and how hard to try."""
+
+    samples: int = 1
+    attempts: int = 3
+    concurrency: int = 4
+    max_tokens: int | None = None
+    max_cost_usd: float | None = None
+    refresh: bool = False
+
+
+def class_list(descriptor: str) -> tuple[str, tuple[str, ...]]:
+    """The name and the classes (background first) that a descriptor stands for."""
+    spec = DatasetSpec.read(shipped.find("data", descriptor))
+    return spec.name, spec.classes
+
+
+def cache_folder(chosen: Path | None) -> Path:
+    """Where answers are cached: the user's choice, else the machine's cache folder."""
+    return chosen or Path(platformdirs.user_cache_dir("tak-seg")) / "answers"
+
+
+def make_provider(name: str, template: Template, options: ProviderOptions) -> Provider:
+    """The provider of a name; `recorded` without a store takes the shipped one."""
+    if name == "recorded" and options.answers is None:
+        path = shipped.data() / "answers" / f"{template.name}.json"
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.json")))
+            raise LookupError(
+                f"no recorded answers for template {template.name!r}; there is {known}; "
+                "a store of your own is given with --answers FILE"
+            )
+        options = ProviderOptions(**{**vars(options), "answers": path})
+    kind = choose("knowledge.providers", name, Provider)  # type: ignore[type-abstract]
+    return kind.from_options(options)
+
+
+def price_of(model: str, table: Path | None) -> Price | None:
+    """The model's price by the user's table, else by the shipped one."""
+    return PriceTable.read(table or shipped.data() / "prices" / "usd.toml").get(model)
+
+
+def run(
+    template: Template,
+    classes: tuple[str, ...],
+    provider: Provider,
+    *,
+    limits: Limits,
+    cache: AnswerCache,
+    price: Price | None,
+    images: Images | None = None,
+) -> Asked:
+    """Ask with a progress bar; the answers so far survive any end."""
+    budget = Budget(max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd, price=price)
+    number = len(classes) * len(template.aspects) * limits.samples
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(f"asking {provider.name}", total=number)
+
+        def advance(question: Question) -> None:
+            progress.advance(task)
+
+        return describe(
+            template,
+            classes,
+            provider,
+            samples=limits.samples,
+            attempts=limits.attempts,
+            concurrency=limits.concurrency,
+            # Replaying costs nothing, so there is nothing to cache.
+            cache=cache if provider.costs else None,
+            refresh=limits.refresh,
+            budget=budget,
+            images=images,
+            progress=advance,
+        )
+
+
+def describe_literally(template: Template, classes: tuple[str, ...]) -> DescriptionSet:
+    """The descriptions of a template that asks nobody."""
+    return literal(template, classes)
+
+
+def preview(
+    template: Template,
+    classes: tuple[str, ...],
+    provider: Provider,
+    *,
+    limits: Limits,
+    cache: AnswerCache,
+    price: Price | None,
+    images: Images | None = None,
+) -> str:
+    """Every question word for word, then calls, tokens and cost at most; asks nothing."""
+    asked = questions(template, classes, limits.samples, images)
+    known = provider.costs and not limits.refresh
+    lines, worst = [], Usage()
+    for question in asked:
+        cached = known and cache.get(question_digest(question, provider)) is not None
+        lines.append(_shown(question, cached))
+        if provider.costs and not cached:
+            worst = worst + provider.worst_usage(question)
+    cost = "price unknown" if price is None else f"at most ${price.of(worst):.4f}"
+    if not provider.costs:
+        cost = "no cost"
+    lines.append(
+        f"{len(asked)} questions, {worst.calls} calls to make, at most {worst.input_tokens} input "
+        f"and {worst.output_tokens} output tokens ({cost}); repeated attempts come on top"
+    )
+    return "\n".join(lines)
+
+
+def summary(asked: Asked, price: Price | None, limits: Limits) -> str:
+    """One line: what was asked, what it cost, in this run and altogether."""
+    made = asked.descriptions
+    number = len(made.descriptions) * limits.samples
+    words = sum(len(item.text.split()) for item in made.descriptions) / len(made.descriptions)
+    all_usage = total(sample.origin.usage for item in made.descriptions for sample in item.samples)
+    cost = "" if price is None else f", ${price.of(asked.spent):.4f}"
+    return (
+        f"{number} answers, {words:.0f} words each; this run: {asked.spent.calls} calls, "
+        f"{asked.spent.tokens} tokens{cost}; all answers together: {all_usage.calls} calls, "
+        f"{all_usage.tokens} tokens"
+    )
+
+
+def _shown(question: Question, cached: bool) -> str:
+    head = f"--- {question.organ}, {question.aspect}, sample {question.sample}"
+    head += " (already answered)" if cached else ""
+    pictures = [f"[picture {path}]" for path in question.images]
+    return "\n".join([head, question.system, question.task, question.format_hint, *pictures, ""])
+
+
+def variables(pairs: list[str]) -> dict[str, str]:
+    """`name=value` pairs as a dictionary."""
+    result = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--var {pair}: write name=value")
+        result[name] = value
+    return result

