@@ -84,11 +84,14 @@ def make_population(
     for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs", "splits"):
         (out / folder).mkdir(exist_ok=True)
     parts = population.parts()
-    missing = [(case, part) for part in parts for case in parts[part] if _lacks(out, case, part)]
+    every = [(case, part) for part in parts for case in parts[part]]
+    missing = [task for task in every if _lacks(out, *task)]
+    tell = progress or (lambda case: None)
+    for case, _ in set(every) - set(missing):
+        tell(case)
     work = partial(_make_case, names=drawn, out=out, population=population)
     for case in each_done(work, missing, jobs):
-        if progress:
-            progress(case)
+        tell(case)
     lists = {part: parts[part] for part in ("labeled", "validation", "test")}
     lists["train"] = parts["labeled"] + parts["unlabeled"]
     for part, cases in lists.items():

@@ -104,6 +104,13 @@ def canonical(volume: Volume) -> Volume:
     return Volume(voxels, volume.affine @ back)
 
 
+def canonical_shape(source_affine: Array, source_shape: Sizes) -> Sizes:
+    """The shape that a volume of that affine and shape has after `canonical`."""
+    turn = orientations.io_orientation(source_affine)
+    x, y, z = (source_shape[int(axis)] for axis in np.argsort(turn[:, 0]))
+    return x, y, z
+
+
 def from_canonical(array: Array, source_affine: Array, source_shape: Sizes) -> Array:
     """Undo `canonical`: an array [x, y, z] back in the axis order of its source.
 

@@ -1,0 +1,208 @@
+"""A raw data set to prepared cases: oriented, windowed and resampled as its descriptor says."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segmentation.dataset import DatasetSpec, Split
+from segmentation.files import each_done, write_text
+from segmentation.layouts import RawCase, find_cases
+from segmentation.prepared import (
+    FORMAT_VERSION,
+    Case,
+    Prepared,
+    load_prepared,
+    opened,
+    read_case,
+    read_noted,
+    write_case,
+)
+from segmentation.volume import (
+    Sizes,
+    Volume,
+    canonical,
+    read_labels,
+    read_volume,
+    resample,
+    resample_labels,
+    resampled_shape,
+    window,
+)
+
+__all__ = ["Case", "Prepared", "load_prepared", "prepare", "read_case", "to_grid"]
+
+
+def to_grid(volume: Volume, spec: DatasetSpec) -> Volume:
+    """A scan in HU as networks see it: RAS+, windowed to [0, 1], on the grid; float32 [x, y, z].
+
+    The outer edges of the field of view stay, so a spacing is met to within half a voxel over the
+    whole extent.
+    """
+    upright = canonical(volume)
+    seen = Volume(window(upright.voxels, spec.window_hu), upright.affine)
+    return resample(seen, grid_shape(upright, spec))
+
+
+def grid_shape(upright: Volume, spec: DatasetSpec) -> Sizes:
+    """The number of voxels [x, y, z] that the descriptor's grid has over a volume in RAS+."""
+    if spec.grid.spacing_mm is not None:
+        return resampled_shape(upright, spec.grid.spacing_mm)
+    assert spec.grid.shape is not None
+    return spec.grid.shape
+
+
+def prepare(
+    spec: DatasetSpec,
+    root: Path,
+    out: Path,
+    split: Split,
+    *,
+    jobs: int = 1,
+    force: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Prepared:
+    """Write every case of the split to `out`, then `dataset.json`.
+
+    The mask of an unlabeled case is never opened, even if there is one. Cases that an earlier
+    call finished from the same files by the same descriptor are kept, unless `force`. `progress`
+    is called with the name of each case.
+
+    Raises:
+        FileNotFoundError: a scan or mask that the split needs.
+        ValueError: a damaged file, an unknown label value, image and mask that do not fit, or
+            `out` holds data of another descriptor.
+    """
+    if out.resolve() == root.resolve():
+        raise ValueError(f"{out} holds the raw data; prepared data need a folder of their own")
+    tasks = _tasks(find_cases(spec, root), split, root)
+    _claim(out, spec, force)
+    records = {}
+    work = partial(_prepare_case, spec=spec, out=out, force=force)
+    for case, record in each_done(work, tasks, jobs):
+        records[case] = record
+        if progress:
+            progress(case)
+    content = {
+        "format_version": FORMAT_VERSION,
+        "spec": spec.model_dump(mode="json"),
+        "split": split.model_dump(mode="json"),
+        "cases": dict(sorted(records.items())),
+    }
+    write_text(out / "dataset.json", json.dumps(content, indent=1) + "\n")
+    return load_prepared(out)
+
+
+def _claim(out: Path, spec: DatasetSpec, force: bool) -> None:
+    """Make the folder, refuse one with data of another descriptor, take back its completeness."""
+    out.mkdir(parents=True, exist_ok=True)
+    noted = out / "dataset.json"
+    if not noted.is_file():
+        return
+    if not force and DatasetSpec.check(read_noted(noted)["spec"], noted).digest != spec.digest:
+        raise ValueError(
+            f"{out} holds data prepared by another descriptor; take another folder or --force"
+        )
+    noted.unlink()
+
+
+def _tasks(found: dict[str, RawCase], split: Split, root: Path) -> list[RawCase]:
+    """The cases to prepare; those without a label are not to have one, even if a file exists."""
+    missing = [case for case in split.cases if case not in found]
+    if missing:
+        raise FileNotFoundError(f"{root}: no scan for {', '.join(missing)}")
+    bare = [case for case in split.with_labels if found[case].label is None]
+    if bare:
+        raise FileNotFoundError(
+            f"{root}: no mask for {', '.join(bare)}; labeled, validation and test cases need one"
+        )
+    unlabeled = [RawCase(case, found[case].image, None) for case in split.unlabeled]
+    return [found[case] for case in split.with_labels] + unlabeled
+
+
+def _prepare_case(
+    task: RawCase, spec: DatasetSpec, out: Path, force: bool
+) -> tuple[str, dict[str, Any]]:
+    """Write one case, unless it is there, and return what `dataset.json` tells of it."""
+    path = out / f"{task.name}.h5"
+    stamp = _stamp(task, spec)
+    kept = None if force else _record(path, stamp)
+    if kept is not None:
+        return task.name, kept
+    scan = read_volume(task.image)
+    grid = to_grid(scan, spec)
+    arrays = {"image": grid.voxels}
+    counts = None
+    if task.label is not None:
+        mask = _checked_mask(read_labels(task.label), scan, task, spec)
+        arrays["source_label"] = mask.voxels
+        arrays["label"] = resample_labels(canonical(mask), grid.voxels.shape).voxels
+        counts = np.bincount(arrays["label"].ravel(), minlength=len(spec.classes)).tolist()
+    record = {
+        "source_file": task.image.name,
+        "source_shape": list(scan.voxels.shape),
+        "source_spacing_mm": list(scan.spacing_mm),
+        "shape": list(grid.voxels.shape),
+        "spacing_mm": list(grid.spacing_mm),
+        "voxels_per_class": counts,
+    }
+    attributes = {
+        "case": task.name,
+        "format_version": FORMAT_VERSION,
+        "spec_digest": spec.digest,
+        "affine": grid.affine,
+        "source_affine": scan.affine,
+        "source_shape": scan.voxels.shape,
+        "source_file": task.image.name,
+        "stamp": stamp,
+        "record": json.dumps(record),
+    }
+    write_case(path, arrays, attributes)
+    return task.name, record
+
+
+def _checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -> Volume:
+    """The mask as uint8, if it lies where the scan lies and holds no unknown value."""
+    if mask.voxels.shape != scan.voxels.shape:
+        raise ValueError(
+            f"case {task.name}: {task.image} has shape {scan.voxels.shape}, "
+            f"its mask {task.label} has {mask.voxels.shape}"
+        )
+    corners = np.array(np.meshgrid(*([0, side - 1] for side in mask.voxels.shape))).reshape(3, -1)
+    gap = (mask.affine - scan.affine) @ np.vstack([corners, np.ones(8)])
+    distance = float(np.linalg.norm(gap, axis=0).max())
+    if distance > 0.25 * min(scan.spacing_mm):
+        raise ValueError(
+            f"case {task.name}: the affines of {task.image} and its mask {task.label} "
+            f"differ by up to {distance:.3g} mm"
+        )
+    unknown = np.setdiff1d(np.unique(mask.voxels), range(len(spec.classes)))
+    if unknown.size:
+        names = ", ".join(f"{value} {name}" for value, name in enumerate(spec.classes))
+        raise ValueError(
+            f"case {task.name}: {task.label} holds label {', '.join(map(str, unknown))}, which "
+            f"{spec.name} does not know; it knows {names}"
+        )
+    return Volume(mask.voxels.astype(np.uint8), scan.affine)
+
+
+def _stamp(task: RawCase, spec: DatasetSpec) -> str:
+    """What a case was made from: the descriptor, and size and time of its files."""
+    stamps = [spec.digest]
+    for path in (task.image, task.label):
+        if path is not None:
+            facts = path.stat()
+            stamps.append(f"{path.name}:{facts.st_size}:{facts.st_mtime_ns}")
+    return " ".join(stamps)
+
+
+def _record(path: Path, stamp: str) -> dict[str, Any] | None:
+    """What is known of a case that was prepared before; None unless it is made from the same."""
+    try:
+        with opened(path) as file:
+            return json.loads(file.attrs["record"]) if file.attrs["stamp"] == stamp else None
+    except (FileNotFoundError, ValueError):
+        return None
