@@ -8,6 +8,7 @@ splits/{train,labeled,validation,test}.txt   dataset.toml   population.json   da
 """
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -80,7 +81,7 @@ def make_population(
         ValueError: `out` holds another population, or voxels so large that organs get lost.
     """
     drawn = tuple(_drawn_as(organ) for organ in spec.by_label)
-    _claim(out, population, spec)
+    begun = _claim(out, population, spec)
     for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs", "splits"):
         (out / folder).mkdir(exist_ok=True)
     parts = population.parts()
@@ -90,8 +91,13 @@ def make_population(
     for case, _ in set(every) - set(missing):
         tell(case)
     work = partial(_make_case, names=drawn, out=out, population=population)
-    for case in each_done(work, missing, jobs):
-        tell(case)
+    try:
+        for case in each_done(work, missing, jobs):
+            tell(case)
+    except ValueError:
+        if begun and not any(out.glob("images*/*.nii.gz")):
+            shutil.rmtree(out)
+        raise
     lists = {part: parts[part] for part in ("labeled", "validation", "test")}
     lists["train"] = parts["labeled"] + parts["unlabeled"]
     for part, cases in lists.items():
@@ -135,8 +141,11 @@ def _drawn_as(organ: Organ) -> str:
     raise LookupError(f"no shape for {organ.name!r}; there is {', '.join(ORGANS)}")
 
 
-def _claim(out: Path, population: Population, spec: DatasetSpec) -> None:
-    """Note in `out` what is made there, or check that it is the same that was begun before."""
+def _claim(out: Path, population: Population, spec: DatasetSpec) -> bool:
+    """Note in an empty `out` what is made there, or check that it is what was begun before.
+
+    Returns whether this call is the beginning.
+    """
     recipe = {
         "format_version": FORMAT_VERSION,
         **asdict(population),
@@ -152,11 +161,12 @@ def _claim(out: Path, population: Population, spec: DatasetSpec) -> None:
                 f"{out} holds another population or the start of one (see {noted}); "
                 "delete it or take another folder"
             )
-        return
+        return False
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no population; take another folder")
     out.mkdir(parents=True, exist_ok=True)
     write_text(noted, text)
+    return True
 
 
 def _paths(out: Path, case: str, part: str) -> tuple[Path, Path | None]:

@@ -14,12 +14,25 @@ import nibabel
 import numpy as np
 from nibabel import orientations
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from scipy import ndimage
 
 from segmentation.files import replacing
 
 Array = np.ndarray
 Sizes = tuple[int, int, int]
+
+# What nibabel, gzip and zlib raise over a file that is not, or not wholly, NIfTI.
+DAMAGE = (
+    ImageFileError,
+    HeaderDataError,
+    WrapStructError,
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +224,7 @@ def _read_nifti(path: Path) -> tuple[Array, Array]:
     try:
         image = nibabel.Nifti1Image.from_filename(path)
         return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged")), image.affine
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as fault:
+    except DAMAGE as fault:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise ValueError(f"{path}: damaged, cut short or no NIfTI file ({reason})") from None
 
