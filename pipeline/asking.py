@@ -83,20 +83,26 @@ def run(
         def advance(question: Question) -> None:
             progress.advance(task)
 
-        return describe(
-            template,
-            classes,
-            provider,
-            samples=limits.samples,
-            attempts=limits.attempts,
-            concurrency=limits.concurrency,
-            # Replaying costs nothing, so there is nothing to cache.
-            cache=cache if provider.costs else None,
-            refresh=limits.refresh,
-            budget=budget,
-            images=images,
-            progress=advance,
-        )
+        try:
+            return describe(
+                template,
+                classes,
+                provider,
+                samples=limits.samples,
+                attempts=limits.attempts,
+                concurrency=limits.concurrency,
+                # Replaying costs nothing, so there is nothing to cache.
+                cache=cache if provider.costs else None,
+                refresh=limits.refresh,
+                budget=budget,
+                images=images,
+                progress=advance,
+            )
+        except BaseException:
+            if provider.costs:
+                spent = f"{budget.spent.calls} calls, {budget.spent.tokens} tokens"
+                console.print(f"spent before the end: {spent}")
+            raise
 
 
 def describe_literally(template: Template, classes: tuple[str, ...]) -> DescriptionSet:

@@ -1,0 +1,114 @@
+"""Answer stores: handed on, replayed, refused where they do not belong; the shipped ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+from chat_server import chat_server
+
+from knowledge.answers import AnswerCache, AnswerStore, CachedAnswer
+from knowledge.describe import describe, literal
+from knowledge.description import DescriptionSet
+from knowledge.provider import ProviderOptions, Usage
+from knowledge.providers.openai_compatible import OpenAICompatible
+from knowledge.providers.recorded import Recorded
+from knowledge.template import Template, Wording
+from segmentation.dataset import DatasetSpec
+
+ROOT = Path(__file__).parents[2]
+CLASSES = ("background", "lamp", "door")
+WORDING = Wording(title="t", aspects={"place": "Where is the {organ}?"})
+RECORDED = [path.stem for path in sorted((ROOT / "data" / "answers").glob("*.json"))]
+LISTS = ["amos", "synapse", "phantom"]
+
+
+def test_a_store_of_live_answers_is_replayed_without_a_server(tmp_path: Path) -> None:
+    template = Template("test", WORDING)
+    with chat_server() as server:
+        options = ProviderOptions(model="tiny", base_url=server.url)
+        live = describe(template, CLASSES, OpenAICompatible(options, "key"), samples=2)
+    live.store.write(tmp_path / "store.json")
+    options = ProviderOptions(answers=tmp_path / "store.json")
+    replayed = describe(template, CLASSES, Recorded.from_options(options), samples=2)
+    assert replayed.descriptions.digest == live.descriptions.digest
+    assert replayed.descriptions.usage.calls == 0
+
+
+def test_a_store_survives_another_order_and_a_shorter_list(tmp_path: Path) -> None:
+    template = Template("test", WORDING)
+    with chat_server() as server:
+        options = ProviderOptions(model="tiny", base_url=server.url)
+        store = describe(template, CLASSES, OpenAICompatible(options, "key")).store
+    made = describe(template, ("background", "door"), Recorded(store)).descriptions
+    assert made.classes == ("background", "door")
+
+
+def test_answers_to_another_template_are_refused() -> None:
+    store = AnswerStore.read(ROOT / "data" / "answers" / "paper.json")
+    other = Template("other", WORDING)
+    with pytest.raises(ValueError, match=r"answers template 'paper' \(.*not 'other' \("):
+        describe(other, CLASSES, Recorded(store, "paper.json"))
+
+
+def test_an_organ_without_an_answer_is_named() -> None:
+    template = Template.read(ROOT / "prompts" / "paper.toml")
+    store = AnswerStore.read(ROOT / "data" / "answers" / "paper.json")
+    with pytest.raises(LookupError, match=r"no recorded answer for 'lamp'.*there is background"):
+        describe(template, CLASSES, Recorded(store))
+
+
+@pytest.mark.parametrize("wording", RECORDED)
+@pytest.mark.parametrize("name", LISTS)
+def test_the_shipped_answers_are_valid_for_every_shipped_list(name: str, wording: str) -> None:
+    template = Template.read(ROOT / "prompts" / f"{wording}.toml")
+    classes = DatasetSpec.read(ROOT / "data" / f"{name}.toml").classes
+    store = AnswerStore.read(ROOT / "data" / "answers" / f"{wording}.json")
+    made = describe(template, classes, Recorded(store)).descriptions
+    assert made.classes == classes
+    texts = [item.text for item in made.descriptions]
+    assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize("wording", RECORDED)
+def test_the_shipped_answers_name_the_right_side(wording: str) -> None:
+    store = AnswerStore.read(ROOT / "data" / "answers" / f"{wording}.json")
+    for item in store.answers:
+        assert isinstance(item.answer, dict)
+        side, _, rest = item.organ.partition(" ")
+        if side in ("left", "right"):
+            assert f"The {side} {rest}" in item.answer["text"], item.organ
+
+
+def test_a_description_file_that_lacks_an_organ_is_refused(tmp_path: Path) -> None:
+    made = literal(Template("test", WORDING), CLASSES)
+    raw = made.model_dump(mode="json")
+    raw["descriptions"].pop()
+    (tmp_path / "d.json").write_text(json.dumps(raw))
+    with pytest.raises(ValueError, match=r"d\.json: .*missing door/place"):
+        DescriptionSet.read(tmp_path / "d.json")
+
+
+def test_descriptions_come_back_from_their_file_unchanged(tmp_path: Path) -> None:
+    made = literal(Template("test", WORDING), CLASSES)
+    made.write(tmp_path / "d.json")
+    again = DescriptionSet.read(tmp_path / "d.json")
+    assert again == made
+    assert again.digest == made.digest
+    with pytest.raises(LookupError, match=r"'window'.*there is background, lamp, door"):
+        again.get("window", "place")
+
+
+def test_files_of_a_newer_version_are_refused(tmp_path: Path) -> None:
+    raw = literal(Template("test", WORDING), CLASSES).model_dump(mode="json")
+    (tmp_path / "d.json").write_text(json.dumps(raw | {"format_version": 99}))
+    with pytest.raises(ValueError, match=r"format 99.*update tak-seg"):
+        DescriptionSet.read(tmp_path / "d.json")
+
+
+def test_a_damaged_cache_entry_counts_as_absent(tmp_path: Path) -> None:
+    cache = AnswerCache(tmp_path)
+    answer = CachedAnswer(raw="x", model="m", output="text", attempts=1, usage=Usage(calls=1))
+    cache.put("ab12", answer)
+    assert cache.get("ab12") == answer
+    next(tmp_path.rglob("*.json")).write_text('{"raw": "x"')
+    assert cache.get("ab12") is None
