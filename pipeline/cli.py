@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline import demo, machine
 from pipeline.commands import data, knowledge, segmentation
 
 app = typer.Typer(
@@ -16,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Textual anatomical knowledge for semi-supervised multi-organ segmentation.",
 )
-for group in (data, knowledge, segmentation):
+for group in (data, knowledge, segmentation, demo):
     group.register(app)
 
 
@@ -40,6 +41,7 @@ def main() -> None:
 
     `TAK_DEBUG=1` shows the traceback instead.
     """
+    machine.settle()
     try:
         app()
     except (ValueError, OSError, LookupError) as fault:

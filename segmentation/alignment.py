@@ -117,9 +117,7 @@ def sample_rows(
         Rows [R, c] and their classes [R].
     """
     kinds = labels.flatten()
-    volume = torch.arange(len(labels), device=labels.device)[:, None].expand(
-        -1, labels[0].numel()
-    )
+    volume = torch.arange(len(labels), device=labels.device)[:, None].expand(-1, labels[0].numel())
     group = torch.where(kinds >= 0, volume.flatten() * classes + kinds, len(labels) * classes)
     key = torch.rand(kinds.shape, generator=generator, device=kinds.device, dtype=torch.float64)
     order = (group + key).argsort()

@@ -79,7 +79,7 @@ class Method(nn.Module, ABC):
             "dice": self.loss.dice(logits, batch.label) / 2,
         }
 
-    def after_step(self, step: int) -> None:  # noqa: B027 (most methods have nothing to do)
+    def after_step(self, step: int) -> None:
         """What follows the optimizer's step `step`: a teacher moves, statistics are kept."""
 
     def predictors(self) -> dict[str, nn.Module]:

@@ -1,7 +1,7 @@
 """MagicNet: partition and recovery of cubes (Chen et al., CVPR 2023, arXiv 2301.01767).
 
-With the GA losses it is GALoss (ECCV 2024); with the GA losses, the text head and the contrast it is
-TAK (2025, arXiv 2501.13470). Legend of shapes: B = L + U patches, n cubes each, C classes.
+With the GA losses it is GALoss (ECCV 2024); with the text head and the contrast as well it is TAK
+(2025, arXiv 2501.13470). Legend of shapes: B = L + U patches, n cubes each, C classes.
 """
 
 from collections.abc import Callable, Sequence
@@ -80,9 +80,7 @@ class MagicNet(Method):
         seed: int = 0,
         warmup_steps: int = 0,
     ) -> None:
-        super().__init__(
-            build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps
-        )
+        super().__init__(build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps)
         _one_of("cube_order", cube_order, ("correct", "published"))
         _one_of("blend", blend, ("student", "teacher", "mixed"))
         _one_of("blend_controller", blend_controller, ("image", "cube"))
@@ -96,9 +94,7 @@ class MagicNet(Method):
         self.distribution_temperature, self.count_every = distribution_temperature, count_every
         self.cube_order, self.blend, self.blend_controller = cube_order, blend, blend_controller
         self.teacher: Network = make_teacher(self.network)  # type: ignore[assignment]
-        self.location = location_mlp(
-            self.network, cube, self.grid, location_hidden, location_bias
-        )
+        self.location = location_mlp(self.network, cube, self.grid, location_hidden, location_bias)
         self.register_buffer("organ_counts", torch.zeros(classes))
         self.register_buffer("pending_counts", torch.zeros(classes))
 
@@ -122,7 +118,9 @@ class MagicNet(Method):
 
         cubes = network.encode(partition(images, self.grid).flatten(0, 1))
         cube_deep = cubes[-DEEP:]
-        within = self._recovered_logits(network, [level[: labeled * self._cubes] for level in cubes])
+        within = self._recovered_logits(
+            network, [level[: labeled * self._cubes] for level in cubes]
+        )
         blended = self._blended(batch, cubes, teacher_logits, pseudo, step)
 
         label = batch.label
@@ -224,9 +222,7 @@ class MagicNet(Method):
             for level, cubes in joined
         ]
 
-    def _anchor_labels(
-        self, label: Tensor, pseudo: Pseudo, blended: Pseudo, step: int
-    ) -> Tensor:
+    def _anchor_labels(self, label: Tensor, pseudo: Pseudo, blended: Pseudo, step: int) -> Tensor:
         """Labels of the volumes of `_embeddings`; unsure unlabeled voxels are ignored."""
         limit = entropy_threshold(self.share(step), self.entropy_ramp)
         sure, sure_blended = (

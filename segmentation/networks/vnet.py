@@ -3,7 +3,8 @@
 Legend of shapes: B batch, c channels, `x y z` space in nibabel order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -49,12 +50,12 @@ class VNet(nn.Module):
         def stage(level: int, channels: int) -> nn.Sequential:
             inner = self.widths[level]
             sizes = [channels] + [inner] * counts[level]
-            pairs = zip(sizes, sizes[1:], strict=False)
+            pairs = pairwise(sizes)
             return nn.Sequential(
                 *(Unit(nn.Conv3d(a, b, 3, padding=1), inner, norm) for a, b in pairs)
             )
 
-        steps = list(zip(self.widths, self.widths[1:], strict=False))
+        steps = list(pairwise(self.widths))
         self.encoder = nn.ModuleList(
             [stage(0, 1)] + [stage(level, self.widths[level]) for level in range(1, levels)]
         )
@@ -65,7 +66,9 @@ class VNet(nn.Module):
             Unit(nn.ConvTranspose3d(coarse, fine, 2, stride=2), fine, norm)
             for fine, coarse in steps
         )
-        self.decoder = nn.ModuleList(stage(level, self.widths[level]) for level in range(levels - 1))
+        self.decoder = nn.ModuleList(
+            stage(level, self.widths[level]) for level in range(levels - 1)
+        )
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Features of every level, finest first, of an image [B, 1, x, y, z].
@@ -99,7 +102,10 @@ class VNet(nn.Module):
 
 def initialize(network: nn.Module, scheme: str) -> None:
     """Draw the Conv3d weights anew: `kaiming` or `xavier` normal; the rest keeps its values."""
-    draw = {"kaiming": nn.init.kaiming_normal_, "xavier": nn.init.xavier_normal_}
+    draw: dict[str, Callable[[Tensor], Tensor]] = {
+        "kaiming": nn.init.kaiming_normal_,
+        "xavier": nn.init.xavier_normal_,
+    }
     if scheme not in draw:
         raise LookupError(f"no initialization {scheme!r}; there is {', '.join(draw)}")
     for module in network.modules():

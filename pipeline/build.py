@@ -1,0 +1,137 @@
+"""RunConfig to objects: the only place where text vectors and networks meet."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pipeline.choose import choose
+from pipeline.config import RunConfig
+from segmentation.alignment import Contrast
+from segmentation.losses import LOSSES, Loss
+from segmentation.method import Method
+from segmentation.networks.heads import ConvHead, TextHead
+from segmentation.networks.network import DEEP, Network
+from segmentation.networks.vnet import VNet
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the data bring to a run.
+
+    Attributes:
+        classes: class names with background first.
+        vectors: text vectors [C, A, E] in the order of the classes, None without text.
+    """
+
+    classes: tuple[str, ...]
+    vectors: torch.Tensor | None = None
+
+
+def build_method(config: RunConfig, setting: Setting) -> Method:
+    """The method of a run, freshly initialized from the run's seed, on the CPU.
+
+    Raises:
+        LookupError: a method, loss or alignment that does not exist.
+        ValueError: an option that its constructor does not know, or text that is missing.
+    """
+    if config.needs_bank and setting.vectors is None:
+        raise ValueError(
+            f"head = {config.head.name} with alignment = {config.alignment.name} needs text: "
+            "give a bank"
+        )
+    kind = choose("segmentation.methods", config.method.name, Method)
+    shared: dict[str, Any] = {
+        "total_steps": config.training.steps,
+        "warmup_steps": config.training.warmup_steps,
+        "seed": config.seed,
+        "classes": len(setting.classes),
+        "patch": config.training.patch,
+    }
+    accepted = inspect.signature(kind).parameters
+    given = {key: value for key, value in shared.items() if key in accepted}
+    options = checked_options(kind, config.method.options, "method", reserved=shared)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return kind(network_builder(config, setting), build_loss(config), **given, **options)
+
+
+def build_loss(config: RunConfig) -> Loss:
+    """The loss of a run."""
+    if config.loss.name not in LOSSES:
+        raise LookupError(f"no loss {config.loss.name!r}; there is {', '.join(LOSSES)}")
+    kind = LOSSES[config.loss.name]
+    return kind(**checked_options(kind, config.loss.options, "loss"))
+
+
+def network_builder(config: RunConfig, setting: Setting) -> Callable[[], Network]:
+    """What makes a freshly initialized network of a run."""
+    if config.alignment.name not in ("none", "contrast"):
+        raise LookupError(f"no alignment {config.alignment.name!r}; there is none, contrast")
+    aligned = config.alignment.name == "contrast"
+    allowed = checked_options(
+        Contrast, config.alignment.options, "alignment", reserved=("own_deepest", "vectors")
+    )
+    if not aligned and allowed:
+        raise ValueError(f"alignment none has no options, not {', '.join(allowed)}")
+
+    def build() -> Network:
+        vnet = VNet(**config.network.model_dump())
+        deep_widths = vnet.widths[-DEEP:]
+        text_head = config.head.name == "text"
+        head: ConvHead | TextHead
+        if text_head:
+            assert setting.vectors is not None
+            head = TextHead(vnet.width, deep_widths, setting.vectors)
+        else:
+            head = ConvHead(vnet.width, len(setting.classes))
+        contrast = None
+        if aligned:
+            assert setting.vectors is not None
+            contrast = Contrast(deep_widths, setting.vectors, own_deepest=not text_head, **allowed)
+        return Network(vnet, head, contrast)
+
+    return build
+
+
+def checked_options(
+    kind: type, options: dict[str, Any], table: str, *, reserved: Sequence[str] | dict = ()
+) -> dict[str, Any]:
+    """The options of a recipe's table, if the constructor knows them as keywords.
+
+    Raises:
+        ValueError: an unknown option; the message lists the known ones.
+    """
+    known = [
+        name
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in reserved
+    ]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise ValueError(
+            f"[{table}] unknown key {', '.join(unknown)}; {kind.__name__} has "
+            f"{', '.join(known) or 'no options'}"
+        )
+    return options
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; `auto` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ValueError: a device that this machine does not have.
+    """
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in present.items() if there))
+    if not present.get(name.partition(":")[0], False):
+        have = ", ".join(kind for kind, there in present.items() if there)
+        raise ValueError(f"--device {name}: this machine has {have}")
+    return torch.device(name)

@@ -1,0 +1,141 @@
+"""`tak train`, `tak evaluate`, `tak predict`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; auto takes the best.")
+]
+Checkpoint = Annotated[
+    str, typer.Option("--checkpoint", help="best (on the validation cases) or last.")
+]
+Predictor = Annotated[
+    str | None, typer.Option("--predictor", help="student or teacher; default: the recipe's.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of the segmentation stage."""
+    app.command()(train)
+    app.command()(evaluate)
+    app.command()(predict)
+
+
+def train(
+    prepared: Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
+    recipe: Annotated[str, typer.Option(help="A shipped recipe or a TOML file.")] = "tak",
+    bank: Annotated[Path | None, typer.Option(help="Text vectors that `tak encode` wrote.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the recipe: table.key=value; repeat at will."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Shorthand for --set seed=N.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Train a run from a recipe.
+
+    Ctrl-C ends the current step, writes last.pt and leaves a run that `--resume` continues, with
+    the same weights as if it had never stopped.
+
+    Example: `tak train prepared --recipe tak --bank bank.h5 -o runs/tak`
+    """
+    from pipeline import shipped
+    from pipeline.build import pick_device
+    from pipeline.config import read_config
+    from pipeline.progress import training_progress
+    from pipeline.run import start
+    from segmentation.prepare import load_prepared
+
+    every_change = [*(changes or ()), *([] if seed is None else [f"seed={seed}"])]
+    config = read_config(shipped.find("recipes", recipe), every_change)
+    chosen = pick_device(device)
+    data = load_prepared(prepared)
+    typer.echo(f"{config.title}: {config.training.steps} steps on {chosen}, into {output}")
+    with training_progress(config.training.steps) as report:
+        finished = start(output, config, data, bank, device=chosen, resume=resume, report=report)
+    if not finished:
+        typer.echo(f"stopped; go on with the same command and --resume ({output / 'last.pt'})")
+        raise typer.Exit(130)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
+    prepared: Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")],
+    part: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where results go; default: the run.")
+    ] = None,
+    untrained: Annotated[
+        bool, typer.Option(help="Also score the network as it was before its first step.")
+    ] = False,
+    checkpoint: Checkpoint = "best",
+    predictor: Predictor = None,
+    device: Device = "auto",
+) -> None:
+    """Score a run: Dice per organ, over large, small and all, on each scan's own grid.
+
+    Writes evaluation-PART.json and evaluation-PART.csv.
+
+    Example: `tak evaluate runs/tak prepared --part test`
+    """
+    from rich.console import Console
+
+    from pipeline.build import pick_device
+    from pipeline.evaluate import evaluate as score
+    from pipeline.evaluate import table_of, write_results
+    from pipeline.progress import counted
+    from pipeline.run import open_run
+    from segmentation.prepare import load_prepared
+
+    if part not in ("validation", "test"):
+        raise LookupError(f"no part {part!r} to score; there is validation, test")
+    data, chosen = load_prepared(prepared), pick_device(device)
+    columns = {}
+    for name, fresh in [("trained", False)] + [("untrained", True)] * untrained:
+        opened = open_run(
+            run, checkpoint=checkpoint, predictor=predictor, device=chosen, untrained=fresh
+        )
+        with counted(f"scoring, {name}", len(getattr(data.split, part))) as tick:
+            columns[name] = score(opened, data, part, tick)
+    Console().print(table_of(columns))
+    folder = output or (run if run.is_dir() else run.parent)
+    for name, evaluation in columns.items():
+        suffix = "" if name == "trained" else f"-{name}"
+        files = write_results(evaluation, folder / f"evaluation-{part}{suffix}")
+        typer.echo(f"wrote {', '.join(map(str, files))}")
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
+    scan: Annotated[Path, typer.Argument(help="A NIfTI file, or a folder of them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Mask file, or folder of masks.")],
+    checkpoint: Checkpoint = "best",
+    predictor: Predictor = None,
+    device: Device = "auto",
+) -> None:
+    """Segment scans: a mask per scan, on the scan's own grid with its affine.
+
+    Needs the checkpoint alone: classes, window, grid and text vectors are in it.
+
+    Example: `tak predict runs/tak ct.nii.gz -o mask.nii.gz`
+    """
+    from pipeline.build import pick_device
+    from pipeline.predict import targets
+    from pipeline.progress import counted
+    from pipeline.run import open_run
+    from segmentation.predict import predict_scan
+    from segmentation.volume import read_volume, write_labels
+
+    pairs = targets(scan, output)
+    opened = open_run(run, checkpoint=checkpoint, predictor=predictor, device=pick_device(device))
+    with counted("segmenting", len(pairs)) as tick:
+        for source, target in pairs:
+            volume = read_volume(source)
+            labels = predict_scan(opened.classify, volume, opened.spec, opened.device)
+            write_labels(target, labels, volume.affine)
+            tick(source.name)
+    typer.echo(f"wrote {output}")

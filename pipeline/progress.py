@@ -1,0 +1,59 @@
+"""Progress in the terminal: bars with time left, the loss and the scores as they come."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(),
+    )
+
+
+@contextmanager
+def counted(description: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar that moves by one with every call, which names what was done."""
+    with _progress() as bars:
+        task = bars.add_task(description, total=total, note="")
+
+        def tick(note: str) -> None:
+            bars.update(task, advance=1, note=note)
+
+        yield tick
+
+
+@contextmanager
+def training_progress(steps: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A bar that follows the records of a run's log; every validation leaves a line."""
+    with _progress() as bars:
+        task = bars.add_task("training", total=steps, note="")
+
+        def report(record: dict[str, Any]) -> None:
+            if "loss" in record:
+                bars.update(task, completed=record["step"], note=f"loss {record['loss']:.3f}")
+            else:
+                means = ", ".join(
+                    f"{name} {100 * mean:.1f}" for name, mean in record["validation"].items()
+                )
+                bars.console.print(f"step {record['step']}: validation Dice, %: {means}")
+
+        yield report

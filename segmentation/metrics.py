@@ -1,0 +1,54 @@
+"""Overlap of a predicted and a true mask, organ by organ.
+
+Empty-mask rules: an organ that is neither in the truth nor in the prediction is not scored (NaN);
+an organ in only one of them scores 0.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+EMPTY_RULE = "absent in truth and prediction: not scored; present in one of them: 0"
+
+
+def dice(
+    prediction: NDArray[np.integer], truth: NDArray[np.integer], classes: Sequence[str]
+) -> dict[str, float]:
+    """Dice 2 |A and B| / (|A| + |B|) of every organ, background left out; NaN if not scored.
+
+    Args:
+        prediction, truth: labels [x, y, z] on one grid.
+        classes: class names with background first.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if prediction.shape != truth.shape:
+        raise ValueError(f"a prediction of {prediction.shape} for a truth of {truth.shape}")
+    count = len(classes)
+    predicted, true = prediction.ravel(), truth.ravel()
+    both = np.bincount(true[predicted == true], minlength=count)
+    total = np.bincount(predicted, minlength=count) + np.bincount(true, minlength=count)
+    with np.errstate(invalid="ignore"):
+        scores = 2 * both / total
+    return {name: float(scores[index]) for index, name in enumerate(classes) if index}
+
+
+def group_means(
+    scores: Mapping[str, float], groups: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """The mean over each group's scored organs; NaN where none is scored."""
+    return {group: nan_mean([scores[name] for name in names]) for group, names in groups.items()}
+
+
+def nan_mean(values: Sequence[float]) -> float:
+    """The mean of the values that are not NaN; NaN if there is none."""
+    scored = [value for value in values if not np.isnan(value)]
+    return float(np.mean(scored)) if scored else float("nan")
+
+
+def nan_deviation(values: Sequence[float]) -> float:
+    """The standard deviation (n - 1) of the values that are not NaN; NaN for fewer than two."""
+    scored = [value for value in values if not np.isnan(value)]
+    return float(np.std(scored, ddof=1)) if len(scored) > 1 else float("nan")

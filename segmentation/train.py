@@ -1,0 +1,250 @@
+"""The training loop: optimizer, rate, precision, log, validation, checkpoints, exact resume."""
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from segmentation.checkpoint import Identity, TrainState, check_identity, load, save
+from segmentation.method import Batch, Method
+from segmentation.metrics import nan_mean
+from segmentation.patches import PatchStream, batches
+from segmentation.schedule import poly_rate
+
+Scores = Mapping[str, Mapping[str, float]]  # predictor -> organ -> Dice
+_PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Training(BaseModel):
+    """The `[training]` table of a recipe. Time is counted in steps.
+
+    Attributes:
+        warmup_steps: first steps, in which only labeled patches teach.
+        rate_horizon: steps after which the poly rate would reach 0, as a multiple of `steps`.
+        clip_norm: upper limit of the gradient's norm; none as published.
+        validate_every, checkpoint_every: in steps; the last step always does both.
+        cached_cases: volumes kept in memory, all of them unless given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(gt=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    patch: tuple[int, int, int]
+    labeled_per_step: int = Field(default=2, gt=0)
+    unlabeled_per_step: int = Field(default=2, ge=0)
+    rate: float = Field(default=0.01, gt=0)
+    rate_horizon: float = Field(default=1.0, ge=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(default=1e-4, ge=0)
+    clip_norm: float | None = Field(default=None, gt=0)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    validate_every: int = Field(default=1000, gt=0)
+    checkpoint_every: int = Field(default=500, gt=0)
+    log_every: int = Field(default=10, gt=0)
+    workers: int = Field(default=0, ge=0)
+    cached_cases: int | None = Field(default=None, gt=0)
+
+
+class Trainer:
+    """One run in a folder: log.jsonl, events for TensorBoard, last.pt and best.pt.
+
+    Args:
+        method: on the device that it trains on.
+        stream: the batches, a function of the step.
+        folder: of the run; must exist.
+        identity: classes and bank, kept in the checkpoints.
+        config: the run's configuration as plain values, kept in the checkpoints.
+        validate: scores of the method on the validation cases, or None without such cases.
+        report: called with every record that goes to the log.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        stream: PatchStream,
+        options: Training,
+        folder: Path,
+        *,
+        identity: Identity,
+        config: dict[str, Any],
+        device: torch.device,
+        validate: Callable[[Method], Scores] | None = None,
+        report: Callable[[dict[str, Any]], None] = lambda record: None,
+    ) -> None:
+        self.method, self.stream, self.options, self.folder = method, stream, options, folder
+        self.identity, self.config, self.device = identity, config, device
+        self.validate, self.report = validate, report
+        self.optimizer = torch.optim.SGD(
+            [weight for weight in method.parameters() if weight.requires_grad],
+            lr=options.rate,
+            momentum=options.momentum,
+            nesterov=options.nesterov,
+            weight_decay=options.weight_decay,
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
+        self.step, self.best = 0, None
+
+    step: int
+    best: float | None
+
+    def resume(self) -> None:
+        """Go on from last.pt; records of steps that it does not know are dropped from the log.
+
+        Raises:
+            FileNotFoundError, ValueError: no checkpoint, or one of other classes or another bank.
+        """
+        path = self.folder / "last.pt"
+        state = load(path)
+        check_identity(state.identity, self.identity, path)
+        self.method.load_state_dict(state.method)
+        self.optimizer.load_state_dict(state.optimizer)
+        if state.scaler:
+            self.scaler.load_state_dict(state.scaler)
+        self.step, self.best = state.step, state.best
+        _truncate_log(self.folder / "log.jsonl", self.step)
+
+    def run(self) -> bool:
+        """Train to the last step; False if a signal stopped it earlier, with last.pt written."""
+        options = self.options
+        self.method.train()
+        with (
+            SummaryWriter(str(self.folder), purge_step=self.step or None) as events,
+            (self.folder / "log.jsonl").open("a", encoding="utf-8") as log,
+            _stop_on_signal() as stopped,
+        ):
+            stream = batches(self.stream, self.step, options.steps, workers=options.workers)
+            begin = time.perf_counter()
+            for batch in stream:
+                terms = self._learn(batch.to(self.device))
+                self.step += 1
+                last = self.step == options.steps
+                if self.step % options.log_every == 0 or self.step == 1 or last:
+                    now = time.perf_counter()
+                    self._write(self._record(terms, now - begin), log, events)
+                if self.validate and (self.step % options.validate_every == 0 or last):
+                    self._write(self._validate(), log, events)
+                if self.step % options.checkpoint_every == 0 or last or stopped():
+                    save(self._state(), self.folder / "last.pt")
+                if stopped():
+                    return last
+        return True
+
+    def _learn(self, batch: Batch) -> dict[str, Tensor]:
+        """One optimizer step; the weighted loss terms."""
+        options = self.options
+        rate = poly_rate(options.rate, self.step, round(options.steps * options.rate_horizon))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        dtype = _PRECISIONS[options.precision]
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            terms = self.method(batch, self.step)
+        self.scaler.scale(torch.stack(list(terms.values())).sum()).backward()
+        if options.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.method.parameters(), options.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.method.after_step(self.step)
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _record(self, terms: Mapping[str, Tensor], seconds: float) -> dict[str, Any]:
+        losses = {name: float(term) for name, term in terms.items()}
+        total = sum(losses.values())
+        if not math.isfinite(total):
+            raise ValueError(
+                f"the loss is {total} at step {self.step} ({losses}); last.pt is of an earlier "
+                "step. A lower rate, clip_norm, or bf16 in place of fp16 may help"
+            )
+        rate = self.optimizer.param_groups[0]["lr"]
+        return {"step": self.step, "loss": total, "rate": rate, "seconds": seconds, "terms": losses}
+
+    def _validate(self) -> dict[str, Any]:
+        """Score the method; best.pt holds the state with the best mean of the first predictor."""
+        assert self.validate is not None
+        scores = self.validate(self.method)
+        means = {name: nan_mean(list(organs.values())) for name, organs in scores.items()}
+        score = next(iter(means.values()))
+        if self.best is None or score > self.best:
+            self.best = score
+            save(self._state(), self.folder / "best.pt")
+        return {"step": self.step, "validation": means, "organs": scores}
+
+    def _write(self, record: dict[str, Any], log: Any, events: SummaryWriter) -> None:
+        log.write(json.dumps(record) + "\n")
+        log.flush()
+        for name, value in _scalars(record):
+            events.add_scalar(name, value, self.step)
+        self.report(record)
+
+    def _state(self) -> TrainState:
+        return TrainState(
+            step=self.step,
+            method=self.method.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            scaler=self.scaler.state_dict(),
+            best=self.best,
+            identity=self.identity,
+            config=self.config,
+        )
+
+
+def _scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    if "loss" in record:
+        yield "loss/total", record["loss"]
+        yield "rate", record["rate"]
+        yield from ((f"loss/{name}", value) for name, value in record["terms"].items())
+    for predictor, organs in record.get("organs", {}).items():
+        yield f"dice/{predictor}/mean", record["validation"][predictor]
+        yield from ((f"dice/{predictor}/{name}", value) for name, value in organs.items())
+
+
+def _truncate_log(path: Path, step: int) -> None:
+    """Keep the records up to a step; a last line that was cut off is dropped as well."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if record["step"] <= step:
+            kept.append(line + "\n")
+    beside = path.with_name(f".{path.name}")
+    beside.write_text("".join(kept), encoding="utf-8")
+    beside.replace(path)
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a flag; the second one acts as ever."""
+    caught: list[int] = []
+    before: dict[signal.Signals, Any] = {}
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, remember)
+    except ValueError:  # not in the main thread: whoever runs us there stops us
+        pass
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for caught_signal, handler in before.items():
+            signal.signal(caught_signal, handler)
