@@ -104,6 +104,7 @@ class CachedAnswer(Strict):
     output: str
     attempts: int
     usage: Usage
+    corrections: int = 0
 
 
 class AnswerCache:

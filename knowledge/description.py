@@ -51,6 +51,7 @@ class Origin(Strict):
     output: str
     parameters: dict[str, Any] = Field(default_factory=dict)
     attempts: int = Field(default=1, ge=0)
+    corrections: int = Field(default=0, ge=0)
     usage: Usage = Usage()
     images: tuple[str, ...] = ()
 

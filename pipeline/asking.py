@@ -5,19 +5,20 @@ from pathlib import Path
 
 import platformdirs
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from knowledge.answers import AnswerCache
 from knowledge.budget import Budget, Price, PriceTable
-from knowledge.describe import Asked, Images, describe, literal, question_digest, questions
-from knowledge.description import DescriptionSet, total
+from knowledge.check import contradictions
+from knowledge.describe import Asked, Judge, describe
+from knowledge.description import total
 from knowledge.provider import Provider, ProviderOptions, Question, Usage
+from knowledge.question import Images, question_digest, questions
 from knowledge.template import Template
 from pipeline import shipped
 from pipeline.choose import choose
+from pipeline.labeled import find_labeled
+from pipeline.progress import counted
 from segmentation.dataset import DatasetSpec
-
-console = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Limits:
     samples: int = 1
     attempts: int = 3
     concurrency: int = 4
+    rounds: int = 2
     max_tokens: int | None = None
     max_cost_usd: float | None = None
     refresh: bool = False
@@ -54,7 +56,7 @@ def make_provider(name: str, template: Template, options: ProviderOptions) -> Pr
                 "a store of your own is given with --answers FILE"
             )
         options = ProviderOptions(**{**vars(options), "answers": path})
-    kind = choose("knowledge.providers", name, Provider)  # type: ignore[type-abstract]
+    kind = choose("knowledge.providers", name, Provider)
     return kind.from_options(options)
 
 
@@ -72,17 +74,12 @@ def run(
     cache: AnswerCache,
     price: Price | None,
     images: Images | None = None,
+    judge: Judge | None = None,
 ) -> Asked:
     """Ask with a progress bar; the answers so far survive any end."""
     budget = Budget(max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd, price=price)
     number = len(classes) * len(template.aspects) * limits.samples
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
-        task = progress.add_task(f"asking {provider.name}", total=number)
-
-        def advance(question: Question) -> None:
-            progress.advance(task)
-
+    with counted(f"asking {provider.name}", number) as tick:
         try:
             return describe(
                 template,
@@ -96,18 +93,15 @@ def run(
                 refresh=limits.refresh,
                 budget=budget,
                 images=images,
-                progress=advance,
+                judge=judge,
+                rounds=limits.rounds,
+                progress=lambda question: tick(f"{question.organ}, {question.aspect}"),
             )
         except BaseException:
             if provider.costs:
                 spent = f"{budget.spent.calls} calls, {budget.spent.tokens} tokens"
-                console.print(f"spent before the end: {spent}")
+                Console(stderr=True).print(f"spent before the end: {spent}")
             raise
-
-
-def describe_literally(template: Template, classes: tuple[str, ...]) -> DescriptionSet:
-    """The descriptions of a template that asks nobody."""
-    return literal(template, classes)
 
 
 def preview(
@@ -169,3 +163,13 @@ def variables(pairs: list[str]) -> dict[str, str]:
             raise ValueError(f"--var {pair}: write name=value")
         result[name] = value
     return result
+
+
+def judge(scans: Path | None, descriptor: str, split: str | None) -> Judge:
+    """What labeled scans say against claims; they are read once."""
+    if scans is None:
+        raise ValueError("--verify needs labeled scans (--scans FOLDER)")
+    own = (scans / "dataset.toml").is_file() or next(scans.glob("*.h5"), None) is not None
+    labeled = find_labeled(scans, descriptor=None if own else descriptor, split=split)
+    scenes = [scene for _, scene in labeled.scenes()]
+    return lambda claims: contradictions(claims, scenes)

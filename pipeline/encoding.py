@@ -21,7 +21,7 @@ def make_encoder(spec: str, device: str = "cpu") -> TextEncoder:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     name, _, argument = spec.partition(":")
-    kind = choose("knowledge.encoders", name, TextEncoder)  # type: ignore[type-abstract]
+    kind = choose("knowledge.encoders", name, TextEncoder)
     return kind.from_argument(argument, device)
 
 

@@ -143,6 +143,16 @@ class DatasetSpec(Strict):
         content = self.model_dump(mode="json", exclude={"title", "layout", "splits"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    def with_spacing(self, spacing_mm: tuple[float, float, float]) -> Self:
+        """The same data set on another grid; the protocol's name says so.
+
+        Raises:
+            ValueError: a spacing that is not positive.
+        """
+        grid = Grid(spacing_mm=spacing_mm)
+        sides = "x".join(f"{side:g}" for side in spacing_mm)
+        return self.model_copy(update={"grid": grid, "protocol": f"{self.protocol}-{sides}mm"})
+
     def organ(self, name: str) -> Organ:
         """The organ of that name or alias, whatever the letter case.
 

@@ -68,6 +68,10 @@ def prepare(
         str | None,
         typer.Option(help="A split of the descriptor, or a folder of lists; default: the only."),
     ] = None,
+    spacing: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(metavar="X Y Z", help="Another grid than the descriptor's, in mm."),
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Also redo what is finished.")] = False,
 ) -> None:
@@ -91,6 +95,8 @@ def prepare(
         )
     path = own if descriptor is None else shipped.find("data", descriptor)
     spec = DatasetSpec.read(path)
+    if spacing is not None:
+        spec = spec.with_spacing(spacing)
     parts = spec.split(split, root)
     with counted("cases", len(parts.cases)) as tick:
         prepared = prepare_all(spec, root, out, parts, jobs=jobs, force=force, progress=tick)

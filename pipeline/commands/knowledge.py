@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands import bank
+from pipeline.commands import bank, check
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of the knowledge stage."""
     app.command()(describe)
     app.command()(encode)
+    check.register(app)
     bank.register(app)
 
 
@@ -49,6 +50,14 @@ def describe(
     concurrency: Annotated[int, typer.Option(min=1, help="Questions under way at once.")] = 4,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 120,
     retries: Annotated[int, typer.Option(min=0, help="How often a failed call is repeated.")] = 5,
+    scans: Annotated[
+        Path | None, typer.Option(help="Labeled scans, for --verify: see `tak check`.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option(help="Show claims that the scans contradict, and ask again.")
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="How often --verify asks again.")] = 2,
+    split: Annotated[str | None, typer.Option(help="Split of the scans, if several.")] = None,
     max_answer_tokens: Annotated[
         int, typer.Option(min=1, help="Longest answer, in the model's tokens.")
     ] = 800,
@@ -79,6 +88,7 @@ def describe(
     what is missing.
     """
     from knowledge.answers import AnswerCache
+    from knowledge.assemble import literal
     from knowledge.provider import ProviderOptions
     from knowledge.template import Template
     from pipeline import asking, shipped
@@ -87,7 +97,7 @@ def describe(
     name, classes = asking.class_list(descriptor)
     target = out or Path("descriptions") / f"{name}.json"
     if wording.literal:
-        asking.describe_literally(wording, classes).write(target)
+        literal(wording, classes).write(target)
         typer.echo(f"{target}: {len(classes)} classes in the template's own words; nobody asked")
         return
     folder = asking.cache_folder(cache)
@@ -109,6 +119,7 @@ def describe(
         samples=samples,
         attempts=attempts,
         concurrency=concurrency,
+        rounds=rounds,
         max_tokens=max_tokens_total,
         max_cost_usd=max_cost,
         refresh=refresh,
@@ -120,7 +131,10 @@ def describe(
             asking.preview(wording, classes, service, limits=limits, cache=store, price=price)
         )
         return
-    asked = asking.run(wording, classes, service, limits=limits, cache=store, price=price)
+    judge = asking.judge(scans, descriptor, split) if verify else None
+    asked = asking.run(
+        wording, classes, service, limits=limits, cache=store, price=price, judge=judge
+    )
     asked.descriptions.write(target)
     if save_answers is not None:
         asked.store.write(save_answers)

@@ -134,6 +134,7 @@ def predict(
     opened = open_run(run, checkpoint=checkpoint, predictor=predictor, device=pick_device(device))
     with counted("segmenting", len(pairs)) as tick:
         for source, target in pairs:
+            target.parent.mkdir(parents=True, exist_ok=True)
             volume = read_volume(source)
             labels = predict_scan(opened.classify, volume, opened.spec, opened.device)
             write_labels(target, labels, volume.affine)

@@ -7,7 +7,8 @@ import pytest
 from chat_server import chat_server
 
 from knowledge.answers import AnswerCache, AnswerStore, CachedAnswer
-from knowledge.describe import describe, literal
+from knowledge.assemble import literal
+from knowledge.describe import describe
 from knowledge.description import DescriptionSet
 from knowledge.provider import ProviderOptions, Usage
 from knowledge.providers.openai_compatible import OpenAICompatible

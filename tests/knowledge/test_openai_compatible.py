@@ -9,8 +9,9 @@ import pytest
 from chat_server import Body, Reply, asked_organ, chat_server, good_answer, is_probe, user_text
 
 from knowledge.answers import AnswerCache
+from knowledge.ask import UnusableAnswers
 from knowledge.budget import Budget, BudgetSpent, Price
-from knowledge.describe import Asked, UnusableAnswers, describe
+from knowledge.describe import Asked, describe
 from knowledge.provider import ProviderOptions
 from knowledge.providers.openai_compatible import OpenAICompatible
 from knowledge.template import Template, Wording
