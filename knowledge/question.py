@@ -1,0 +1,53 @@
+"""The questions of a run, and what tells one question from another."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from knowledge.files import digest_of
+from knowledge.provider import Provider, Question
+from knowledge.reading import answer_schema, format_hint
+from knowledge.template import Template
+
+Images = Mapping[str, tuple[Path, ...]]
+
+
+def questions(
+    template: Template, classes: tuple[str, ...], samples: int = 1, images: Images | None = None
+) -> list[Question]:
+    """Every question of a run, by class, aspect and sample. `images` are per organ."""
+    return [
+        Question(
+            organ=organ,
+            aspect=aspect,
+            sample=sample,
+            system=template.system(organ, aspect, classes),
+            task=template.user(organ, aspect, classes),
+            format_hint=format_hint(organ, classes),
+            schema=answer_schema(organ, classes),
+            template=template.name,
+            template_digest=template.digest,
+            images=(images or {}).get(organ, ()),
+        )
+        for organ in classes
+        for aspect in template.aspects
+        for sample in range(samples)
+    ]
+
+
+def question_digest(question: Question, provider: Provider) -> str:
+    """The sha256 of all that an answer depends on: words, pictures, service, model, parameters."""
+    return digest_of(
+        {
+            "provider": provider.name,
+            "identity": provider.identity,
+            "system": question.system,
+            "task": question.task,
+            "format": question.format_hint,
+            "schema": question.schema,
+            "template": question.template_digest,
+            "sample": question.sample,
+            "images": [hashlib.sha256(path.read_bytes()).hexdigest() for path in question.images],
+            "turns": [[turn.answer, turn.complaint] for turn in question.turns],
+        }
+    )

@@ -1,0 +1,112 @@
+"""Labeled scans for the knowledge stage: what lies in a folder, read one at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from knowledge.grounding import Scene
+from pipeline import shipped
+from segmentation.dataset import DatasetSpec
+from segmentation.layouts import SUFFIXES, find_cases
+from segmentation.prepared import load_prepared, read_case
+from segmentation.volume import read_labels
+
+
+class ReadLabels(Protocol):
+    """Label values [x, y, z] and affine of one case."""
+
+    def __call__(self) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+
+@dataclass(frozen=True)
+class LabeledScans:
+    """Labeled cases by name, not yet read, and the label value of each organ."""
+
+    spec: DatasetSpec
+    cases: dict[str, ReadLabels]
+
+    def scenes(self) -> Iterator[tuple[str, Scene]]:
+        """Each case with its organs, read one after the other."""
+        for case, read in self.cases.items():
+            labels, affine = read()
+            yield case, Scene(labels, affine, self.spec.labels)
+
+
+def find_labeled(
+    folder: Path, *, descriptor: str | None = None, split: str | None = None, limit: int = 0
+) -> LabeledScans:
+    """The labeled training cases of a folder; validation and test cases are never touched.
+
+    The folder is a prepared one, a raw data set (its own `dataset.toml`, or a descriptor and one
+    of its splits), or a plain folder of masks `*.nii.gz` with a descriptor. `limit` takes the
+    first so many.
+
+    Raises:
+        FileNotFoundError: no such folder, no mask in it, or no mask for a labeled case.
+        ValueError: nothing says which label value is which organ.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    if descriptor is None and next(folder.glob("*.h5"), None) is not None:
+        found = _prepared(folder)
+    else:
+        found = _raw(folder, _spec(folder, descriptor), split)
+    if not found.cases:
+        raise FileNotFoundError(f"{folder} has no labeled case")
+    names = sorted(found.cases)[: limit or None]
+    return LabeledScans(found.spec, {name: found.cases[name] for name in names})
+
+
+def _prepared(folder: Path) -> LabeledScans:
+    prepared = load_prepared(folder)
+
+    def read(case: str) -> tuple[NDArray[Any], NDArray[Any]]:
+        content = read_case(prepared.file(case))
+        if content.label is None:
+            raise ValueError(f"{prepared.file(case)} has no label")
+        return content.label, content.affine
+
+    return LabeledScans(
+        prepared.spec, {case: partial(read, case) for case in prepared.split.labeled}
+    )
+
+
+def _raw(folder: Path, spec: DatasetSpec, split: str | None) -> LabeledScans:
+    masks = _plain_masks(folder)
+    if not masks:
+        found = find_cases(spec, folder)
+        labeled = spec.split(split, folder).labeled
+        missing = [case for case in labeled if case not in found or found[case].label is None]
+        if missing:
+            raise FileNotFoundError(f"{folder} has no mask of {', '.join(missing[:5])}")
+        masks = {case: found[case].label for case in labeled}
+
+    def read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+        volume = read_labels(path)
+        return volume.voxels, volume.affine
+
+    return LabeledScans(spec, {case: partial(read, path) for case, path in masks.items()})
+
+
+def _plain_masks(folder: Path) -> dict[str, Any]:
+    """Masks that lie directly in a folder, by name."""
+    return {
+        path.name.removesuffix(suffix): path
+        for suffix in SUFFIXES
+        for path in folder.glob(f"*{suffix}")
+    }
+
+
+def _spec(folder: Path, descriptor: str | None) -> DatasetSpec:
+    own = folder / "dataset.toml"
+    if descriptor is not None:
+        return DatasetSpec.read(shipped.find("data", descriptor))
+    if own.is_file():
+        return DatasetSpec.read(own)
+    raise ValueError(
+        f"{folder} has no dataset.toml: say which label is which organ by --descriptor NAME"
+    )

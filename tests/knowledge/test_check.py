@@ -1,0 +1,198 @@
+"""The truth of description sets: on phantom scans, and against themselves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chat_server import Body, Reply, asked_organ, chat_server, good_answer, is_probe, user_text
+
+from knowledge.answers import AnswerCache, AnswerStore
+from knowledge.assemble import literal
+from knowledge.check import Report, check, contradictions, mirror, problems, summarize
+from knowledge.describe import describe
+from knowledge.description import Claim, DescriptionSet
+from knowledge.grounding import Finding, Scene
+from knowledge.provider import ProviderOptions
+from knowledge.providers.openai_compatible import OpenAICompatible
+from knowledge.providers.recorded import Recorded
+from knowledge.template import Template, Wording
+from segmentation.dataset import DatasetSpec
+from segmentation.phantom import Population, make_population
+from segmentation.volume import read_labels
+
+ROOT = Path(__file__).parents[2]
+RECORDED = [path.stem for path in sorted((ROOT / "data" / "answers").glob("*.json"))]
+ORGANS = ("background", "left knob", "right knob", "hub")
+
+
+def shipped(wording: str, classes: tuple[str, ...]) -> DescriptionSet:
+    template = Template.read(ROOT / "prompts" / f"{wording}.toml")
+    store = AnswerStore.read(ROOT / "data" / "answers" / f"{wording}.json")
+    return describe(template, classes, Recorded(store)).descriptions
+
+
+def changed(made: DescriptionSet, **claims: tuple[tuple[str, str, str], ...]) -> DescriptionSet:
+    """A set of the organs above with these claims, by organ."""
+    raw = made.model_dump(mode="json")
+    for item in raw["descriptions"]:
+        key = item["organ"].replace(" ", "_")
+        item["samples"][0]["claims"] = [
+            {"organ": one, "relation": relation, "other": other}
+            for one, relation, other in claims.get(key, ())
+        ]
+    return DescriptionSet.model_validate(raw)
+
+
+@pytest.fixture(scope="module")
+def plain() -> DescriptionSet:
+    return literal(Template("t", Wording(title="t", aspects={"place": "the {organ}"})), ORGANS)
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[str, Scene]]]:
+    """Scenes of a few made-up subjects, for each shipped organ list that can be drawn."""
+    scenes = {}
+    for name in ("phantom", "amos"):
+        spec = DatasetSpec.read(ROOT / "data" / f"{name}.toml")
+        folder = tmp_path_factory.mktemp(name)
+        population = Population(labeled=3, unlabeled=0, validation=0, test=0, spacing_mm=6.0)
+        make_population(spec, folder, population)
+        scenes[name] = [
+            (path.name, Scene(volume.voxels, volume.affine, spec.labels))
+            for path in sorted((folder / "labelsTr").iterdir())
+            for volume in [read_labels(path)]
+        ]
+    return scenes
+
+
+@pytest.mark.parametrize("wording", RECORDED)
+@pytest.mark.parametrize("name", ["phantom", "amos"])
+def test_every_testable_claim_of_the_shipped_descriptions_is_supported(
+    phantoms: dict[str, list[tuple[str, Scene]]], name: str, wording: str
+) -> None:
+    classes = DatasetSpec.read(ROOT / "data" / f"{name}.toml").classes
+    report = check(shipped(wording, classes), phantoms[name])
+    assert report.problems == ()
+    assert [str(r.claim) for r in report.results if r.verdict == "contradicted"] == []
+    assert report.supported_share == 1.0
+    assert report.count("supported") >= 2 * (len(classes) - 1)
+
+
+def test_a_description_with_left_and_right_exchanged_is_caught(
+    phantoms: dict[str, list[tuple[str, Scene]]],
+) -> None:
+    classes = DatasetSpec.read(ROOT / "data" / "phantom.toml").classes
+    text = shipped("paper", classes).model_dump_json()
+    for old, new in (("left", "@"), ("right", "left"), ("@", "right")):
+        text = text.replace(f'"relation":"{old}_of"', f'"relation":"{new}_of"')
+    report = check(DescriptionSet.model_validate_json(text), phantoms["phantom"])
+    sideways = [r for r in report.results if r.claim.relation in ("left_of", "right_of")]
+    assert sideways
+    assert {r.verdict for r in sideways} == {"contradicted"}
+    assert report.supported_share is not None
+    assert report.supported_share < 0.7
+    assert any(
+        "left and right exchanged: left kidney right_of right kidney" in problem
+        for problem in report.problems
+    )
+
+
+def test_texts_of_paired_organs_that_were_swapped_are_caught() -> None:
+    classes = DatasetSpec.read(ROOT / "data" / "phantom.toml").classes
+    raw = shipped("paper", classes).model_dump(mode="json")
+    texts = {(item["organ"], item["aspect"]): item["samples"][0] for item in raw["descriptions"]}
+    one, other = texts["left kidney", "shape"], texts["right kidney", "shape"]
+    one["text"], other["text"] = other["text"], one["text"]
+    found = problems(DescriptionSet.model_validate(raw))
+    assert any("left kidney, shape: the text names the right kidney" in line for line in found)
+
+
+def test_claims_that_cannot_all_be_true_are_named(plain: DescriptionSet) -> None:
+    assert problems(plain) == []
+    both = changed(
+        plain,
+        left_knob=(("left knob", "superior_to", "hub"),),
+        hub=(("hub", "superior_to", "left knob"),),
+    )
+    assert len(problems(both)) == 1
+    circle = changed(
+        plain,
+        left_knob=(("left knob", "superior_to", "hub"),),
+        hub=(("hub", "superior_to", "right knob"),),
+        right_knob=(("right knob", "superior_to", "left knob"),),
+    )
+    assert "superior_to" in problems(circle)[0]
+    assert problems(changed(plain, hub=(("hub", "inferior_to", "left knob"),))) == []
+
+
+def test_an_organ_that_is_not_in_the_list_is_named(plain: DescriptionSet) -> None:
+    made = changed(plain, hub=(("hub", "left_of", "lever"),))
+    assert problems(made) == ["hub left_of lever: 'lever' is not in the organ list"]
+
+
+def test_one_verdict_from_many_scans() -> None:
+    claim = Claim(organ="a", relation="left_of", other="b")
+    yes, no = Finding("supported", 10.0, "mm"), Finding("contradicted", -10.0, "mm")
+    cannot = Finding("untestable", None, "")
+    assert summarize(claim, [yes, yes, yes, no]).verdict == "supported"
+    assert summarize(claim, [yes, yes, yes, no]).measured == pytest.approx(5.0)
+    assert summarize(claim, [yes, no]).verdict == "untestable"
+    assert summarize(claim, [no, no, no, cannot]).verdict == "contradicted"
+    assert summarize(claim, [cannot, cannot]).share is None
+    assert summarize(claim, []).verdict == "untestable"
+    assert summarize(claim, [no, cannot]).evidence() == (
+        '"a left_of b" holds in 0 of 1 labeled scans, mean -10 mm'
+    )
+
+
+def test_a_report_without_testable_claims_has_no_share() -> None:
+    assert Report(cases=(), results=(), problems=()).supported_share is None
+
+
+def test_a_mirrored_name() -> None:
+    assert mirror("left adrenal gland") == "right adrenal gland"
+    assert mirror("Right kidney") == "left kidney"
+    assert mirror("liver") is None
+    assert mirror("leftover") is None
+
+
+def test_a_model_is_shown_what_scans_contradict_and_corrects_itself(tmp_path: Path) -> None:
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[12:16, 8:12, 8:12] = 1
+    labels[4:8, 8:12, 8:12] = 2
+    scene = Scene(labels, np.diag([3.0, 3, 3, 1]), {"knob": 1, "hub": 2})
+
+    def answer(body: Body) -> Reply:
+        if is_probe(body) or asked_organ(body) != "knob":
+            return good_answer(body)
+        corrected = len(body["messages"]) > 2
+        relation = "right_of" if corrected else "left_of"
+        claims = [{"relation": relation, "other": "hub"}]
+        text = f"The knob lies {relation} the hub."
+        return Reply(
+            json.dumps({"organ": "knob", "text": text, "claims": claims, "attributes": []})
+        )
+
+    template = Template("t", Wording(title="t", aspects={"place": "Where is the {organ}?"}))
+    cache = AnswerCache(tmp_path)
+    with chat_server(answer) as server:
+        options = ProviderOptions(model="tiny", base_url=server.url)
+        for _ in range(2):
+            asked = describe(
+                template,
+                ("background", "knob", "hub"),
+                OpenAICompatible(options, "key"),
+                cache=cache,
+                judge=lambda claims: contradictions(claims, [scene]),
+            )
+        assert len(server.questions) == 4
+    made = asked.descriptions.get("knob", "place")
+    assert made.claims[0].relation == "right_of"
+    assert made.origin.corrections == 1
+    assert made.origin.usage.calls == 2  # the answer and the correction
+    evidence = '"knob left_of hub" holds in 0 of 1 labeled scans, mean -24 mm'
+    assert evidence in user_text(server.questions[-1])
+    assert asked.store.get("knob", "place", 0) == json.dumps(
+        json.loads(answer(server.questions[-1]).content or "")
+    )
