@@ -11,6 +11,7 @@ from knowledge.grounding import Finding, Scene, Verdict
 
 # A claim holds of an anatomy when it holds in this share of the scans that can tell.
 HOLDS = 0.75
+_SIDES = {"left": "right", "right": "left"}
 # Each relation's name for itself, seen from the other organ.
 _AXES = {
     "right_of": "left_of",
@@ -174,16 +175,23 @@ def _side_slips(descriptions: DescriptionSet) -> list[str]:
                 f"{item.organ}, {item.aspect}: the text names the {mirrored} and not the "
                 f"{item.organ}"
             )
-        own_side = item.organ.split()[0].lower()
+        wrong = {"left": "right_of", "right": "left_of"}.get(side(item.organ) or "")
         for claim in item.claims:
-            other_side = {"left": "right_of", "right": "left_of"}[own_side]
-            if claim.other == mirrored and claim.relation == other_side:
+            if claim.other == mirrored and claim.relation == wrong:
                 found.append(f"left and right exchanged: {claim}")
     return found
 
 
 def mirror(organ: str) -> str | None:
-    """`left X` for `right X` and the reverse; None for an organ without a side in its name."""
-    side, _, rest = organ.partition(" ")
-    swapped = {"left": "right", "right": "left"}.get(side.lower())
-    return f"{swapped} {rest}" if swapped and rest else None
+    """The name of the partner on the other side: `left` and `right` exchanged; None without."""
+    words = organ.split()
+    sides = [index for index, word in enumerate(words) if word.lower() in _SIDES]
+    if len(sides) != 1 or len(words) == 1:
+        return None
+    words[sides[0]] = _SIDES[words[sides[0]].lower()]
+    return " ".join(words)
+
+
+def side(organ: str) -> str | None:
+    """`left` or `right` when the name has one of these words."""
+    return next((word for word in organ.lower().split() if word in _SIDES), None)

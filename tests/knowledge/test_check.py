@@ -153,6 +153,7 @@ def test_a_report_without_testable_claims_has_no_share() -> None:
 def test_a_mirrored_name() -> None:
     assert mirror("left adrenal gland") == "right adrenal gland"
     assert mirror("Right kidney") == "left kidney"
+    assert mirror("kidney right") == "kidney left"
     assert mirror("liver") is None
     assert mirror("leftover") is None
 
