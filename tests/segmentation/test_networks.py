@@ -75,6 +75,39 @@ def test_generated_heads_are_the_formula_class_by_class_and_voxel_by_voxel():
                 torch.testing.assert_close(logits[(b, c, *place)], z, atol=1e-4, rtol=1e-4)
 
 
+def plain_generated(features, parameters):
+    """The same networks in one go, with autograd's own gradients and no chunks."""
+    batch, classes, _ = parameters.shape
+    w1, w2, w3, b1, b2, b3 = parameters.split([64, 64, 8, 8, 8, 1], dim=-1)
+    h = features.flatten(2)[:, None]
+    one = F.relu(w1.view(batch, classes, 8, 8) @ h + b1[..., None])
+    two = F.relu(w2.view(batch, classes, 8, 8) @ one + b2[..., None])
+    three = w3.view(batch, classes, 1, 8) @ two + b3[..., None]
+    return three.view(batch, classes, *features.shape[2:])
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_logits_and_gradients_in_chunks_are_those_of_the_plain_head(device):
+    shapes = (2, 8, 17, 13, 11), (2, 5, PARAMETERS)  # more voxels than a chunk, and not a multiple
+    inputs = [torch.randn(shape, device=device, requires_grad=True) for shape in shapes]
+    weight = torch.randn(2, 5, 17, 13, 11, device=device)
+    results = []
+    for head in (apply_generated, plain_generated):
+        logits = head(*inputs)
+        results.append((logits, *torch.autograd.grad((logits * weight).sum(), inputs)))
+    for chunked, plain in zip(*results, strict=True):
+        torch.testing.assert_close(chunked, plain, atol=2e-3, rtol=1e-3)
+
+
+def test_a_head_in_bfloat16_stays_near_the_one_in_fp32():
+    features, parameters = torch.randn(1, 8, 12, 12, 20), 0.3 * torch.randn(1, 4, PARAMETERS)
+    half = apply_generated(features.bfloat16(), parameters)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(
+        half.float(), apply_generated(features, parameters), atol=0.1, rtol=0.05
+    )
+
+
 def test_the_order_of_the_classes_in_the_bank_is_the_order_of_the_logits():
     network = text_network(width=4, levels=4, classes=5, text_width=12).eval()
     image = torch.rand(1, 1, 16, 16, 16)
