@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from knowledge.description import BACKGROUND
 from knowledge.files import digest_of
 from knowledge.provider import Provider, Question
 from knowledge.reading import answer_schema, format_hint
@@ -22,7 +23,7 @@ def questions(
             aspect=aspect,
             sample=sample,
             system=template.system(organ, aspect, classes),
-            task=template.user(organ, aspect, classes),
+            task=_task(template, organ, aspect, classes, pictures=bool(images)),
             format_hint=format_hint(organ, classes),
             schema=answer_schema(organ, classes),
             template=template.name,
@@ -33,6 +34,21 @@ def questions(
         for aspect in template.aspects
         for sample in range(samples)
     ]
+
+
+def _task(
+    template: Template, organ: str, aspect: str, classes: tuple[str, ...], *, pictures: bool
+) -> str:
+    """The template's question; with pictures, also what they show."""
+    task = template.user(organ, aspect, classes)
+    if not pictures:
+        return task
+    shown = "all of them" if organ == BACKGROUND else f"the {organ} in solid red, the others faint"
+    return (
+        f"{task}\n\nThe pictures show labeled organs of one patient from several sides, {shown}. "
+        "The axes in the corner name the patient's directions: right, left, anterior, posterior, "
+        "superior, inferior."
+    )
 
 
 def question_digest(question: Question, provider: Provider) -> str:

@@ -13,6 +13,7 @@ from knowledge.describe import Asked, Judge, describe
 from knowledge.description import total
 from knowledge.provider import Provider, ProviderOptions, Question, Usage
 from knowledge.question import Images, question_digest, questions
+from knowledge.renderings import find_pictures
 from knowledge.template import Template
 from pipeline import shipped
 from pipeline.choose import choose
@@ -166,3 +167,16 @@ def judge(scans: Path | None, descriptor: str, split: str | None) -> Judge:
     labeled = find_labeled(scans, descriptor=None if own else descriptor, split=split)
     scenes = [scene for _, scene in labeled.scenes()]
     return lambda claims: contradictions(claims, scenes)
+
+
+def pictures(choice: str, folder: Path | None, classes: tuple[str, ...]) -> Images | None:
+    """The pictures of each class for `--images none|multi`."""
+    if choice not in ("none", "multi"):
+        raise LookupError(f"no images {choice!r}; there is none, multi")
+    if choice == "none":
+        if folder is not None:
+            raise ValueError("renderings are given, but --images is none: say --images multi")
+        return None
+    if folder is None:
+        raise ValueError("--images multi needs renderings (--renderings FOLDER, see `tak render`)")
+    return find_pictures(folder, classes)

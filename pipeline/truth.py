@@ -1,4 +1,6 @@
-"""The outcome of `tak check` as a table."""
+"""The outcome of `tak check` as a table; what rendering needs."""
+
+import importlib.util
 
 from rich.console import Console
 from rich.table import Table
@@ -30,3 +32,9 @@ def show(report: Report) -> None:
         f"{len(report.results)} claims on {len(report.cases)} cases: {counts}; {shown}",
         soft_wrap=True,
     )
+
+
+def need_pyvista() -> None:
+    """Refuse to render without PyVista, which comes with the extra `render`."""
+    if importlib.util.find_spec("pyvista") is None:
+        raise OSError("rendering needs PyVista: pip install 'tak-seg[render]'")

@@ -32,7 +32,7 @@ class Recorded(Provider):
         """The recorded answer.
 
         Raises:
-            ValueError: the answers were given to another template.
+            ValueError: the answers were given to another template, or pictures are shown.
             LookupError: there is none for this question.
         """
         if question.template_digest != self.store.template_digest:
@@ -41,6 +41,8 @@ class Recorded(Provider):
                 f"({self.store.template_digest[:12]}), not {question.template!r} "
                 f"({question.template_digest[:12]}): use that template, or ask a model"
             )
+        if question.images:
+            raise ValueError("recorded answers look at no pictures; leave out --images")
         raw = self.store.get(question.organ, question.aspect, question.sample)
         output = str(self.store.parameters.get("output", "text"))
         return Answer(text=raw, model=self.store.model, output=output, usage=Usage())

@@ -50,6 +50,12 @@ def describe(
     concurrency: Annotated[int, typer.Option(min=1, help="Questions under way at once.")] = 4,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 120,
     retries: Annotated[int, typer.Option(min=0, help="How often a failed call is repeated.")] = 5,
+    images: Annotated[
+        str, typer.Option(help="none, or multi: send renderings; the model must see pictures.")
+    ] = "none",
+    renderings: Annotated[
+        Path | None, typer.Option(help="Folder made by `tak render`, for --images multi.")
+    ] = None,
     scans: Annotated[
         Path | None, typer.Option(help="Labeled scans, for --verify: see `tak check`.")
     ] = None,
@@ -128,14 +134,30 @@ def describe(
     )
     price = asking.price_of(model, prices)
     store = AnswerCache(folder)
+    pictures = asking.pictures(images, renderings, classes)
     if dry_run:
         typer.echo(
-            asking.preview(wording, classes, service, limits=limits, cache=store, price=price)
+            asking.preview(
+                wording,
+                classes,
+                service,
+                limits=limits,
+                cache=store,
+                price=price,
+                images=pictures,
+            )
         )
         return
     judge = asking.judge(scans, descriptor, split) if verify else None
     asked = asking.run(
-        wording, classes, service, limits=limits, cache=store, price=price, judge=judge
+        wording,
+        classes,
+        service,
+        limits=limits,
+        cache=store,
+        price=price,
+        judge=judge,
+        images=pictures,
     )
     asked.descriptions.write(target)
     if save_answers is not None:
