@@ -4,35 +4,17 @@ Arrays are [i, j, k] in file order; after `canonical` they are [x, y, z] in RAS+
 patient's right, y to the front, z to the head. An affine maps voxel indices to RAS+ mm.
 """
 
-import gzip
-import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from nibabel import orientations
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from scipy import ndimage
 
-from segmentation.files import replacing
+from segmentation.formats import read_image, write_image
 
 Array = np.ndarray
 Sizes = tuple[int, int, int]
-
-# What nibabel, gzip and zlib raise over a file that is not, or not wholly, NIfTI.
-DAMAGE = (
-    ImageFileError,
-    HeaderDataError,
-    WrapStructError,
-    OSError,
-    EOFError,
-    ValueError,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,19 +32,16 @@ class Volume:
 
 
 def read_volume(path: str | Path) -> Volume:
-    """A scan as float32, scaled as its header says; the suffix decides the format.
+    """A scan as float32, scaled as its header says.
+
+    Args:
+        path: NIfTI, NRRD or MetaImage by its suffix, or the folder of one DICOM series.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: another format, a damaged file, not three-dimensional, or not a number.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such scan")
-    for suffix, read in READERS.items():
-        if path.name.lower().endswith(suffix):
-            return _checked(path, *read(path))
-    raise ValueError(f"{path}: not a format that is read here; those are {', '.join(READERS)}")
+    return _checked(Path(path), *read_image(Path(path)))
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -81,23 +60,14 @@ def read_labels(path: str | Path) -> Volume:
 
 
 def write_volume(path: str | Path, voxels: Array, affine: Array) -> None:
-    """Write NIfTI (`.nii.gz` or `.nii`), with the array's own dtype; all of it or nothing."""
-    path = Path(path)
-    if not path.name.endswith((".nii.gz", ".nii")):
-        raise ValueError(f"{path}: written files end in .nii.gz or .nii")
-    image = nibabel.Nifti1Image(voxels, affine)
-    image.header.set_xyzt_units("mm")
-    content = image.to_bytes()
-    if path.name.endswith(".gz"):
-        content = gzip.compress(content, compresslevel=4, mtime=0)
-    with replacing(path) as partial:
-        partial.write_bytes(content)
+    """Write NIfTI, NRRD or MetaImage by the suffix, with the array's dtype; all or nothing."""
+    write_image(Path(path), voxels, affine)
 
 
 def write_labels(
     path: str | Path, labels: Array, affine: Array, dtype: type[np.integer] = np.uint8
 ) -> None:
-    """Write a mask as NIfTI; all of it or nothing.
+    """Write a mask as NIfTI, NRRD or MetaImage by the suffix; all of it or nothing.
 
     Raises:
         ValueError: a label value that `dtype` cannot hold.
@@ -106,7 +76,7 @@ def write_labels(
     if not np.array_equal(stored, labels):
         wrong = labels[stored != labels][0]
         raise ValueError(f"{path}: {wrong} does not fit into {np.dtype(dtype).name}")
-    write_volume(path, stored, affine)
+    write_image(Path(path), stored, affine, labels=True)
 
 
 def canonical(volume: Volume) -> Volume:
@@ -220,15 +190,6 @@ def _stretched(volume: Volume, factor: Array) -> Array:
     return volume.affine @ change
 
 
-def _read_nifti(path: Path) -> tuple[Array, Array]:
-    try:
-        image = nibabel.Nifti1Image.from_filename(path)
-        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged")), image.affine
-    except DAMAGE as fault:
-        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-        raise ValueError(f"{path}: damaged, cut short or no NIfTI file ({reason})") from None
-
-
 def _checked(path: Path, voxels: Array, affine: Array) -> Volume:
     if voxels.ndim > 3 and voxels.shape[:3] and voxels.size == np.prod(voxels.shape[:3]):
         voxels = voxels.reshape(voxels.shape[:3])
@@ -240,7 +201,3 @@ def _checked(path: Path, voxels: Array, affine: Array) -> Volume:
     if affine is None or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise ValueError(f"{path}: its affine is missing or flat, so nothing says where voxels lie")
     return Volume(voxels, np.asarray(affine, float))
-
-
-Reader = Callable[[Path], tuple[Array, Array]]
-READERS: dict[str, Reader] = {".nii.gz": _read_nifti, ".nii": _read_nifti}
