@@ -15,52 +15,96 @@ _EPSILON = 1e-10
 
 
 class Loss(ABC):
-    """The two terms that every method is built from."""
+    """The terms that every method is built from.
+
+    Logits are [B, C, x, y, z], labels are integers [B, x, y, z], class weights are [C] and need
+    not sum to anything; weights that are all zero give the loss 0.
+    """
 
     @abstractmethod
-    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar from logits [B, C, x, y, z] and integer labels [B, x, y, z]."""
+    def cross_entropy(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Scalar; without weights every class counts alike."""
 
     @abstractmethod
-    def dice(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar in [0, 1] from logits [B, C, x, y, z] and integer labels [B, x, y, z]."""
+    def dice(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Scalar, in [0, 1] without weights; the mean over classes of weight times loss."""
+
+    def pseudo_cross_entropy(
+        self, logits: Tensor, target: Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """Cross-entropy against guessed labels; the same as against true ones, unless said."""
+        return self.cross_entropy(logits, target, weight)
 
 
 class DiceCE(Loss):
     """Mean cross-entropy and squared Dice over all classes, background included (MagicNet)."""
 
-    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+    def cross_entropy(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean cross-entropy over voxels, in nats."""
-        return F.cross_entropy(logits.float(), target)
+        return mean_cross_entropy(logits, target, weight)
 
-    def dice(self, logits: Tensor, target: Tensor) -> Tensor:
+    def dice(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """1 - mean of the squared Dice of every class."""
-        return squared_dice(logits.float().softmax(1), target).mean()
+        return _mean(squared_dice(logits.float().softmax(1), target), weight)
+
+
+class OrganDiceCE(Loss):
+    """Mean cross-entropy, and linear Dice over the organs without background (nnU-Net, DHC).
+
+    DHC states Dice as a negative number, - mean of weight times Dice; 1 - Dice has the same
+    gradient and cannot fall below 0.
+    """
+
+    def cross_entropy(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean cross-entropy over voxels, in nats."""
+        return mean_cross_entropy(logits, target, weight)
+
+    def dice(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """1 - mean of the Dice of every organ."""
+        lost = linear_dice(logits.float().softmax(1), target)
+        return _mean(lost[1:], None if weight is None else weight[1:])
 
 
 class GA(Loss):
-    """GA-CE and GA-Dice.
+    """GA-CE and GA-Dice. Class weights, which the paper does not use, weigh its sums over classes.
 
     Args:
         top_percent: share of the voxels with the largest loss that GA-CE keeps, in percent.
+        pseudo_percent: the same against guessed labels.
         gamma: 0 gives a mean per class, 1 the plain mean over the kept voxels.
     """
 
-    def __init__(self, *, top_percent: float = 10.0, gamma: float = 0.5) -> None:
-        if not 0 < top_percent <= 100:
-            raise ValueError(f"top_percent must be in (0, 100], not {top_percent}")
-        self.top_percent, self.gamma = top_percent, gamma
+    def __init__(
+        self, *, top_percent: float = 10.0, pseudo_percent: float = 100.0, gamma: float = 0.5
+    ) -> None:
+        for name, percent in {"top_percent": top_percent, "pseudo_percent": pseudo_percent}.items():
+            if not 0 < percent <= 100:
+                raise ValueError(f"{name} must be in (0, 100], not {percent}")
+        self.top_percent, self.pseudo_percent, self.gamma = top_percent, pseudo_percent, gamma
 
-    def cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+    def cross_entropy(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """GA-CE; it sums over classes, so it grows with their number."""
-        return ga_cross_entropy(logits, target, top_percent=self.top_percent, gamma=self.gamma)
+        return self._hardest(logits, target, weight, self.top_percent)
 
-    def dice(self, logits: Tensor, target: Tensor) -> Tensor:
+    def dice(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """GA-Dice of the softmax."""
-        return ga_dice(logits.float().softmax(1), target)
+        return ga_dice(logits.float().softmax(1), target, weight)
+
+    def pseudo_cross_entropy(
+        self, logits: Tensor, target: Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """GA-CE over `pseudo_percent` of the voxels; all of them in GALoss on CPS."""
+        return self._hardest(logits, target, weight, self.pseudo_percent)
+
+    def _hardest(
+        self, logits: Tensor, target: Tensor, weight: Tensor | None, percent: float
+    ) -> Tensor:
+        return ga_cross_entropy(
+            logits, target, top_percent=percent, gamma=self.gamma, class_weight=weight
+        )
 
 
-LOSSES: dict[str, type[Loss]] = {"dice_ce": DiceCE, "ga": GA}
+LOSSES: dict[str, type[Loss]] = {"dice_ce": DiceCE, "organ_dice_ce": OrganDiceCE, "ga": GA}
 
 
 def class_sums(values: Tensor, target: Tensor) -> Tensor:
@@ -90,7 +134,38 @@ def squared_dice(probabilities: Tensor, target: Tensor) -> Tensor:
     return 1 - (2 * overlap + _EPSILON) / (squares + counts + _EPSILON)
 
 
-def ga_dice(probabilities: Tensor, target: Tensor) -> Tensor:
+def linear_dice(probabilities: Tensor, target: Tensor) -> Tensor:
+    """1 - (2 sum pt + 1) / (sum p + sum t + 1) for every class: [C].
+
+    Args:
+        probabilities: [B, C, x, y, z].
+        target: integer labels [B, x, y, z].
+    """
+    overlap = class_sums(probabilities, target)
+    mass = probabilities.transpose(0, 1).flatten(1).sum(1)
+    counts = class_counts(target, probabilities.shape[1])
+    return 1 - (2 * overlap + 1) / (mass + counts + 1)
+
+
+def mean_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """sum w_y l / sum w_y over voxels; 0 where every voxel has weight 0, not 0 / 0."""
+    if weight is None:
+        return F.cross_entropy(logits.float(), target)
+    losses = F.cross_entropy(logits.float(), target, reduction="none")
+    each = weight[target]
+    return (each * losses).sum() / each.sum().clamp(min=_EPSILON)
+
+
+def masked_cross_entropy(
+    logits: Tensor, target: Tensor, mask: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """Mean over all voxels of m w_y l: fewer voxels in the mask [B, x, y, z], less loss."""
+    losses = F.cross_entropy(logits.float(), target, reduction="none")
+    each = mask if weight is None else mask * weight[target]
+    return (each * losses).mean()
+
+
+def ga_dice(probabilities: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Squared Dice of the classes present; for an absent class, its probability pushed down.
 
     An absent class has value mean p^2 and gradient p / M, M the number of voxels: the published
@@ -99,15 +174,22 @@ def ga_dice(probabilities: Tensor, target: Tensor) -> Tensor:
     present = class_counts(target, probabilities.shape[1]) > 0
     flat = probabilities.transpose(0, 1).flatten(1)
     absent = (flat.detach() * flat).mean(1)
-    return torch.where(present, squared_dice(probabilities, target), absent).mean()
+    lost = torch.where(present, squared_dice(probabilities, target), absent)
+    return _mean(lost, weight)
 
 
 def ga_cross_entropy(
-    logits: Tensor, target: Tensor, *, top_percent: float = 10.0, gamma: float = 0.5
+    logits: Tensor,
+    target: Tensor,
+    *,
+    top_percent: float = 10.0,
+    gamma: float = 0.5,
+    class_weight: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of the hardest voxels, every class weighted by its count among them.
 
-    With K kept voxels, n_c of them of class c: sum over voxels of l / (n_c^(1-gamma) K^gamma).
+    With K kept voxels, n_c of them of class c: sum over voxels of l / (n_c^(1-gamma) K^gamma),
+    times the class weight [C], if there is one.
     """
     losses = F.cross_entropy(logits.float(), target, reduction="none").flatten()
     kept = int(losses.numel() * top_percent / 100)
@@ -117,9 +199,15 @@ def ga_cross_entropy(
     labels = target.flatten()[places]
     counts = class_counts(labels, logits.shape[1])
     weight = 1 / ((counts[labels] + _EPSILON) ** (1 - gamma) * kept**gamma)
+    if class_weight is not None:
+        weight = weight * class_weight[labels]
     return (hardest * weight).sum()
 
 
 def entropy(probabilities: Tensor) -> Tensor:
     """Entropy over classes in nats: [B, C, ...] -> [B, ...]."""
     return -(probabilities * (probabilities + 1e-6).log()).sum(1)
+
+
+def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:
+    return (losses if weight is None else weight * losses).mean()

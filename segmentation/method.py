@@ -4,14 +4,18 @@ Legend of shapes: L labeled and U unlabeled patches, C classes, `x y z` space.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from segmentation.losses import Loss
+from segmentation.alignment import IGNORED
+from segmentation.losses import Loss, entropy
 from segmentation.networks.network import Network
+from segmentation.schedule import entropy_threshold
+
+_ENTROPY_RAMP = 0.621  # share of the run; TAK's 100 of 161 epochs
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,21 @@ class Method(nn.Module, ABC):
         """The weighted terms whose sum is minimized at `step` (from 0)."""
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """The terms of a step: supervised ones alone during the warm-up, then all."""
-        if step < self.warmup_steps:
-            return self.supervised(self.network, batch)
-        return self.losses(batch, step)
+        """The terms of a step: supervised ones alone during the warm-up, then all.
+
+        Dropout draws from the global generator, so that is set from seed and step as well, and put
+        back afterward: a resumed run drops what the uninterrupted one dropped.
+        """
+        device = batch.image.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self._step_seed(step))
+            if step < self.warmup_steps:
+                return self.warm_up(batch)
+            return self.losses(batch, step)
+
+    def warm_up(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of a step of the warm-up, in which unlabeled patches teach nothing."""
+        return self.supervised(self.network, batch)
 
     def supervised(self, network: Network, batch: Batch) -> dict[str, Tensor]:
         """Half cross-entropy, half Dice on the labeled patches."""
@@ -104,6 +119,44 @@ class Method(nn.Module, ABC):
 
     def generator(self, step: int, device: torch.device) -> torch.Generator:
         """The source of randomness of one step: the same for the same seed, step and device."""
+        return torch.Generator(device).manual_seed(self._step_seed(step))
+
+    def _step_seed(self, step: int) -> int:
         mixed = torch.Generator().manual_seed(self.seed)
         base = int(torch.randint(2**62, (1,), generator=mixed))
-        return torch.Generator(device).manual_seed(base ^ (step * 0x9E3779B97F4A7C15 % 2**63))
+        return base ^ (step * 0x9E3779B97F4A7C15 % 2**63)
+
+    def aligns(self, step: int) -> bool:
+        """Whether the contrast of text and features takes part at `step`."""
+        contrast = self.network.contrast
+        return contrast is not None and self.share(step) >= contrast.start
+
+    def contrast(
+        self,
+        network: Network,
+        deep: Sequence[Tensor],
+        labels: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The weighted contrast of a network's deep features with the text.
+
+        Args:
+            network: one with alignment; see `aligns`.
+            deep: the three deepest levels, [B, c, ...] each.
+            labels: [B, x, y, z], `IGNORED` where a voxel takes no part.
+            generator: draws the voxels.
+        """
+        assert network.contrast is not None
+        return network.align(network.contrast.project(deep), labels, generator)
+
+    def sure_labels(self, probabilities: Tensor, step: int) -> Tensor:
+        """The most probable class, `IGNORED` where the entropy is above the rising threshold.
+
+        Args:
+            probabilities: [B, C, x, y, z].
+
+        Returns:
+            [B, x, y, z]; threshold and ramp are those of TAK (2025, arXiv 2501.13470).
+        """
+        limit = entropy_threshold(self.share(step), _ENTROPY_RAMP)
+        return probabilities.argmax(1).masked_fill(entropy(probabilities) > limit, IGNORED)

@@ -10,14 +10,12 @@ class Supervised(Method):
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice` and, with alignment, `contrast`."""
-        network = self.network
-        if network.contrast is None or self.share(step) < network.contrast.start:
-            return self.supervised(network, batch)
-        output = network(batch.image)
-        embeddings = network.contrast.project(output.deep)
+        if not self.aligns(step):
+            return self.supervised(self.network, batch)
+        output = self.network(batch.image)
         generator = self.generator(step, batch.image.device)
         return {
             "cross_entropy": self.loss.cross_entropy(output.logits, batch.label) / 2,
             "dice": self.loss.dice(output.logits, batch.label) / 2,
-            "contrast": network.align(embeddings, batch.label, generator),
+            "contrast": self.contrast(self.network, output.deep, batch.label, generator),
         }
