@@ -11,7 +11,12 @@ from knowledge.reading import InvalidAnswer, read_answer
 
 
 class UnusableAnswers(ValueError):
-    """A model kept giving answers that cannot be used."""
+    """A model kept giving answers that cannot be used: to `failed` of `asked` questions."""
+
+    def __init__(self, message: str, *, failed: int = 1, asked: int = 1) -> None:
+        super().__init__(message)
+        self.failed = failed
+        self.asked = asked
 
 
 def ask_until_valid(
@@ -75,7 +80,8 @@ def in_parallel(
     progress: Callable[[Question], None],
 ) -> list[tuple[int, CachedAnswer]]:
     """Run `work`; unusable answers are gathered, any other error ends the run at once."""
-    done, failures = [], []
+    done: list[tuple[int, CachedAnswer]] = []
+    failed: dict[int, str] = {}
     with ThreadPoolExecutor(max_workers=concurrency) as pool:
         jobs: dict[Future[CachedAnswer], int] = {pool.submit(work, i): i for i in indices}
         try:
@@ -83,15 +89,18 @@ def in_parallel(
                 try:
                     done.append((jobs[job], job.result()))
                 except UnusableAnswers as error:
-                    failures.append(str(error))
+                    failed[jobs[job]] = str(error)
                 progress(asked[jobs[job]])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    failures = [failed[index] for index in sorted(failed)]
     if failures:
         raise UnusableAnswers(
             f"{len(failures)} of {len(asked)} questions: {'; '.join(failures[:3])}"
             + (f"; and {len(failures) - 3} more" if len(failures) > 3 else "")
-            + f"; the other {len(asked) - len(failures)} answers are kept"
+            + f"; the other {len(asked) - len(failures)} answers are kept",
+            failed=len(failures),
+            asked=len(asked),
         )
     return done

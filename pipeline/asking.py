@@ -6,14 +6,16 @@ from pathlib import Path
 import platformdirs
 from rich.console import Console
 
+from knowledge.agreement import agreement
 from knowledge.answers import AnswerCache
 from knowledge.budget import Budget, Price, PriceTable
 from knowledge.check import contradictions
 from knowledge.describe import Asked, Judge, describe
-from knowledge.description import total
+from knowledge.encoder import TextEncoder
 from knowledge.provider import Provider, ProviderOptions, Question, Usage
 from knowledge.question import Images, question_digest, questions
 from knowledge.renderings import find_pictures
+from knowledge.shorten import Shortener
 from knowledge.template import Template
 from pipeline import shipped
 from pipeline.choose import choose
@@ -127,17 +129,20 @@ def preview(
     return "\n".join(lines)
 
 
-def summary(asked: Asked, price: Price | None, limits: Limits) -> str:
+def summary(asked: Asked, price: Price | None) -> str:
     """One line: what was asked, what it cost, in this run and altogether."""
     made = asked.descriptions
-    number = len(made.descriptions) * limits.samples
+    number = sum(len(item.samples) for item in made.descriptions)
     words = sum(len(item.text.split()) for item in made.descriptions) / len(made.descriptions)
-    all_usage = total(sample.origin.usage for item in made.descriptions for sample in item.samples)
     cost = "" if price is None else f", ${price.of(asked.spent):.4f}"
+    alike = agreement(made)
+    agree = "" if alike.words is None else f", samples agree in {alike.words:.0%} of words"
+    if alike.claims is not None:
+        agree += f" and {alike.claims:.0%} of claims"
     return (
-        f"{number} answers, {words:.0f} words each; this run: {asked.spent.calls} calls, "
-        f"{asked.spent.tokens} tokens{cost}; all answers together: {all_usage.calls} calls, "
-        f"{all_usage.tokens} tokens"
+        f"{number} answers, {words:.0f} words each{agree}; this run: {asked.spent.calls} calls, "
+        f"{asked.spent.tokens} tokens{cost}; all answers together: {made.usage.calls} calls, "
+        f"{made.usage.tokens} tokens"
     )
 
 
@@ -180,3 +185,11 @@ def pictures(choice: str, folder: Path | None, classes: tuple[str, ...]) -> Imag
     if folder is None:
         raise ValueError("--images multi needs renderings (--renderings FOLDER, see `tak render`)")
     return find_pictures(folder, classes)
+
+
+def make_shortener(encoder: TextEncoder, options: ProviderOptions, cache: Path | None) -> Shortener:
+    """What asks a live model for shorter texts; its answers are cached like any other."""
+    folder = cache_folder(cache)
+    options = ProviderOptions(**{**vars(options), "memory": folder / "servers.json"})
+    kind = choose("knowledge.providers", "openai_compatible", Provider)
+    return Shortener(kind.from_options(options), encoder, cache=AnswerCache(folder))

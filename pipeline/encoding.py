@@ -1,16 +1,9 @@
 """From `name:argument` to a text encoder, and a bank in words."""
 
 import os
-from collections.abc import Sequence
-
-import numpy as np
-from rich.console import Console
-from rich.table import Column, Table
 
 from knowledge.bank import Bank
 from knowledge.encoder import TextEncoder
-from knowledge.merge import Difference
-from knowledge.statistics import statistics
 from pipeline.choose import choose
 
 
@@ -36,70 +29,3 @@ def line(bank: Bank) -> str:
         f"{classes} classes, aspects {', '.join(bank.aspects)}, width {width}, "
         f"encoder {bank.encoder}, at most {bank.token_counts.max()} tokens ({limit})"
     )
-
-
-def tables(bank: Bank, *, texts: bool) -> None:
-    """Print a bank: its facts, then a row per class and aspect."""
-    console = Console()
-    facts = Table("fact", Column("value", overflow="fold"), show_header=False, box=None)
-    for key, value in facts_of(bank).items():
-        facts.add_row(key, value)
-    console.print(facts)
-    rows = Table("class", "aspect", "tokens", "norm", *(["text"] if texts else []))
-    for row, name in enumerate(bank.classes):
-        for column, aspect in enumerate(bank.aspects):
-            norm = float(np.linalg.norm(bank.vectors[row, column]))
-            cells = [name, aspect, str(bank.token_counts[row, column]), f"{norm:.2f}"]
-            rows.add_row(*cells, *([bank.texts[row][column]] if texts else []))
-    console.print(rows)
-
-
-def facts_of(bank: Bank) -> dict[str, str]:
-    """What a bank says of itself, in words."""
-    classes, aspects, width = bank.vectors.shape
-    known = f"{len(bank.fingerprint)} sentences" if len(bank.fingerprint) else "unknown"
-    facts = {
-        "vectors": f"{classes} classes x {aspects} aspects x {width}",
-        "encoder": bank.encoder,
-        "fingerprint": known,
-        "token limit": "none" if bank.token_limit is None else str(bank.token_limit),
-        "long texts": bank.long_text,
-        "digest": bank.digest,
-        "descriptions": bank.description_digest or "none",
-    }
-    origin = {f"origin {key}": str(value) for key, value in bank.origin.items()}
-    return facts | origin
-
-
-def show_statistics(bank: Bank, pairs: int) -> None:
-    """Print how well each aspect tells the classes apart."""
-    table = Table("aspect", "norms", "mean cosine", "effective rank", "left/right separation")
-    found = statistics(bank, pairs)
-    for item in found:
-        norms = f"{item.smallest_norm:.2f} to {item.largest_norm:.2f}, mean {item.mean_norm:.2f}"
-        sides = "no pairs" if item.side_separation is None else f"{item.side_separation:.2f}"
-        table.add_row(
-            item.aspect, norms, f"{item.mean_cosine:.3f}", f"{item.effective_rank:.1f}", sides
-        )
-    console = Console()
-    console.print(table)
-    for item in found:
-        for cosine, one, other in item.pairs:
-            console.print(f"{item.aspect}: {one} and {other} are alike ({cosine:.3f})")
-
-
-def show_difference(one: Bank, other: Bank, found: Sequence[Difference]) -> None:
-    """Print cosines of the shared vectors, least alike first, and what only one bank has."""
-    table = Table("class", "aspect", "cosine", "text")
-    for item in sorted(found, key=lambda item: item.cosine):
-        text = "same" if item.same_text else "differs"
-        table.add_row(item.organ, item.aspect, f"{item.cosine:.4f}", text)
-    console = Console()
-    console.print(table)
-    for label, first, second in (("first", one, other), ("second", other, one)):
-        only = [name for name in first.classes if name not in second.classes]
-        only += [name for name in first.aspects if name not in second.aspects]
-        if only:
-            console.print(f"only in the {label}: {', '.join(only)}", soft_wrap=True)
-    mean = sum(item.cosine for item in found) / len(found)
-    console.print(f"{len(found)} vectors in both, mean cosine {mean:.4f}")

@@ -36,10 +36,10 @@ def inspect(
     confused, effective rank, left/right separation. Example: `tak bank inspect bank.h5`
     """
     from knowledge.bank import Bank
-    from pipeline.encoding import show_statistics, tables
+    from pipeline.tables import show_bank, show_statistics
 
     opened = Bank.read(bank)
-    tables(opened, texts=texts)
+    show_bank(opened, texts=texts)
     show_statistics(opened, pairs)
 
 
@@ -50,7 +50,7 @@ def diff(one: BankFile, other: BankFile) -> None:
     """
     from knowledge.bank import Bank
     from knowledge.merge import difference
-    from pipeline.encoding import show_difference
+    from pipeline.tables import show_difference
 
     first, second = Bank.read(one), Bank.read(other)
     show_difference(first, second, difference(first, second))

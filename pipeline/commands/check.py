@@ -1,5 +1,6 @@
 """Commands that look at labeled scans: check, render."""
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -37,13 +38,13 @@ def check(
     from knowledge.description import DescriptionSet
     from pipeline.labeled import find_labeled
     from pipeline.progress import counted
-    from pipeline.truth import show
+    from pipeline.tables import show_report
 
     described = DescriptionSet.read(descriptions)
     labeled = find_labeled(scans, descriptor=descriptor, split=split, limit=cases)
     with counted("cases", len(labeled.cases)) as tick:
         outcome = check_claims(described, labeled.scenes(), progress=tick)
-    show(outcome)
+    show_report(outcome)
     if report is not None:
         outcome.write(report)
     if record:
@@ -78,9 +79,9 @@ def render(
     """
     from pipeline.labeled import find_labeled
     from pipeline.progress import counted
-    from pipeline.truth import need_pyvista
 
-    need_pyvista()
+    if importlib.util.find_spec("pyvista") is None:
+        raise OSError("rendering needs PyVista: pip install 'tak-seg[render]'")
     from knowledge.render import Scenery, render_all
 
     labeled = find_labeled(scans, descriptor=descriptor, split=split)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands import bank, check
+from pipeline.commands import bank, check, matrix
 
 
 def register(app: typer.Typer) -> None:
@@ -13,6 +13,7 @@ def register(app: typer.Typer) -> None:
     app.command()(describe)
     app.command()(encode)
     check.register(app)
+    matrix.register(app)
     bank.register(app)
 
 
@@ -162,7 +163,7 @@ def describe(
     asked.descriptions.write(target)
     if save_answers is not None:
         asked.store.write(save_answers)
-    typer.echo(f"{target}: {asking.summary(asked, price, limits)}")
+    typer.echo(f"{target}: {asking.summary(asked, price)}")
 
 
 def encode(
@@ -176,12 +177,21 @@ def encode(
         ),
     ] = "openclip:ViT-B-32@openai",
     long_text: Annotated[
-        str, typer.Option(help="Texts beyond the encoder's limit: error, split-mean or truncate.")
+        str,
+        typer.Option(
+            help="Texts beyond the encoder's limit: error, split-mean, truncate, or shorten."
+        ),
     ] = "error",
     device: Annotated[str, typer.Option(help="Torch device of the encoder.")] = "cpu",
     into: Annotated[
         Path | None, typer.Option(help="Add to this bank, which must be of the same encoder.")
     ] = None,
+    model: Annotated[str, typer.Option(help="Model for --long-text shorten.")] = "",
+    base_url: Annotated[str | None, typer.Option(help="Its server.")] = None,
+    key_env: Annotated[
+        str, typer.Option(help="Environment variable that holds its key.")
+    ] = "OPENAI_API_KEY",
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached answers.")] = None,
 ) -> None:
     """Encode descriptions into a bank of text vectors by class name and aspect (HDF5).
 
@@ -192,11 +202,16 @@ def encode(
     from knowledge.description import DescriptionSet
     from knowledge.encode import encode as make_bank
     from knowledge.merge import merge
-    from pipeline import encoding
+    from knowledge.provider import ProviderOptions
+    from pipeline import asking, encoding
 
     described = DescriptionSet.read(descriptions)
     encoder_ = encoding.make_encoder(encoder, device)
-    made = make_bank(described, encoder_, long_text=long_text)
+    shorten = None
+    if long_text == "shorten":
+        options = ProviderOptions(model=model, base_url=base_url, key_env=key_env)
+        shorten = asking.make_shortener(encoder_, options, cache)
+    made = make_bank(described, encoder_, long_text=long_text, shorten=shorten)
     if into is not None:
         made = merge(Bank.read(into), made, replace=True)
     made.write(out)

@@ -1,0 +1,48 @@
+"""The command that compares wordings and models: matrix."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(matrix)
+
+
+def matrix(
+    file: Annotated[Path, typer.Argument(help="Templates, models and encoder (TOML).")],
+    cache: Annotated[Path | None, typer.Option(help="Folder of cached answers.")] = None,
+) -> None:
+    """Compare prompt wordings and models before any GPU time is spent.
+
+    For each wording and model: descriptions, a bank, and a row of one table: validity, supported
+    claims, words and tokens, overflow, agreement between samples, separability, cost. Answers are
+    cached; a second run asks only for what is missing. Ends with exit code 1 when a cell failed.
+
+    Example, with no key: a file `matrix.toml` with the lines
+
+        organs = "phantom"
+
+        templates = ["paper", "detailed", "terse", "class-name"]
+
+        encoder = "hashing:512"
+
+        models = [{ name = "shipped", provider = "recorded" }]
+
+    and then `tak matrix matrix.toml`. `scans = "phantoms"` adds the truth of the claims.
+    """
+    from knowledge.answers import AnswerCache
+    from pipeline.asking import cache_folder
+    from pipeline.matrix import Cells, run
+    from pipeline.progress import counted
+    from pipeline.tables import show_matrix
+
+    cells = Cells(file, AnswerCache(cache_folder(cache)))
+    with counted("cells", len(list(cells))) as tick:
+        rows = run(cells, tick)
+    show_matrix(rows)
+    typer.echo(f"{cells.out / 'table.csv'}: {len(rows)} rows")
+    if any(row.note for row in rows):
+        raise typer.Exit(1)

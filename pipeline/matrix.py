@@ -1,0 +1,247 @@
+"""Wordings times models: descriptions and banks for each, and one table that compares them."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from knowledge.agreement import agreement
+from knowledge.answers import AnswerCache
+from knowledge.ask import UnusableAnswers
+from knowledge.assemble import literal
+from knowledge.bank import Bank
+from knowledge.check import check
+from knowledge.describe import describe
+from knowledge.description import DescriptionSet
+from knowledge.encode import encode
+from knowledge.encoder import TextEncoder
+from knowledge.files import Strict, read_toml, write_whole
+from knowledge.grounding import Scene
+from knowledge.provider import Provider, ProviderOptions
+from knowledge.statistics import statistics
+from knowledge.template import Template
+from pipeline import shipped
+from pipeline.asking import make_provider, price_of
+from pipeline.encoding import make_encoder
+from pipeline.labeled import find_labeled
+from pipeline.organs import class_list
+
+
+class ModelChoice(Strict):
+    """One `[[models]]` table: who is asked."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    provider: str = "openai_compatible"
+    model: str = ""
+    base_url: str | None = None
+    key_env: str = "OPENAI_API_KEY"
+    answers: Path | None = None
+    output: str = "auto"
+    temperature: float | None = None
+    seed: int | None = None
+    max_answer_tokens: int = Field(default=800, ge=1)
+
+
+class Matrix(Strict):
+    """The file `matrix.toml`. Paths are relative to it."""
+
+    organs: str
+    templates: tuple[str, ...] = Field(min_length=1)
+    models: tuple[ModelChoice, ...] = Field(min_length=1)
+    encoder: str
+    out: Path = Path("matrix")
+    scans: Path | None = None
+    split: str | None = None
+    samples: int = Field(default=1, ge=1)
+    attempts: int = Field(default=3, ge=1)
+    concurrency: int = Field(default=4, ge=1)
+    long_text: str = "split-mean"
+    prices: Path | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One wording by one model. None: nothing to measure. `note` says why a cell has no bank."""
+
+    template: str
+    model: str
+    valid: float | None = None
+    first_try: float | None = None
+    supported: float | None = None
+    contradicted: int | None = None
+    problems: int | None = None
+    words: float | None = None
+    tokens: float | None = None
+    overflow: int | None = None
+    claim_agreement: float | None = None
+    word_agreement: float | None = None
+    mean_cosine: float | None = None
+    effective_rank: float | None = None
+    calls: int | None = None
+    spent_tokens: int | None = None
+    cost_usd: float | None = None
+    note: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
+class Cells:
+    """All cells of a matrix, with what they share: organs, encoder, scans, cache.
+
+    Everything that can be wrong with the file is found here, before anybody is asked.
+    """
+
+    def __init__(self, path: Path, cache: AnswerCache) -> None:
+        self.matrix = read_toml(path, Matrix)
+        self.folder = path.parent
+        self.cache = cache
+        names = [model.name for model in self.matrix.models]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{path}: two models have the same name: {', '.join(names)}")
+        self.classes = class_list(self._source(self.matrix.organs)).classes
+        self.templates = [
+            Template.read(shipped.find("prompts", self._source(name)))
+            for name in self.matrix.templates
+        ]
+        self.encoder: TextEncoder = make_encoder(self.matrix.encoder)
+        self.scenes: list[tuple[str, Scene]] = []
+        if self.matrix.scans is not None:
+            scans = self.folder / self.matrix.scans
+            own = (scans / "dataset.toml").is_file() or next(scans.glob("*.h5"), None) is not None
+            descriptor = None if own else self._source(self.matrix.organs)
+            labeled = find_labeled(scans, descriptor=descriptor, split=self.matrix.split)
+            self.scenes = list(labeled.scenes())
+
+    @property
+    def out(self) -> Path:
+        """Where descriptions, banks and the table are written."""
+        return self.folder / self.matrix.out
+
+    def __iter__(self) -> Iterator[tuple[Template, ModelChoice | None]]:
+        """Every wording with every model; literal wordings once, since nobody is asked."""
+        for template in self.templates:
+            if template.literal:
+                yield template, None
+            else:
+                yield from ((template, model) for model in self.matrix.models)
+
+    def fill(self, template: Template, model: ModelChoice | None) -> Row:
+        """Ask, check, encode and write one cell; what fails is a row with a note."""
+        name = model.name if model is not None else "none"
+        try:
+            made = self._described(template, model)
+        except UnusableAnswers as error:
+            valid = 1.0 - error.failed / error.asked
+            return Row(template.name, name, valid=valid, note=str(error))
+        except (OSError, LookupError, ValueError) as error:
+            return Row(template.name, name, note=str(error))
+        return self._measured(made, template, name, model)
+
+    def _described(self, template: Template, model: ModelChoice | None) -> DescriptionSet:
+        if model is None:
+            return literal(template, self.classes)
+        provider = self._provider(template, model)
+        return describe(
+            template,
+            self.classes,
+            provider,
+            samples=self.matrix.samples,
+            attempts=self.matrix.attempts,
+            concurrency=self.matrix.concurrency,
+            cache=self.cache if provider.costs else None,
+        ).descriptions
+
+    def _provider(self, template: Template, model: ModelChoice) -> Provider:
+        chosen = model.model_dump(exclude={"name", "provider"})
+        if model.answers is not None:
+            chosen["answers"] = self.folder / model.answers
+        options = ProviderOptions(**chosen, memory=self.cache.folder / "servers.json")
+        return make_provider(model.provider, template, options)
+
+    def _measured(
+        self, made: DescriptionSet, template: Template, name: str, model: ModelChoice | None
+    ) -> Row:
+        report = check(made, self.scenes)
+        made = made.model_copy(update={"supported_share": report.supported_share})
+        stem = self.out / f"{template.name}-{name}"
+        made.write(stem.with_name(f"{stem.name}.json"))
+        price = None
+        if model is not None and model.provider != "recorded":
+            prices = self.folder / self.matrix.prices if self.matrix.prices else None
+            price = price_of(model.model, prices)
+        row: dict[str, Any] = {
+            **_of_descriptions(made),
+            "supported": report.supported_share,
+            "contradicted": report.count("contradicted") if self.scenes else None,
+            "problems": len(report.problems),
+            "cost_usd": None if price is None else price.of(made.usage),
+        }
+        try:
+            bank = encode(made, self.encoder, long_text=self.matrix.long_text)
+        except ValueError as error:
+            return Row(template.name, name, **row, note=str(error))
+        bank.write(stem.with_name(f"{stem.name}.h5"))
+        return Row(template.name, name, **row, **_of_bank(bank))
+
+    def _source(self, name: str) -> str:
+        """A name as it is, or a path relative to the matrix file."""
+        beside = self.folder / name
+        return str(beside) if Path(name).suffix and beside.is_file() else name
+
+
+def run(cells: Cells, progress: Callable[[str], None]) -> list[Row]:
+    """Fill all cells and write `table.csv` and `table.json`; returns the rows of the table.
+
+    Answers are cached, so a second run asks only for what is missing.
+    """
+    rows = []
+    for template, model in cells:
+        rows.append(cells.fill(template, model))
+        progress(f"{rows[-1].template}, {rows[-1].model}")
+    write_whole(cells.out / "table.csv", as_csv(rows))
+    content = json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False)
+    write_whole(cells.out / "table.json", content + "\n")
+    return rows
+
+
+def as_csv(rows: list[Row]) -> str:
+    """The table as CSV; empty where there is nothing to measure."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow(["" if value is None else value for value in asdict(row).values()])
+    return text.getvalue()
+
+
+def _of_descriptions(made: DescriptionSet) -> dict[str, Any]:
+    samples = [sample for item in made.descriptions for sample in item.samples]
+    alike = agreement(made)
+    return {
+        "valid": 1.0,
+        "first_try": sum(sample.origin.attempts <= 1 for sample in samples) / len(samples),
+        "words": sum(len(sample.text.split()) for sample in samples) / len(samples),
+        "claim_agreement": alike.claims,
+        "word_agreement": alike.words,
+        "calls": made.usage.calls,
+        "spent_tokens": made.usage.tokens,
+    }
+
+
+def _of_bank(bank: Bank) -> dict[str, Any]:
+    """Tokens, texts beyond the limit, and how well classes are told apart, over all aspects."""
+    found = statistics(bank)
+    limit = bank.token_limit
+    over = 0 if limit is None else int((bank.token_counts > limit).sum())
+    return {
+        "tokens": float(bank.token_counts.mean()),
+        "overflow": over,
+        "mean_cosine": sum(item.mean_cosine for item in found) / len(found),
+        "effective_rank": sum(item.effective_rank for item in found) / len(found),
+    }
