@@ -24,10 +24,12 @@ class Setting:
     Attributes:
         classes: class names with background first.
         vectors: text vectors [C, A, E] in the order of the classes, None without text.
+        voxels: of each class in the labeled cases; methods that weigh classes start from them.
     """
 
     classes: tuple[str, ...]
     vectors: torch.Tensor | None = None
+    voxels: tuple[int, ...] | None = None
 
 
 def build_method(config: RunConfig, setting: Setting) -> Method:
@@ -37,6 +39,8 @@ def build_method(config: RunConfig, setting: Setting) -> Method:
         LookupError: a method, loss or alignment that does not exist.
         ValueError: an option that its constructor does not know, or text that is missing.
     """
+    if config.alignment.name not in ("none", "contrast"):
+        raise LookupError(f"no alignment {config.alignment.name!r}; there is none, contrast")
     if config.needs_bank and setting.vectors is None:
         raise ValueError(
             f"head = {config.head.name} with alignment = {config.alignment.name} needs text: "
@@ -49,9 +53,14 @@ def build_method(config: RunConfig, setting: Setting) -> Method:
         "seed": config.seed,
         "classes": len(setting.classes),
         "patch": config.training.patch,
+        "voxels": setting.voxels,
     }
     accepted = inspect.signature(kind).parameters
     given = {key: value for key, value in shared.items() if key in accepted}
+    if "voxels" in given and setting.voxels is None:
+        raise ValueError(
+            f"method = {config.method.name} weighs classes: give their voxels in the labeled cases"
+        )
     options = checked_options(kind, config.method.options, "method", reserved=shared)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -68,8 +77,6 @@ def build_loss(config: RunConfig) -> Loss:
 
 def network_builder(config: RunConfig, setting: Setting) -> Callable[[], Network]:
     """What makes a freshly initialized network of a run."""
-    if config.alignment.name not in ("none", "contrast"):
-        raise LookupError(f"no alignment {config.alignment.name!r}; there is none, contrast")
     aligned = config.alignment.name == "contrast"
     allowed = checked_options(
         Contrast, config.alignment.options, "alignment", reserved=("own_deepest", "vectors")

@@ -52,9 +52,7 @@ def slow_ga_cross_entropy(logits, labels, top_percent, gamma):
         losses.append((-row.log_softmax(0)[labels[place]].item(), int(labels[place])))
     kept = sorted(losses, reverse=True)[: int(len(losses) * top_percent / 100)]
     counts = {c: sum(label == c for _, label in kept) for _, c in kept}
-    return sum(
-        loss / (counts[label] ** (1 - gamma) * len(kept) ** gamma) for loss, label in kept
-    )
+    return sum(loss / (counts[label] ** (1 - gamma) * len(kept) ** gamma) for loss, label in kept)
 
 
 def test_ga_cross_entropy_is_its_formula_taken_literally():
@@ -114,7 +112,9 @@ def test_too_few_voxels_for_the_share_are_refused():
 
 def test_class_counts_agree_with_bincount():
     target = torch.randint(0, 7, (2, 5, 5, 5))
-    assert class_counts(target, 9).tolist() == torch.bincount(target.flatten(), minlength=9).tolist()
+    assert (
+        class_counts(target, 9).tolist() == torch.bincount(target.flatten(), minlength=9).tolist()
+    )
 
 
 def test_entropy_is_largest_when_all_classes_are_equally_likely():

@@ -17,7 +17,8 @@ def test_ramp_threshold_and_rate_are_the_published_ones():
     np.testing.assert_allclose(
         [entropy_threshold(e, 100) for e in epochs], GOLDEN["entropy_threshold"], rtol=1e-6
     )
-    np.testing.assert_allclose([poly_rate(0.01, k, 70_000) for k in steps], GOLDEN["rate"], rtol=1e-6)
+    rates = [poly_rate(0.01, k, 70_000) for k in steps]
+    np.testing.assert_allclose(rates, GOLDEN["rate"], rtol=1e-6)
 
 
 def test_a_ramp_in_shares_is_the_ramp_in_steps():

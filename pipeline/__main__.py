@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `tak`, for where scripts are not on the path."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,195 @@
+"""`tak train`, `tak evaluate`, `tak predict` as a user calls them, on tiny phantoms."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel
+import numpy as np
+import pytest
+
+from knowledge.bank import Bank
+from segmentation.prepare import read_case
+
+TINY = (
+    "network.width=4", "network.levels=3", "training.patch=[16, 16, 16]", "method.cube=8",
+    "method.location_hidden=16", "training.steps=6", "training.warmup_steps=2",
+    "training.validate_every=3", "training.checkpoint_every=2", "training.log_every=1",
+)  # fmt: skip
+
+
+def tak(*words, ok=True, **options):
+    """Run `tak` in a process of its own, as a shell does."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *map(str, words)],
+        capture_output=True, text=True, timeout=300, **options,
+    )  # fmt: skip
+    assert (done.returncode == 0) == ok, done.stdout + done.stderr
+    return done
+
+
+def changed(*changes):
+    return [word for change in (*TINY, *changes) for word in ("--set", change)]
+
+
+@pytest.fixture(scope="module")
+def bank(prepared, tmp_path_factory):
+    """A bank of made-up vectors for the classes of the population."""
+    path = tmp_path_factory.mktemp("bank") / "bank.h5"
+    classes, aspects = prepared.spec.classes, ("position", "shape")
+    vectors = np.random.default_rng(0).normal(size=(len(classes), 2, 12)).astype(np.float32)
+    Bank(
+        classes=classes, aspects=aspects, vectors=vectors, encoder="made-up",
+        texts=tuple((name, name) for name in classes),
+        token_counts=np.ones((len(classes), 2), np.int32),
+        fingerprint=np.zeros((0, 12), np.float32),
+    ).write(path)  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(prepared, bank, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tak"
+    tak("train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", folder, *changed())
+    return folder
+
+
+def test_a_run_leaves_what_the_readme_names(run):
+    names = {path.name for path in run.iterdir()}
+    assert {"config.toml", "log.jsonl", "last.pt", "best.pt"} <= names
+    assert any(name.startswith("events") for name in names)
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if "loss" in record] == [1, 2, 3, 4, 5, 6]
+    assert "contrast" in records[-2]["terms"]
+    assert set(records[-1]["organs"]) == {"student", "teacher"}
+
+
+def test_evaluation_writes_a_table_csv_and_json_that_agree(run, prepared, tmp_path):
+    done = tak("evaluate", run, prepared.root, "-o", tmp_path, "--untrained")
+    assert "mean of small" in done.stdout
+    result = json.loads((tmp_path / "evaluation-test.json").read_text())
+    assert result["protocol"] == prepared.spec.protocol
+    assert list(result["cases"]) == list(prepared.split.test)
+    assert json.loads((tmp_path / "evaluation-test-untrained.json").read_text())["step"] == 0
+    with (tmp_path / "evaluation-test.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for organ in prepared.spec.classes[1:]:
+        column = [float(row[organ]) for row in rows if row[organ]]
+        assert result["organs"][organ]["mean"] == pytest.approx(np.mean(column), abs=1e-5)
+    every = [
+        np.mean([float(row[organ]) for organ in prepared.spec.classes[1:] if row[organ]])
+        for row in rows
+    ]
+    assert result["groups"]["all"]["mean"] == pytest.approx(np.mean(every), abs=1e-5)
+    assert result["groups"]["all"]["deviation"] == pytest.approx(np.std(every, ddof=1), abs=1e-5)
+
+
+def test_the_evaluated_mask_is_the_one_that_predict_writes(run, prepared, population, tmp_path):
+    tak("evaluate", run, prepared.root, "-o", tmp_path)
+    result = json.loads((tmp_path / "evaluation-test.json").read_text())
+    case = prepared.split.test[0]
+    scan = population / "imagesTs" / f"{case}_0000.nii.gz"
+    tak("predict", run, scan, "-o", tmp_path / "mask.nii.gz")
+    mask, image = nibabel.load(tmp_path / "mask.nii.gz"), nibabel.load(scan)
+    assert mask.shape == image.shape
+    np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)
+    guess, truth = np.asarray(mask.dataobj), read_case(prepared.file(case)).source_label
+    for label, organ in enumerate(prepared.spec.classes[1:], start=1):
+        a, b = guess == label, truth == label
+        if a.any() or b.any():
+            dice = 2 * (a & b).sum() / (a.sum() + b.sum())
+            assert result["cases"][case][organ] == pytest.approx(dice, abs=1e-6)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(run, prepared, bank, tmp_path):
+    import torch
+
+    from segmentation.checkpoint import load
+
+    command = ["train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", tmp_path / "run"]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *map(str, command), *changed()],
+        stdout=subprocess.DEVNULL,
+    )
+    log = tmp_path / "run" / "log.jsonl"
+    limit = time.monotonic() + 120
+    while not (log.is_file() and log.read_text()) and time.monotonic() < limit:
+        time.sleep(0.02)
+    os.kill(started.pid, signal.SIGTERM)
+    assert started.wait(120) in (0, 130)  # 0: it was at its last step already
+    tak(*command, *changed(), "--resume")
+    states = [load(folder / "last.pt").method for folder in (run, tmp_path / "run")]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--recipe", "tac"], "no 'tac' among recipes: there is"),
+        (["--set", "method.name=magic"], "no 'magic' in segmentation.methods; there is"),
+        (["--set", "training.epochs=3"], "unknown key 'training.epochs'"),
+        (["--set", "text.aspects=['color']"], "lacks the aspect 'color'; there is position, shape"),
+        (["--device", "cuda:9"], "this machine has"),
+    ],
+)  # fmt: skip
+def test_a_mistake_ends_in_one_line_and_leaves_nothing(prepared, bank, tmp_path, words, message):
+    out = tmp_path / "run"
+    command = ["train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", out, *changed()]
+    done = tak(*command, *words, ok=False)
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+
+
+def test_a_bank_that_lacks_a_class_is_refused(prepared, bank, tmp_path):
+    whole = Bank.read(bank)
+    kept = whole.classes[:-1]
+    Bank(
+        classes=kept, aspects=whole.aspects, vectors=whole.select(kept), encoder="made-up",
+        texts=whole.texts[:-1], token_counts=whole.token_counts[:-1],
+        fingerprint=whole.fingerprint,
+    ).write(tmp_path / "small.h5")  # fmt: skip
+    done = tak(
+        "train", prepared.root, "--recipe", "demo", "--bank", tmp_path / "small.h5",
+        "-o", tmp_path / "run", *changed(), ok=False,
+    )  # fmt: skip
+    assert "lacks the class 'duodenum'" in done.stderr
+
+
+def test_a_run_is_never_overwritten_and_resumes_only_as_it_was_started(run, prepared, bank):
+    command = ["train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", run]
+    before = (run / "last.pt").read_bytes()
+    assert "--resume goes on with it" in tak(*command, *changed(), ok=False).stderr
+    other = tak(*command, *changed("training.rate=0.5"), "--resume", ok=False)
+    assert "resumed as it was started" in other.stderr
+    assert (run / "last.pt").read_bytes() == before
+
+
+def test_a_run_of_other_classes_is_not_evaluated(run, population, tmp_path):
+    text = (population / "dataset.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(text.replace('"spleen"', '"milt"'))
+    out = tmp_path / "prepared"
+    tak("prepare", population, "-o", out, "--descriptor", own, "--spacing", 12, 12, 12)
+    done = tak("evaluate", run, out, ok=False)
+    assert "knows background, spleen" in done.stderr
+    assert "has background, milt" in done.stderr
+
+
+def test_what_is_not_a_run_or_a_scan_is_named(run, population, tmp_path):
+    scan = next((population / "imagesTs").iterdir())
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    mask = tmp_path / "mask.nii.gz"
+    assert "no checkpoint there" in tak("predict", empty, scan, "-o", mask, ok=False).stderr
+    broken = tmp_path / "scan.nii.gz"
+    broken.write_bytes(scan.read_bytes()[:3000])
+    assert "scan.nii.gz" in tak("predict", run, broken, "-o", mask, ok=False).stderr
+    missing = tmp_path / "missing.nii.gz"
+    assert "missing.nii.gz" in tak("predict", run, missing, "-o", mask, ok=False).stderr
+    assert not mask.exists()

@@ -1,0 +1,166 @@
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from segmentation.checkpoint import Identity, load
+from segmentation.losses import GA, DiceCE
+from segmentation.methods.magicnet import MagicNet
+from segmentation.methods.supervised import Supervised
+from segmentation.networks.heads import ConvHead, TextHead
+from segmentation.networks.network import Network
+from segmentation.networks.vnet import VNet
+from segmentation.patches import PatchStream
+from segmentation.train import Trainer, Training
+
+CPU = torch.device("cpu")
+IDENTITY = Identity(("background", *"abcdefghijklm"), "digest")
+
+
+def make_method(steps):
+    torch.manual_seed(1)
+
+    def build():
+        vnet = VNet(width=4, levels=3)
+        vectors = torch.randn(14, 2, 6, generator=torch.Generator().manual_seed(2))
+        return Network(vnet, TextHead(4, vnet.widths[-3:], vectors))
+
+    return MagicNet(
+        build, GA(), total_steps=steps, classes=14, patch=(16,) * 3, cube=8, location_hidden=16,
+        warmup_steps=2,
+    )  # fmt: skip
+
+
+def make_trainer(prepared, folder, *, validate=None, report=None, method=None, **changes):
+    options = Training(
+        **{
+            "steps": 8,
+            "patch": (16, 16, 16),
+            "log_every": 1,
+            "validate_every": 4,
+            "checkpoint_every": 3,
+            "warmup_steps": 2,
+        }
+        | changes
+    )
+    folder.mkdir(exist_ok=True)
+    split = prepared.split
+    stream = PatchStream(
+        [prepared.file(case) for case in split.labeled],
+        [prepared.file(case) for case in split.unlabeled],
+        patch=options.patch,
+        seed=3,
+    )
+    return Trainer(
+        method or make_method(options.steps), stream, options, folder, identity=IDENTITY, config={},
+        device=CPU, validate=validate, report=report or (lambda record: None),
+    )  # fmt: skip
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def weights(trainer):
+    return trainer.method.state_dict()
+
+
+def interrupt_at(step):
+    """A report that sends SIGINT to this process once the step is logged."""
+    return lambda record: os.kill(os.getpid(), signal.SIGINT) if record["step"] == step else None
+
+
+@pytest.mark.parametrize("stop", [1, 2, 5])
+def test_a_resumed_run_has_the_same_weights_bit_for_bit(prepared, tmp_path, stop):
+    whole = make_trainer(prepared, tmp_path / "whole")
+    assert whole.run()
+
+    broken = make_trainer(prepared, tmp_path / "broken", report=interrupt_at(stop))
+    assert not broken.run()
+    assert load(tmp_path / "broken" / "last.pt").step == stop
+    resumed = make_trainer(prepared, tmp_path / "broken")
+    resumed.resume()
+    assert resumed.run()
+
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+    assert whole.optimizer.state_dict()["state"].keys() == (
+        resumed.optimizer.state_dict()["state"].keys()
+    )
+    losses = [[r["loss"] for r in records(tmp_path / name)] for name in ("whole", "broken")]
+    assert losses[0] == losses[1]
+
+
+def test_training_lowers_the_loss_and_the_log_holds_every_step(prepared, tmp_path):
+    method = Supervised(
+        lambda: Network(VNet(width=4, levels=3), ConvHead(4, 14)), DiceCE(), total_steps=60
+    )
+    make_trainer(prepared, tmp_path, method=method, steps=60, rate=0.05, warmup_steps=0).run()
+    log = records(tmp_path)
+    assert [record["step"] for record in log] == list(range(1, 61))
+    losses = [record["loss"] for record in log]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_the_log_holds_every_term_and_their_sum(prepared, tmp_path):
+    make_trainer(prepared, tmp_path).run()
+    last = records(tmp_path)[-1]
+    names = {"cross_entropy", "dice", "cross_dice", "within_dice", "location", "consistency"}
+    assert last["terms"].keys() == names
+    assert last["loss"] == pytest.approx(sum(last["terms"].values()))
+
+
+def test_the_best_checkpoint_is_the_one_with_the_best_validation(prepared, tmp_path):
+    values = iter([0.3, 0.7, 0.5, 0.1])
+
+    def validate(method):
+        value = next(values)
+        return {"student": {"a": value, "b": float("nan")}, "teacher": {"a": 1.0, "b": 1.0}}
+
+    make_trainer(prepared, tmp_path, validate=validate, validate_every=2).run()
+    best, last = load(tmp_path / "best.pt"), load(tmp_path / "last.pt")
+    assert (best.step, best.best) == (4, 0.7)
+    assert (last.step, last.best) == (8, 0.7)
+    scores = [r["validation"]["student"] for r in records(tmp_path) if "validation" in r]
+    assert scores == [0.3, 0.7, 0.5, 0.1]
+
+
+def test_the_rate_falls_as_the_polynomial_says(prepared, tmp_path):
+    make_trainer(prepared, tmp_path, rate=0.02, rate_horizon=2.0).run()
+    for record in records(tmp_path):
+        expected = 0.02 * (1 - (record["step"] - 1) / 16) ** 0.9
+        assert record["rate"] == pytest.approx(expected)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_advice(prepared, tmp_path):
+    trainer = make_trainer(prepared, tmp_path, rate=1e30)
+    with pytest.raises(ValueError, match=r"the loss is (nan|inf).*lower rate"):
+        trainer.run()
+
+
+def test_a_checkpoint_of_other_classes_or_another_bank_is_refused(prepared, tmp_path):
+    make_trainer(prepared, tmp_path, steps=3).run()
+    for identity in (Identity(("background", "x"), "digest"), Identity(IDENTITY.classes, "other")):
+        other = make_trainer(prepared, tmp_path, steps=3)
+        other.identity = identity
+        with pytest.raises(ValueError, match="made"):
+            other.resume()
+
+
+def test_bfloat16_trains_and_keeps_fp32_weights(prepared, tmp_path):
+    trainer = make_trainer(prepared, tmp_path, precision="bf16")
+    trainer.run()
+    assert all(value.dtype != torch.bfloat16 for value in weights(trainer).values())
+    assert all(torch.isfinite(torch.tensor(r["loss"])) for r in records(tmp_path))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_gpu_trains_in_every_precision(prepared, tmp_path, precision):
+    trainer = make_trainer(prepared, tmp_path, precision=precision)
+    trainer.method.cuda()
+    trainer.device = torch.device("cuda")
+    trainer.run()
+    assert all(torch.isfinite(torch.tensor(r["loss"])) for r in records(tmp_path))
