@@ -41,6 +41,10 @@ def demo(
     ] = Path("tak-demo"),
     recipe: Annotated[str, typer.Option(help="demo, or phantom-cpu (half an hour).")] = "demo",
     seed: Annotated[int, typer.Option(help="Of the training run.")] = 0,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the recipe, as in `tak train`."),
+    ] = None,
 ) -> None:
     """Run the whole system on made-up scans: no key, no GPU, no download.
 
@@ -54,7 +58,7 @@ def demo(
     begin = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
     run = output / f"run-{recipe}-{seed}"
-    for command in commands(output, run, recipe, seed):
+    for command in commands(output, run, recipe, seed, changes or []):
         typer.secho(f"\n$ tak {shlex.join(command)}", bold=True)
         _run(command)
     typer.secho(f"\nDone in {time.monotonic() - begin:.0f} s. In {output}:", bold=True)
@@ -66,13 +70,16 @@ def demo(
     )
 
 
-def commands(output: Path, run: Path, recipe: str, seed: int) -> list[list[str]]:
+def commands(
+    output: Path, run: Path, recipe: str, seed: int, changes: list[str]
+) -> list[list[str]]:
     """The commands of the demonstration, in order."""
     population = POPULATIONS[recipe]
     phantoms, prepared = str(output / f"phantoms-{recipe}"), str(output / f"prepared-{recipe}")
     descriptions, bank = str(output / "descriptions.json"), str(output / "bank.h5")
     resume = ["--resume"] if (run / "last.pt").is_file() else []
-    train = ["--seed", str(seed), "-o", str(run), *resume]
+    settings = [word for change in changes for word in ("--set", change)]
+    train = ["--seed", str(seed), *settings, "-o", str(run), *resume]
     scan = f"{phantoms}/imagesTs/{population.test_scan}"
     return [
         ["phantom", phantoms, *population.scans.split()],
