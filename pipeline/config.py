@@ -63,11 +63,11 @@ class TextConfig(Strict):
 
 
 class InferenceConfig(Strict):
-    """Sliding window: overlap in [0, 1), fusion, and which network predicts."""
+    """Sliding window: overlap in [0, 1), fusion, and which network predicts, the first if none."""
 
     overlap: float = Field(default=0.5, ge=0, lt=1)
     blend: Literal["gaussian", "constant"] = "gaussian"
-    predictor: str = "student"
+    predictor: str | None = None
     windows_per_call: int = Field(default=4, gt=0)
 
 

@@ -1,10 +1,11 @@
 """A run on disk: started, resumed, opened again for prediction."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
 import torch
 
@@ -70,7 +71,9 @@ def start(
         ValueError: `resume` with another configuration than the run was started with.
     """
     setting, digest = setting_of(config, prepared.spec, bank_path)
+    setting = replace(setting, voxels=labeled_voxels(prepared))
     method = build_method(config, setting).to(device)
+    chosen_predictor(method, config.inference.predictor)
     plain = config.model_dump(mode="json", exclude_none=True)
     _claim(folder, plain, resume)
     split, options = prepared.split, config.training
@@ -100,6 +103,22 @@ def start(
     if resume:
         trainer.resume()
     return trainer.run()
+
+
+def labeled_voxels(prepared: Prepared) -> tuple[int, ...]:
+    """Voxels per class, background first, in the labeled cases on the prepared grid.
+
+    Raises:
+        ValueError: a labeled case has no label.
+    """
+    classes = len(prepared.spec.classes)
+    counts = np.zeros(classes, dtype=np.int64)
+    for case in prepared.split.labeled:
+        label = read_case(prepared.file(case)).label
+        if label is None:
+            raise ValueError(f"{prepared.file(case)}: a labeled case without a label")
+        counts += np.bincount(label.ravel(), minlength=classes)
+    return tuple(map(int, counts))
 
 
 def _claim(folder: Path, plain: dict[str, Any], resume: bool) -> None:
@@ -137,9 +156,7 @@ def _validator(
                 labels = found.argmax(0).cpu().numpy()
                 cases.append(dice(labels, case.label, prepared.spec.classes))
             scores[name] = _mean_over_cases(cases)
-        first = config.inference.predictor
-        if first not in scores:
-            raise LookupError(f"no predictor {first!r}; there is {', '.join(scores)}")
+        first = config.inference.predictor or next(iter(scores))
         return {first: scores.pop(first), **scores}
 
     return validate
@@ -195,7 +212,7 @@ def open_run(
 
     Args:
         checkpoint: `best` or `last`, where `path` is a folder.
-        predictor: another network than the recipe names.
+        predictor: another network than the recipe names, or than the method's first.
         untrained: the network as it was before the first step, for comparison.
 
     Raises:
@@ -208,15 +225,28 @@ def open_run(
     spec = DatasetSpec.model_validate(state.config["dataset"])
     shape = state.config["vectors"]
     vectors = None if shape is None else _stored_vectors(state, tuple(shape), file)
-    method = build_method(config, Setting(state.identity.classes, vectors))
+    # Statistics that begin with the labeled voxels come from the checkpoint.
+    voxels = (1,) * len(state.identity.classes)
+    method = build_method(config, Setting(state.identity.classes, vectors, voxels))
     if not untrained:
         method.load_state_dict(state.method)
-    name = predictor or config.inference.predictor
+    name = chosen_predictor(method, predictor or config.inference.predictor)
+    network = method.predictors()[name].to(device).eval()
+    return Opened(config, spec, network, device, 0 if untrained else state.step, name, file)
+
+
+def chosen_predictor(method: Method, name: str | None) -> str:
+    """The name of the network that predicts: the method's first unless one is given.
+
+    Raises:
+        LookupError: no predictor of that name.
+    """
     known = method.predictors()
+    if name is None:
+        return next(iter(known))
     if name not in known:
         raise LookupError(f"no predictor {name!r}; there is {', '.join(known)}")
-    network = known[name].to(device).eval()
-    return Opened(config, spec, network, device, 0 if untrained else state.step, name, file)
+    return name
 
 
 def _stored_vectors(state: TrainState, shape: tuple[int, ...], file: Path) -> torch.Tensor:

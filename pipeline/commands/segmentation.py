@@ -12,7 +12,7 @@ Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="best (on the validation cases) or last.")
 ]
 Predictor = Annotated[
-    str | None, typer.Option("--predictor", help="student or teacher; default: the recipe's.")
+    str | None, typer.Option(help="student, teacher, ensemble ...; default: the recipe's.")
 ]
 
 
