@@ -15,10 +15,13 @@ def make_teacher(student: nn.Module) -> nn.Module:
 def follow(teacher: nn.Module, student: nn.Module, step: int, decay: float) -> None:
     """Move the teacher toward the student: t <- a t + (1 - a) s, a = min(1 - 1/(step+1), decay).
 
-    `step` counts from 0, so after the first step the teacher equals the student. Parameters only;
-    buffers (text vectors) are the same from the start.
+    `step` counts from 0, so after the first step the teacher equals the student, statistics of
+    batch norm included. Later the teacher gathers those from its own passes.
     """
     weight = 1.0 - min(1.0 - 1.0 / (step + 1), decay)
+    if weight == 1.0:
+        teacher.load_state_dict(student.state_dict())
+        return
     targets = [parameter.data for parameter in teacher.parameters()]
     sources = [parameter.data for parameter in student.parameters()]
     torch._foreach_lerp_(targets, sources, weight)
