@@ -104,7 +104,7 @@ class GA(Loss):
         )
 
 
-LOSSES: dict[str, type[Loss]] = {"dice_ce": DiceCE, "organ_dice_ce": OrganDiceCE, "ga": GA}
+LOSSES: dict[str, type[Loss]] = {"dice_ce": DiceCE, "ga": GA, "organ_dice_ce": OrganDiceCE}
 
 
 def class_sums(values: Tensor, target: Tensor) -> Tensor:
