@@ -1,0 +1,142 @@
+"""Dual-debiased heterogeneous co-training (Wang & Li, MICCAI 2023, arXiv 2307.11960).
+
+Legend of shapes: C classes with background.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from segmentation.cotraining import CoTraining, Pair, follow_classes
+from segmentation.losses import Loss, class_counts
+from segmentation.method import Batch
+from segmentation.networks.network import Network
+
+_SMOOTH = 1e-8
+
+
+class DHC(CoTraining):
+    """Cross pseudo supervision whose networks weigh classes by difficulty (A) and rarity (B).
+
+    L = sum over both of CE_w(Z[l], Y) + Dice_w(Z[l], Y)
+        + w ramp (CE_wA(Z_A, y_B) + CE_wB(Z_B, y_A))
+
+    w_B (DistDW) follows `rarity_weights` of the labels that B guesses for unlabeled patches, and
+    starts at those of the labeled scans. w_A (DiffDW): with d the hard Dice of A on the step's
+    labeled patches and D its change, learning D ln(d/d') where D > 0 and unlearning where D <= 0
+    are averaged over `memory` steps to K and R, 1 - d to W; w_A = C x / max x with
+    x = ((R + e) / (K + e))^(1/5) W.
+
+    A class that a step's patches lack says nothing about itself, so it keeps its statistics. In the
+    released code it is the rarest of all for DistDW, which squeezes all others, and comes and goes
+    with Dice 0.5 in DiffDW; `keep_absent = false` brings that back. The most frequent class always
+    has w_B = 0, so a patch of background alone gives CE 0; the released code divides 0 by 0.
+
+    Args:
+        voxels: voxels per class in the labeled scans, C numbers.
+        consistency_weight: w; 1 as the script's default, 0.1 in the authors' documented run.
+        consistency_ramp: share of the run; 0 for the full weight from the start.
+        rarity_momentum: of w_B.
+        memory: steps over which learning and unlearning are averaged.
+        keep_absent: whether classes that a step lacks keep their statistics.
+    """
+
+    rarity: Tensor
+    difficulty: Tensor
+    last_dice: Tensor
+    learned: Tensor
+    unlearned: Tensor
+    gap: Tensor
+
+    def __init__(
+        self,
+        build: Callable[[], Network],
+        loss: Loss,
+        *,
+        total_steps: int,
+        voxels: Sequence[float],
+        consistency_weight: float = 1.0,
+        consistency_ramp: float = 1.0,
+        rarity_momentum: float = 0.99,
+        memory: int = 50,
+        keep_absent: bool = True,
+        seed: int = 0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(
+            build,
+            loss,
+            total_steps=total_steps,
+            consistency_weight=consistency_weight,
+            consistency_ramp=consistency_ramp,
+            initialization=("kaiming", "kaiming"),
+            seed=seed,
+            warmup_steps=warmup_steps,
+        )
+        counts = torch.tensor(voxels, dtype=torch.float32)
+        classes = len(counts)
+        self.rarity_momentum, self.memory, self.keep_absent = rarity_momentum, memory, keep_absent
+        self.register_buffer("rarity", rarity_weights(counts, keep_absent))
+        self.register_buffer("difficulty", torch.full((classes,), float(classes)))
+        self.register_buffer("last_dice", torch.full((classes,), _SMOOTH))
+        self.register_buffer("learned", torch.zeros(classes))
+        self.register_buffer("unlearned", torch.zeros(classes))
+        self.register_buffer("gap", torch.ones(classes))
+
+    def class_weights(self) -> tuple[Tensor, Tensor]:
+        """Difficulty for A, rarity for B."""
+        return self.difficulty.clone(), self.rarity.clone()
+
+    def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
+        """Difficulty from A's labeled patches, rarity from B's unlabeled ones."""
+        labeled = len(batch.image)
+        self._observe_difficulty(guesses[0].label[:labeled], batch.label)
+        counts = class_counts(guesses[1].label[labeled:], len(self.rarity))
+        present = counts > 0
+        # One class alone is not rare or frequent; it has nothing to be compared with.
+        moved = present & (present.sum() > 1) if self.keep_absent else torch.ones_like(present)
+        new = rarity_weights(counts, self.keep_absent)
+        follow_classes(self.rarity, new, self.rarity_momentum, moved)
+
+    def _observe_difficulty(self, guess: Tensor, label: Tensor) -> None:
+        classes, momentum = len(self.difficulty), 1 - 1 / self.memory
+        dice = hard_dice(guess, label, classes)
+        known = class_counts(label, classes) > 0 if self.keep_absent else torch.ones_like(dice) > 0
+        change = dice - self.last_dice
+        growth = change * (dice / self.last_dice).log()  # never negative
+        follow_classes(self.learned, growth.where(change > 0, 0), momentum, known)
+        follow_classes(self.unlearned, growth.where(change <= 0, 0), momentum, known)
+        follow_classes(self.gap, 1 - dice, momentum, known)
+        self.last_dice.copy_(torch.where(known, dice, self.last_dice))
+        ratio = (self.unlearned + _SMOOTH) / (self.learned + _SMOOTH)
+        score = ratio.pow(1 / 5) * self.gap
+        self.difficulty.copy_(classes * score / score.max().clamp(min=_SMOOTH))
+
+
+def rarity_weights(counts: Tensor, absent_as_rarest_present: bool = True) -> Tensor:
+    """C a_c / max a with a_c = ln(max n / n_c): 0 for the most frequent class, C for the rarest.
+
+    Args:
+        counts: voxels per class, [C].
+        absent_as_rarest_present: an absent class counts as the rarest present one; otherwise as one
+            of 1e-8 voxels, as published.
+
+    Returns:
+        [C]; all ones where all counts are equal, so that no class is rarer than another.
+    """
+    if absent_as_rarest_present:
+        rarest = counts.masked_fill(counts == 0, torch.inf).min()
+        counts = counts.where(counts > 0, rarest)
+    rarity = ((counts.max() + _SMOOTH) / (counts + _SMOOTH)).log()
+    largest = rarity.max()
+    weights = len(counts) * rarity / largest.clamp(min=_SMOOTH)
+    return weights.where(largest > 0, 1.0)
+
+
+def hard_dice(guess: Tensor, label: Tensor, classes: int) -> Tensor:
+    """Dice of every class between two label maps [B, x, y, z]; 0.5 where both lack it: [C]."""
+    same = (guess == label).flatten().float()
+    both = same.new_zeros(classes).index_add(0, label.flatten(), same)
+    total = class_counts(guess, classes) + class_counts(label, classes)
+    return (2 * both + _SMOOTH) / (total + 2 * _SMOOTH)
