@@ -1,0 +1,92 @@
+"""CReST's class weights in cross pseudo supervision (Wei et al., CVPR 2021, arXiv 2102.09559)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from segmentation.cotraining import CoTraining, Pair, follow_classes
+from segmentation.losses import Loss, class_counts
+from segmentation.method import Batch
+from segmentation.networks.network import Network
+
+
+class CReST(CoTraining):
+    """The rarer a class, the more it counts: its weight is the rate of the class of opposite rank.
+
+    L = sum over both of CE_w(Z[l], Y) + Dice_w(Z[l], Y)
+        + w ramp (CE_wA(Z_A, y_B) + CE_wB(Z_B, y_A))
+    with w_A, w_B [C] each: `reversed_rates` of the labeled scans, then a running average over the
+    labels that the network itself guesses for unlabeled patches.
+
+    This is the form in which DHC's framework compares it: CReST as published samples whole
+    pseudo-labeled images, which has no meaning for patches that show many organs at once.
+
+    Args:
+        voxels: voxels per class in the labeled scans, C numbers.
+        consistency_weight: w.
+        consistency_ramp: share of the run; 0 for the full weight from the start.
+        power: of the class frequencies.
+        momentum: of the running average.
+        keep_absent: whether classes that a step lacks keep their weight; the released code ranks
+            them last in the order of their labels, and the most frequent class gets weight 0.
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self,
+        build: Callable[[], Network],
+        loss: Loss,
+        *,
+        total_steps: int,
+        voxels: Sequence[float],
+        consistency_weight: float = 0.1,
+        consistency_ramp: float = 1.0,
+        power: float = 1 / 3,
+        momentum: float = 0.99,
+        keep_absent: bool = True,
+        seed: int = 0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(
+            build,
+            loss,
+            total_steps=total_steps,
+            consistency_weight=consistency_weight,
+            consistency_ramp=consistency_ramp,
+            seed=seed,
+            warmup_steps=warmup_steps,
+        )
+        self.power, self.momentum, self.keep_absent = power, momentum, keep_absent
+        start = reversed_rates(torch.tensor(voxels, dtype=torch.float32), power, keep_absent)
+        self.register_buffer("weights", start.repeat(2, 1))
+
+    def class_weights(self) -> tuple[Tensor, Tensor]:
+        """Each network's own."""
+        first, second = self.weights.clone()
+        return first, second
+
+    def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
+        """Count the labels that each network guesses for unlabeled patches."""
+        for weights, guess in zip(self.weights, guesses, strict=True):
+            counts = class_counts(guess.label[len(batch.image) :], len(weights))
+            moved = counts > 0 if self.keep_absent else torch.ones_like(counts) > 0
+            new = reversed_rates(counts, self.power, self.keep_absent)
+            follow_classes(weights, new, self.momentum, moved)
+
+
+def reversed_rates(counts: Tensor, power: float, among_present: bool = True) -> Tensor:
+    """(n / max n)^power handed out in reverse: the rarest class gets 1, the most frequent least.
+
+    Args:
+        counts: voxels per class, [C].
+        among_present: ranks are reversed among the classes present, and absent ones count as the
+            rarest; otherwise among all classes, as published.
+    """
+    order = counts.argsort(descending=True, stable=True)
+    rates = (counts[order] / counts.max().clamp(min=1)).pow(power)
+    last = (counts > 0).sum() - 1 if among_present else counts.new_tensor(len(counts) - 1)
+    ranks = torch.arange(len(counts), device=counts.device)
+    reverse = (last - ranks).clamp(min=0).long()
+    return torch.empty_like(rates).scatter(0, order, rates[reverse])
