@@ -1,0 +1,77 @@
+"""SimiS's class weights in cross pseudo supervision (Chen et al., 2022, arXiv 2211.11086)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from segmentation.cotraining import CoTraining, Pair, follow_classes
+from segmentation.losses import Loss, class_counts
+from segmentation.method import Batch
+from segmentation.networks.network import Network
+
+
+class SimiS(CoTraining):
+    """A class counts by how much rarer it is than the most frequent one.
+
+    L = sum over both of CE_w(Z[l], Y) + Dice_w(Z[l], Y)
+        + w ramp (CE_wA(Z_A, y_B) + CE_wB(Z_B, y_A))
+    with w_A, w_B [C] each a running average of C (max p - p_c), p the class frequencies: of the
+    labeled scans at first, then of the labels that the network itself guesses for all patches. It
+    starts at 0.99 C, as published. The weight of the most frequent class falls toward 0; patches
+    that show nothing else give CE 0, where the released code would divide 0 by 0.
+
+    This is the form in which DHC's framework compares it; SimiS itself resamples labeled images.
+
+    Args:
+        voxels: voxels per class in the labeled scans, C numbers.
+        consistency_weight: w.
+        consistency_ramp: share of the run; 0 for the full weight from the start.
+        momentum: of the running average.
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self,
+        build: Callable[[], Network],
+        loss: Loss,
+        *,
+        total_steps: int,
+        voxels: Sequence[float],
+        consistency_weight: float = 0.1,
+        consistency_ramp: float = 1.0,
+        momentum: float = 0.99,
+        seed: int = 0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(
+            build,
+            loss,
+            total_steps=total_steps,
+            consistency_weight=consistency_weight,
+            consistency_ramp=consistency_ramp,
+            seed=seed,
+            warmup_steps=warmup_steps,
+        )
+        self.momentum = momentum
+        counts = torch.tensor(voxels, dtype=torch.float32)
+        start = momentum * len(counts) + (1 - momentum) * missing_share(counts)
+        self.register_buffer("weights", start.repeat(2, 1))
+
+    def class_weights(self) -> tuple[Tensor, Tensor]:
+        """Each network's own."""
+        first, second = self.weights.clone()
+        return first, second
+
+    def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
+        """Count the labels that each network guesses for all patches."""
+        for weights, guess in zip(self.weights, guesses, strict=True):
+            new = missing_share(class_counts(guess.label, len(weights)))
+            follow_classes(weights, new, self.momentum, torch.ones_like(new) > 0)
+
+
+def missing_share(counts: Tensor) -> Tensor:
+    """C (max p - p_c) with p the frequencies of the classes; voxels per class [C] -> [C]."""
+    shares = counts / counts.sum().clamp(min=1)
+    return len(counts) * (shares.max() - shares)
