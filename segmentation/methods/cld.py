@@ -1,0 +1,124 @@
+"""Calibrating label distribution (Lin et al., MICCAI 2022, arXiv 2205.03644)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from segmentation.cotraining import CoTraining, Pair, follow_classes
+from segmentation.losses import Loss, class_counts, class_sums, masked_cross_entropy
+from segmentation.method import Batch
+from segmentation.networks.network import Network
+
+
+class CLD(CoTraining):
+    """Rare classes count more, and confident ones are drawn less often.
+
+    L = sum over both of CE_w(Z[l], Y) + Dice_w(Z[l], Y)
+        + w ramp (mean m_A w_y l(Z_A, y_B) + mean m_B w_y l(Z_B, y_A))
+    with l the cross-entropy of a voxel and w_c = (max n / n_c)^power from the labeled scans. The
+    mask m_A [L + U, x, y, z] keeps a voxel with probability ((1 - k_c) / max(1 - k))^sharpness,
+    c the class that A itself guesses there and k_c A's mean probability of c where the label is c,
+    gathered over `gather_steps` steps and then averaged with `momentum`.
+
+    The cross term is cross-entropy whatever the loss. A class that no labeled scan has would weigh
+    infinitely as published; here it weighs as the rarest one present. Until a class has been seen,
+    all its voxels are kept; the released code draws the first confidences at random.
+
+    Args:
+        voxels: voxels per class in the labeled scans, C numbers.
+        consistency_weight: w.
+        consistency_ramp: share of the run; 0 for the full weight from the start.
+        power, sharpness, gather_steps, momentum: as above.
+    """
+
+    weight: Tensor
+    confidence: Tensor
+    seen: Tensor
+    sums: Tensor
+    counts: Tensor
+
+    def __init__(
+        self,
+        build: Callable[[], Network],
+        loss: Loss,
+        *,
+        total_steps: int,
+        voxels: Sequence[float],
+        consistency_weight: float = 1.0,
+        consistency_ramp: float = 1.0,
+        power: float = 1 / 3,
+        sharpness: float = 0.5,
+        gather_steps: int = 8,
+        momentum: float = 0.999,
+        seed: int = 0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(
+            build,
+            loss,
+            total_steps=total_steps,
+            consistency_weight=consistency_weight,
+            consistency_ramp=consistency_ramp,
+            seed=seed,
+            warmup_steps=warmup_steps,
+        )
+        self.sharpness, self.gather_steps, self.momentum = sharpness, gather_steps, momentum
+        counts = torch.tensor(voxels, dtype=torch.float32)
+        self.register_buffer("weight", rarity(counts, power))
+        for name in ("confidence", "sums", "counts"):
+            self.register_buffer(name, torch.zeros(2, len(counts)))
+        self.register_buffer("seen", torch.zeros(2, len(counts), dtype=torch.bool))
+
+    def class_weights(self) -> tuple[Tensor, Tensor]:
+        """The same constant weights for both networks."""
+        return self.weight, self.weight
+
+    def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
+        """Gather each network's confidence in the true classes of the labeled patches."""
+        for place, guess in enumerate(guesses):
+            probabilities = guess.logits[: len(batch.image)].softmax(1)
+            self.sums[place] += class_sums(probabilities, batch.label)
+            self.counts[place] += class_counts(batch.label, len(self.weight))
+        if (step + 1) % self.gather_steps == 0:
+            self._update_confidence()
+
+    def _update_confidence(self) -> None:
+        found = self.counts > 0
+        mean = self.sums / self.counts.clamp(min=1)
+        follow_classes(self.confidence, mean, self.momentum, found & self.seen)
+        self.confidence.copy_(torch.where(found & ~self.seen, mean, self.confidence))
+        self.seen |= found
+        self.sums.zero_()
+        self.counts.zero_()
+
+    def cross(self, guesses: Pair, labeled: int, generator: torch.Generator) -> Tensor:
+        """Weighted cross-entropy on the voxels that each network's own mask keeps."""
+        rates = sampling_rates(self.confidence, self.sharpness)
+        masks = [
+            drawn(rate[guess.label], generator) for rate, guess in zip(rates, guesses, strict=True)
+        ]
+        first, second = guesses
+        return masked_cross_entropy(
+            first.logits, second.label, masks[0], self.weight
+        ) + masked_cross_entropy(second.logits, first.label, masks[1], self.weight)
+
+
+def rarity(counts: Tensor, power: float) -> Tensor:
+    """(max n / n_c)^power for voxels per class [C]; an absent class as the rarest one present."""
+    rarest = counts.masked_fill(counts == 0, torch.inf).min()
+    return (counts.max() / counts.where(counts > 0, rarest)).pow(power)
+
+
+def sampling_rates(confidence: Tensor, sharpness: float) -> Tensor:
+    """((1 - k) / max(1 - k))^sharpness along the last axis; all 1 where every class is certain."""
+    doubt = (1 - confidence).clamp(min=0)
+    largest = doubt.amax(-1, keepdim=True)
+    rates = (doubt / largest.clamp(min=1e-8)).pow(sharpness)
+    return rates.where(largest > 0, 1.0)
+
+
+def drawn(rates: Tensor, generator: torch.Generator) -> Tensor:
+    """1 with the probability that stands there, else 0."""
+    draws = torch.rand(rates.shape, generator=generator, device=rates.device)
+    return (draws < rates).to(rates.dtype)
