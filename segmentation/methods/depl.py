@@ -1,0 +1,110 @@
+"""Debiased pseudo-labels (Wang et al., CVPR 2022, arXiv 2201.01490)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from segmentation.cotraining import CoTraining, Guess, Pair
+from segmentation.losses import Loss, masked_cross_entropy
+from segmentation.networks.network import Network
+
+
+class DePL(CoTraining):
+    """Cross pseudo supervision by labels from which the networks' own class prior is taken out.
+
+    L = sum over both of CE(Z[l], Y) + Dice(Z[l], Y)
+        + w ramp (mean m_B l(Z_A + margin ln q_B, y_B) + mean m_A l(Z_B + margin ln q_A, y_A))
+    with l the cross-entropy of a voxel, y and confidence the arg-max and maximum of
+    softmax(Z - debias ln q), m = 1 where the confidence is at least `threshold`, and q a running
+    average of softmax(Z) on unlabeled patches, 1 / C at first. The margin, added on unlabeled
+    patches only, asks for more distance from frequent classes.
+
+    The released code computes the margin and does not use it (`margin = 0`), and keeps q per voxel
+    position of its random crops, where a position means nothing (`prior = "voxel"`).
+    The cross term is cross-entropy whatever the loss.
+
+    Args:
+        classes: C.
+        patch: sides of a patch in voxels.
+        consistency_weight: w.
+        consistency_ramp: share of the run; 0 for the full weight from the start.
+        debias, margin, threshold: as above.
+        momentum: of q.
+        prior: whether q is kept per `class`, [C], or per `voxel` of a patch, [C, x, y, z].
+    """
+
+    prior: Tensor
+
+    def __init__(
+        self,
+        build: Callable[[], Network],
+        loss: Loss,
+        *,
+        total_steps: int,
+        classes: int,
+        patch: Sequence[int],
+        consistency_weight: float = 1.0,
+        consistency_ramp: float = 1.0,
+        debias: float = 1.0,
+        margin: float = 1.0,
+        threshold: float = 0.9,
+        momentum: float = 0.99,
+        prior: str = "class",
+        seed: int = 0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(
+            build,
+            loss,
+            total_steps=total_steps,
+            consistency_weight=consistency_weight,
+            consistency_ramp=consistency_ramp,
+            seed=seed,
+            warmup_steps=warmup_steps,
+        )
+        if prior not in ("class", "voxel"):
+            raise LookupError(f"no prior {prior!r}; there is class, voxel")
+        self.debias, self.margin, self.threshold = debias, margin, threshold
+        self.momentum = momentum
+        places = tuple(patch) if prior == "voxel" else (1, 1, 1)
+        self.register_buffer("prior", torch.full((2, classes, *places), 1 / classes))
+
+    def cross(self, guesses: Pair, labeled: int, generator: torch.Generator) -> Tensor:
+        """Cross-entropy against the other's debiased labels, where these are sure."""
+        targets = [
+            debiased(guess.logits.detach(), prior, self.debias)
+            for guess, prior in zip(guesses, self.prior, strict=True)
+        ]
+        self._follow(guesses, labeled)
+        terms = []
+        for own, other in ((0, 1), (1, 0)):
+            logits = self._with_margin(guesses[own], self.prior[other].clone(), labeled)
+            confidence, label = targets[other]
+            sure = (confidence >= self.threshold).to(logits.dtype)
+            terms.append(masked_cross_entropy(logits, label, sure))
+        return terms[0] + terms[1]
+
+    def _with_margin(self, guess: Guess, prior: Tensor, labeled: int) -> Tensor:
+        shifted = guess.logits[labeled:] + self.margin * prior.log()
+        return torch.cat([guess.logits[:labeled], shifted])
+
+    @torch.no_grad()
+    def _follow(self, guesses: Pair, labeled: int) -> None:
+        """Move q toward the mean probabilities of this step's unlabeled patches."""
+        for prior, guess in zip(self.prior, guesses, strict=True):
+            mean = guess.logits[labeled:].softmax(1).mean(0)
+            if prior[0].numel() == 1:
+                mean = mean.mean((1, 2, 3), keepdim=True)
+            prior.lerp_(mean, 1 - self.momentum)
+
+
+def debiased(logits: Tensor, prior: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+    """Confidence and class of softmax(Z - strength ln q), both [B, x, y, z].
+
+    Args:
+        logits: [B, C, x, y, z].
+        prior: q, [C, 1, 1, 1] or [C, x, y, z].
+    """
+    confidence, label = (logits - strength * prior.log()).softmax(1).max(1)
+    return confidence, label
