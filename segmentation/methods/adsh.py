@@ -1,0 +1,132 @@
+"""Adaptive thresholding in cross pseudo supervision (Guo & Li, ICML 2022, PMLR 162)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segmentation.cotraining import CoTraining, Pair
+from segmentation.losses import Loss, class_counts, masked_cross_entropy
+from segmentation.method import Batch
+from segmentation.networks.network import Network
+
+
+class Adsh(CoTraining):
+    """A guess teaches where it is more probable than its class's own threshold.
+
+    L = sum over both of CE(Z[l], Y) + Dice(Z[l], Y)
+        + w ramp (mean m_B l(Z_A, y_B) + mean m_A l(Z_B, y_A))
+    with l the cross-entropy of a voxel and m = 1 where P_y > t_y. The thresholds t [C] let the same
+    share of every class through: that of the most frequent class whose probability is above
+    `confidence`. Over the unlabeled patches of `refresh_steps` steps, with n_c voxels guessed as c
+    and M the most frequent class, t_c is the value at place s n_c of the falling P_c,
+    s = #(P_M > confidence) / n_M. Until the first refresh t = 0.
+
+    The released code stores all those probabilities (3.4 GB per network for AMOS) and sorts them;
+    here they are counted in `bins`, so that a threshold is exact to 1 / bins. Its mask multiplies
+    the logits of every class that is below its threshold by 0 instead of dropping voxels
+    (`mask = "channels"`): a wholly masked voxel then still costs ln C.
+
+    Args:
+        classes: C.
+        consistency_weight: w.
+        consistency_ramp: share of the run; 0 for the full weight from the start.
+        confidence: as above.
+        refresh_steps: steps between thresholds; a quarter of the unlabeled scans, two a step, in
+            the released code: 26 for AMOS 5 %.
+        bins: of the probabilities in [0, 1].
+        mask: `voxels` or `channels`.
+    """
+
+    histogram: Tensor
+    thresholds: Tensor
+    guessed: Tensor
+
+    def __init__(
+        self,
+        build: Callable[[], Network],
+        loss: Loss,
+        *,
+        total_steps: int,
+        classes: int,
+        consistency_weight: float = 0.1,
+        consistency_ramp: float = 1.0,
+        confidence: float = 0.9,
+        refresh_steps: int = 26,
+        bins: int = 1000,
+        mask: str = "voxels",
+        seed: int = 0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(
+            build,
+            loss,
+            total_steps=total_steps,
+            consistency_weight=consistency_weight,
+            consistency_ramp=consistency_ramp,
+            seed=seed,
+            warmup_steps=warmup_steps,
+        )
+        if mask not in ("voxels", "channels"):
+            raise LookupError(f"no mask {mask!r}; there is voxels, channels")
+        self.confidence, self.refresh_steps, self.mask = confidence, refresh_steps, mask
+        self.register_buffer("histogram", torch.zeros(2, classes, bins, dtype=torch.int64))
+        self.register_buffer("guessed", torch.zeros(2, classes, dtype=torch.int64))
+        self.register_buffer("thresholds", torch.zeros(2, classes))
+
+    def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
+        """Count the probabilities of unlabeled patches; now and then, draw thresholds from them."""
+        classes, bins = self.histogram.shape[1:]
+        for place, guess in enumerate(guesses):
+            probabilities = guess.logits[len(batch.image) :].softmax(1)
+            self.histogram[place] += probability_counts(probabilities, bins)
+            labels = guess.label[len(batch.image) :]
+            self.guessed[place] += class_counts(labels, classes).long()
+        if (step + 1) % self.refresh_steps == 0:
+            for place in range(2):
+                self.thresholds[place] = class_thresholds(
+                    self.histogram[place], self.guessed[place], self.confidence
+                )
+            self.histogram.zero_()
+            self.guessed.zero_()
+
+    def cross(self, guesses: Pair, labeled: int, generator: torch.Generator) -> Tensor:
+        """Cross-entropy against the other's labels, where these pass."""
+        terms = []
+        for own, other in ((0, 1), (1, 0)):
+            logits, label = guesses[own].logits, guesses[other].label
+            passes = guesses[other].probabilities > self.thresholds[other][:, None, None, None]
+            if self.mask == "channels":
+                terms.append(F.cross_entropy(logits * passes, label))
+            else:
+                mask = passes.gather(1, label[:, None])[:, 0].to(logits.dtype)
+                terms.append(masked_cross_entropy(logits, label, mask))
+        return terms[0] + terms[1]
+
+
+def probability_counts(probabilities: Tensor, bins: int) -> Tensor:
+    """Voxels per class and bin of probability, [C, bins], of probabilities [B, C, x, y, z]."""
+    classes = probabilities.shape[1]
+    bin_of = (probabilities.transpose(0, 1).flatten(1) * bins).long().clamp(0, bins - 1)
+    places = (bin_of + bins * torch.arange(classes, device=bin_of.device)[:, None]).flatten()
+    counts = torch.zeros(classes * bins, dtype=torch.int64, device=places.device)
+    return counts.index_add(0, places, torch.ones_like(places)).reshape(classes, bins)
+
+
+def class_thresholds(histogram: Tensor, guessed: Tensor, confidence: float) -> Tensor:
+    """The lower edge of the bin that holds place s n_c, from 0, of the falling probabilities: [C].
+
+    Args:
+        histogram: voxels per class and bin, [C, bins].
+        guessed: voxels whose most probable class it is, n, [C].
+        confidence: what a probability of the most frequent class must exceed to count in s.
+    """
+    bins = histogram.shape[1]
+    frequent = guessed.argmax()
+    confident = histogram[frequent, round(confidence * bins) :].sum()
+    places = confident * guessed // guessed[frequent].clamp(min=1)
+    places = places.minimum(histogram.sum(1) - 1).clamp(min=0)
+    above = histogram.flip(1).cumsum(1)  # voxels in the highest 1, 2, 3 ... bins
+    reached = (above <= places[:, None]).sum(1)  # the bins that end before the place
+    return (bins - 1 - reached).clamp(min=0) / bins
