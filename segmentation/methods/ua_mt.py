@@ -1,0 +1,144 @@
+"""Uncertainty-aware mean teacher (Yu et al., MICCAI 2019, arXiv 1907.07034)."""
+
+from collections.abc import Callable
+from math import log
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from segmentation.losses import Loss, entropy
+from segmentation.method import Batch, Method
+from segmentation.networks.network import Network
+from segmentation.schedule import entropy_threshold, ramp
+from segmentation.teacher import follow, make_teacher, perturb
+
+
+class Lesson(NamedTuple):
+    """What the teacher says of unlabeled patches.
+
+    Attributes:
+        target: probabilities of one noisy pass, [U, C, x, y, z].
+        mean: mean probabilities of the other passes, [U, C, x, y, z].
+    """
+
+    target: Tensor
+    mean: Tensor
+
+
+class UAMT(Method):
+    """The student agrees with its running average wherever that one is certain.
+
+    L = (CE + Dice) / 2 on labeled patches
+        + w ramp sum_v m_v |P_v - P'_v|^2 / (n sum_v m_v)
+    with P [U, C, x, y, z] the student's probabilities of clean unlabeled patches, P' the teacher's
+    of noisy ones, and m_v = 1 where the entropy of the mean of `passes` further noisy passes is
+    below ln n (0.75 + 0.25 ramp). n is the number of classes, so that the threshold is a share of
+    the largest possible entropy and the sum over classes becomes a mean.
+
+    The released code keeps n = 2 of the paper's binary task for any number of classes
+    (`assumed_classes = 2`), and averages the teacher by epochs, so that it equals the student all
+    through the first (`average_every` = steps of an epoch).
+
+    Args:
+        classes: C.
+        consistency_weight: w.
+        consistency_ramp, entropy_ramp: shares of the run; 0 for the full value from the start.
+        passes: T, of the teacher, for the uncertainty.
+        noise: scale of the Gaussian noise that the teacher sees, clipped at twice that.
+        decay: upper limit of the teacher's averaging; match it to the length of the run.
+        average_every: steps that count as one in min(1 - 1 / (count + 1), decay).
+        assumed_classes: n, if not C.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Network],
+        loss: Loss,
+        *,
+        total_steps: int,
+        classes: int,
+        consistency_weight: float = 1.0,
+        consistency_ramp: float = 1.0,
+        entropy_ramp: float = 1.0,
+        passes: int = 8,
+        noise: float = 0.1,
+        decay: float = 0.99,
+        average_every: int = 1,
+        assumed_classes: int | None = None,
+        seed: int = 0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps)
+        if passes < 1 or average_every < 1:
+            raise ValueError(
+                f"passes and average_every must be at least 1, not {passes} and {average_every}"
+            )
+        self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
+        self.entropy_ramp, self.passes, self.noise = entropy_ramp, passes, noise
+        self.decay, self.average_every = decay, average_every
+        self.assumed_classes = assumed_classes or classes
+        self.teacher: Network = make_teacher(self.network)  # type: ignore[assignment]
+
+    def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """`cross_entropy`, `dice`, `consistency` and, with alignment, `contrast`."""
+        labeled = len(batch.image)
+        generator = self.generator(step, batch.image.device)
+        lesson = self._teach(batch.unlabeled, generator)
+        output = self.network(torch.cat([batch.image, batch.unlabeled]))
+        logits = output.logits.float()
+        certain = entropy(lesson.mean) < self._limit(step)
+        rising = self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
+        terms = {
+            "cross_entropy": self.loss.cross_entropy(logits[:labeled], batch.label) / 2,
+            "dice": self.loss.dice(logits[:labeled], batch.label) / 2,
+            "consistency": rising
+            * masked_difference(
+                logits[labeled:].softmax(1), lesson.target, certain, self.assumed_classes
+            ),
+        }
+        if self.aligns(step):
+            labels = torch.cat([batch.label, self.sure_labels(lesson.mean, step)])
+            terms["contrast"] = self.contrast(self.network, output.deep, labels, generator)
+        return terms
+
+    def after_step(self, step: int) -> None:
+        """The teacher follows; during the warm-up it is the student."""
+        count = max(step - self.warmup_steps, 0) // self.average_every
+        follow(self.teacher, self.network, count, self.decay)
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """Student and teacher."""
+        return {"student": self.network, "teacher": self.teacher}
+
+    @torch.no_grad()
+    def _teach(self, unlabeled: Tensor, generator: torch.Generator) -> Lesson:
+        # The teacher stays in training mode: its dropout is what makes passes over the same patch
+        # differ (Monte-Carlo dropout), beside the noise, and batch norm reads the statistics of
+        # the batch as it does in the student, since its weights move faster than running
+        # statistics could follow.
+        def look() -> Tensor:
+            noisy = perturb(unlabeled, generator, scale=self.noise)
+            return self.teacher(noisy).logits.float().softmax(1)
+
+        target, mean = look(), look() / self.passes
+        for _ in range(self.passes - 1):
+            mean = mean + look() / self.passes
+        return Lesson(target, mean)
+
+    def _limit(self, step: int) -> float:
+        """The entropy in nats below which the teacher is certain."""
+        binary = entropy_threshold(self.share(step), self.entropy_ramp)
+        return binary / log(2) * log(self.assumed_classes)
+
+
+def masked_difference(student: Tensor, teacher: Tensor, mask: Tensor, classes: int) -> Tensor:
+    """sum_v m_v |P_v - P'_v|^2 / (classes sum_v m_v); 0 where the mask is empty.
+
+    Args:
+        student, teacher: probabilities [B, C, x, y, z].
+        mask: [B, x, y, z].
+        classes: what the sum over classes is divided by.
+    """
+    squares = (student - teacher).square().sum(1)
+    return (mask * squares).sum() / (classes * mask.sum()).clamp(min=1)
