@@ -28,3 +28,7 @@ def prepared(population, tmp_path_factory):
     spec = DatasetSpec.read(population / "dataset.toml").with_spacing((12.0, 12.0, 12.0))
     folder = tmp_path_factory.mktemp("prepared")
     return prepare(spec, population, folder, spec.split(None, population))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--published", default=None, help="checkout of the released TAK code")

@@ -15,6 +15,7 @@ from segmentation.alignment import IGNORED
 from segmentation.cubes import draw_exchange, exchange, partition, recover
 from segmentation.losses import Loss, class_counts, entropy
 from segmentation.method import Batch, Method
+from segmentation.networks.heads import TextHead
 from segmentation.networks.network import DEEP, Network
 from segmentation.schedule import entropy_threshold, ramp
 from segmentation.teacher import follow, make_teacher, perturb
@@ -45,8 +46,8 @@ class MagicNet(Method):
         count_every: steps between refreshed organ counts.
         cube_order: `correct`, or `published`, which misplaces 18 of 27 cubes.
         blend: whose cubes are blended into the teacher's pseudo-labels: the `student`'s (MagicNet),
-            the `teacher`'s, or `mixed`, the student's encoder with the teacher's decoder and head
-            (the released TAK code).
+            the `teacher`'s, or `mixed`, the student's encoder and class codes with the teacher's
+            decoder and head (the released TAK code).
         blend_controller: a text head is generated per `image`, as in the within-image branch, or
             per `cube` (the released TAK code).
     """
@@ -168,10 +169,16 @@ class MagicNet(Method):
         return network.head(self._recover(network.decode(cubes)), deep)
 
     def _location_loss(self, deepest: Tensor) -> Tensor:
-        """Cross-entropy of the guessed number of every cube in its grid."""
-        guess = self.location(deepest.flatten(1))
+        """Cross-entropy of the guessed number of every cube in its grid, image by image.
+
+        The MLP's BatchNorm sees the cubes of one image at a time, as published.
+        """
+        images = deepest.flatten(1).unflatten(0, (-1, self._cubes))
+        guess = torch.stack([self.location(cubes) for cubes in images]).float()
         truth = torch.arange(self._cubes, device=guess.device)
-        return F.cross_entropy(guess.float(), truth.repeat(len(guess) // self._cubes))
+        if self.cube_order == "published":  # numbered with the first axis fastest
+            truth = truth.view(self.grid).permute(2, 1, 0).flatten()
+        return F.cross_entropy(guess.flatten(0, 1), truth.repeat(len(images)))
 
     @torch.no_grad()
     def _blended(
@@ -197,11 +204,21 @@ class MagicNet(Method):
             parts = network.encode(partition(batch.unlabeled, self.grid).flatten(0, 1))
         else:
             parts = [level[len(batch.image) * self._cubes :].detach() for level in cubes]
+        decoded, deep = network.decode(parts), parts[-DEEP:]
         if self.blend_controller == "cube":
-            cube_logits = self._recover(network.head(network.decode(parts), parts[-DEEP:]))
+            cube_logits = self._recover(self._blend_head(network, decoded, deep))
         else:
-            cube_logits = self._recovered_logits(network, parts)
+            whole = [self._recover(level) for level in deep]
+            cube_logits = self._blend_head(network, self._recover(decoded), whole)
         return (1 - weight) * logits + weight * cube_logits.float()
+
+    def _blend_head(self, network: Network, decoded: Tensor, deep: Sequence[Tensor]) -> Tensor:
+        """Logits of a network's head; mixed blending gives it the student's class codes."""
+        head = network.head
+        if self.blend == "mixed" and isinstance(head, TextHead):
+            assert isinstance(self.network.head, TextHead)
+            return head(decoded, deep, self.network.head.class_codes())
+        return head(decoded, deep)
 
     def _embeddings(
         self, deep: Sequence[Tensor], cube_deep: Sequence[Tensor], undo: Tensor

@@ -71,18 +71,24 @@ class TextHead(nn.Module):
         codes = [pool(level) for pool, level in zip(self.pool, deep, strict=True)]
         return torch.stack(codes).mean(0)
 
-    def generated(self, deep: Sequence[Tensor]) -> Tensor:
-        """The weights of the small networks: [B, C, 153]."""
-        image, classes = self.image_code(deep), self.class_codes()
+    def generated(self, deep: Sequence[Tensor], classes: Tensor) -> Tensor:
+        """The weights of the small networks: [B, C, 153], of class codes [C, Q]."""
+        image = self.image_code(deep)
         pairs = [
             image[:, None].expand(-1, len(classes), -1),
             classes[None].expand(len(image), -1, -1),
         ]
         return self.controller(torch.cat(pairs, dim=-1))
 
-    def forward(self, decoded: Tensor, deep: Sequence[Tensor]) -> Tensor:
-        """Logits [B, C, x, y, z] of decoded features [B, width, x, y, z]."""
-        return apply_generated(self.prepare(decoded), self.generated(deep))
+    def forward(
+        self, decoded: Tensor, deep: Sequence[Tensor], classes: Tensor | None = None
+    ) -> Tensor:
+        """Logits [B, C, x, y, z] of decoded features [B, width, x, y, z].
+
+        `classes` are the codes of another head, [C, Q]; without them the head uses its own.
+        """
+        codes = self.class_codes() if classes is None else classes
+        return apply_generated(self.prepare(decoded), self.generated(deep, codes))
 
 
 class PooledCode(nn.Module):
