@@ -1,7 +1,7 @@
 """Valid answers made into a description set and into a store; sets that nobody was asked for."""
 
 from knowledge.answers import AnswerStore, CachedAnswer, as_stored
-from knowledge.description import Description, DescriptionSet, Origin, Sample
+from knowledge.description import Description, DescriptionSet, Origin, Sample, total
 from knowledge.files import digest_of
 from knowledge.provider import Provider, Question
 from knowledge.question import question_digest
@@ -32,6 +32,7 @@ def assemble(
         aspects=template.aspects,
         template=template.name,
         template_digest=template.digest,
+        totals=total(answer.usage for answer in answers),
         descriptions=tuple(
             Description(organ=organ, aspect=aspect, samples=tuple(items))
             for (organ, aspect), items in samples.items()

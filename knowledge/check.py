@@ -8,10 +8,10 @@ from pathlib import Path
 from knowledge.description import BACKGROUND, Claim, DescriptionSet
 from knowledge.files import Strict, write_whole
 from knowledge.grounding import Finding, Scene, Verdict
+from knowledge.sides import mirror, side
 
 # A claim holds of an anatomy when it holds in this share of the scans that can tell.
 HOLDS = 0.75
-_SIDES = {"left": "right", "right": "left"}
 # Each relation's name for itself, seen from the other organ.
 _AXES = {
     "right_of": "left_of",
@@ -180,18 +180,3 @@ def _side_slips(descriptions: DescriptionSet) -> list[str]:
             if claim.other == mirrored and claim.relation == wrong:
                 found.append(f"left and right exchanged: {claim}")
     return found
-
-
-def mirror(organ: str) -> str | None:
-    """The name of the partner on the other side: `left` and `right` exchanged; None without."""
-    words = organ.split()
-    sides = [index for index, word in enumerate(words) if word.lower() in _SIDES]
-    if len(sides) != 1 or len(words) == 1:
-        return None
-    words[sides[0]] = _SIDES[words[sides[0]].lower()]
-    return " ".join(words)
-
-
-def side(organ: str) -> str | None:
-    """`left` or `right` when the name has one of these words."""
-    return next((word for word in organ.lower().split() if word in _SIDES), None)

@@ -93,6 +93,8 @@ class DescriptionSet(Strict):
     """The descriptions of a whole class list (background first), one per class and aspect.
 
     Invariants: every class has every aspect exactly once, in the order of `classes` and `aspects`.
+    `totals` is what all answers took, failed attempts counted; `cost_usd` is known where the
+    model's price is.
     """
 
     format_version: int = FORMAT_VERSION
@@ -101,6 +103,8 @@ class DescriptionSet(Strict):
     template: str
     template_digest: str
     supported_share: float | None = None
+    totals: Usage = Usage()
+    cost_usd: float | None = None
     descriptions: tuple[Description, ...]
 
     @model_validator(mode="after")
@@ -140,11 +144,6 @@ class DescriptionSet(Strict):
     def claims(self) -> tuple[Claim, ...]:
         """All distinct claims of the set, in its order."""
         return tuple(dict.fromkeys(claim for item in self.descriptions for claim in item.claims))
-
-    @property
-    def usage(self) -> Usage:
-        """What all answers together cost, failed attempts counted."""
-        return total(sample.origin.usage for item in self.descriptions for sample in item.samples)
 
     @cached_property
     def digest(self) -> str:

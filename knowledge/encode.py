@@ -121,6 +121,6 @@ def _origin(descriptions: DescriptionSet) -> dict[str, object]:
         "template_digest": descriptions.template_digest,
         "providers": sorted({origin.provider for origin in origins}),
         "models": sorted({origin.model for origin in origins}),
-        "usage": descriptions.usage.model_dump(),
+        "usage": descriptions.totals.model_dump(),
         "supported_share": descriptions.supported_share,
     }

@@ -9,6 +9,9 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from knowledge.description import BACKGROUND, RELATIONS, Claim, Relation
 from knowledge.files import Strict, problems
 
+# Small models that are held to a schema otherwise list without end.
+MOST_ITEMS = 12
+
 
 class InvalidAnswer(ValueError):
     """The answer cannot be used; the message says why, in words fit to show to the model."""
@@ -128,8 +131,8 @@ def answer_schema(organ: str, organs: tuple[str, ...]) -> dict[str, Any]:
         "properties": {
             "organ": {"type": "string", "enum": [organ]},
             "text": {"type": "string"},
-            "claims": {"type": "array", "items": claim},
-            "attributes": {"type": "array", "items": {"type": "string"}},
+            "claims": {"type": "array", "items": claim, "maxItems": MOST_ITEMS},
+            "attributes": {"type": "array", "items": {"type": "string"}, "maxItems": MOST_ITEMS},
         },
         "required": ["organ", "text", "claims", "attributes"],
         "additionalProperties": False,

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowledge.bank import Bank
-from knowledge.check import mirror
 from knowledge.encoder import Vectors
+from knowledge.sides import mirror
 
 
 @dataclass(frozen=True)

@@ -141,8 +141,8 @@ def summary(asked: Asked, price: Price | None) -> str:
         agree += f" and {alike.claims:.0%} of claims"
     return (
         f"{number} answers, {words:.0f} words each{agree}; this run: {asked.spent.calls} calls, "
-        f"{asked.spent.tokens} tokens{cost}; all answers together: {made.usage.calls} calls, "
-        f"{made.usage.tokens} tokens"
+        f"{asked.spent.tokens} tokens{cost}; all answers together: {made.totals.calls} calls, "
+        f"{made.totals.tokens} tokens"
     )
 
 

@@ -180,7 +180,7 @@ class Cells:
             "supported": report.supported_share,
             "contradicted": report.count("contradicted") if self.scenes else None,
             "problems": len(report.problems),
-            "cost_usd": None if price is None else price.of(made.usage),
+            "cost_usd": None if price is None else price.of(made.totals),
         }
         try:
             bank = encode(made, self.encoder, long_text=self.matrix.long_text)
@@ -229,8 +229,8 @@ def _of_descriptions(made: DescriptionSet) -> dict[str, Any]:
         "words": sum(len(sample.text.split()) for sample in samples) / len(samples),
         "claim_agreement": alike.claims,
         "word_agreement": alike.words,
-        "calls": made.usage.calls,
-        "spent_tokens": made.usage.tokens,
+        "calls": made.totals.calls,
+        "spent_tokens": made.totals.tokens,
     }
 
 

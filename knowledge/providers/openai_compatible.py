@@ -18,11 +18,18 @@ class Unsupported(Exception):
     """The server refuses this kind of output."""
 
 
-PROBE = 'Answer with one JSON object and nothing else. Its only key is "ready" with value true.'
+PROBE = (
+    "Answer with one JSON object and nothing else. Its keys are "
+    '"ready" with the value true and "list" with an empty list.'
+)
+# Holds every kind of rule that the schema of an answer has, so that what works here works there.
 PROBE_SCHEMA = {
     "type": "object",
-    "properties": {"ready": {"type": "boolean"}},
-    "required": ["ready"],
+    "properties": {
+        "ready": {"type": "boolean"},
+        "list": {"type": "array", "items": {"type": "string", "enum": ["a"]}, "maxItems": 1},
+    },
+    "required": ["ready", "list"],
     "additionalProperties": False,
 }
 
@@ -95,11 +102,13 @@ class OpenAICompatible(Provider):
             )
         output = self._settled_output()
         schema = question.schema if output == "json_schema" else None
-        reply, wasted = self._send(_messages(question, output), output, schema, question.sample)
+        messages = _messages(question, output)
+        reply, wasted = self._send(messages, output, schema, question.sample)
         choice = reply.choices[0]
         text = choice.message.content or ""
         with self._lock:
-            usage, self._probed = _usage(reply) + wasted + self._probed, Usage()
+            spent = _usage(reply, _input_estimate(messages)) + wasted
+            usage, self._probed = spent + self._probed, Usage()
         return Answer(
             text=text,
             model=reply.model or self.options.model,
@@ -116,13 +125,14 @@ class OpenAICompatible(Provider):
 
     def _probe(self) -> str:
         """The best output that this server and model can do, by asking a small question."""
+        question = [{"role": "user", "content": PROBE}]
         for output in OUTPUTS[:-1]:
             schema = PROBE_SCHEMA if output == "json_schema" else None
             try:
-                reply, wasted = self._send([{"role": "user", "content": PROBE}], output, schema, 0)
+                reply, wasted = self._send(question, output, schema, 0)
             except Unsupported:
                 continue
-            self._probed = self._probed + _usage(reply) + wasted
+            self._probed = self._probed + _usage(reply, _input_estimate(question)) + wasted
             try:
                 find_json(reply.choices[0].message.content or "")
             except InvalidAnswer:
@@ -241,12 +251,16 @@ def _input_estimate(messages: list[dict[str, Any]]) -> int:
     return tokens
 
 
-def _usage(reply: Any) -> Usage:
+def _usage(reply: Any, input_tokens: int) -> Usage:
+    """What the server says it took; an estimate where it says nothing."""
     usage = reply.usage
+    if usage is None:
+        text = reply.choices[0].message.content or ""
+        return Usage(calls=1, input_tokens=input_tokens, output_tokens=-(-len(text) // 4))
     return Usage(
         calls=1,
-        input_tokens=getattr(usage, "prompt_tokens", 0) or 0,
-        output_tokens=getattr(usage, "completion_tokens", 0) or 0,
+        input_tokens=usage.prompt_tokens or 0,
+        output_tokens=usage.completion_tokens or 0,
     )
 
 

@@ -160,7 +160,8 @@ def describe(
         judge=judge,
         images=pictures,
     )
-    asked.descriptions.write(target)
+    cost = None if price is None else price.of(asked.descriptions.totals)
+    asked.descriptions.model_copy(update={"cost_usd": cost}).write(target)
     if save_answers is not None:
         asked.store.write(save_answers)
     typer.echo(f"{target}: {asking.summary(asked, price)}")

@@ -24,7 +24,7 @@ class Reply:
     delay_seconds: float = 0.0
     finish_reason: str = "stop"
     refusal: str | None = None
-    usage: dict[str, int] = field(
+    usage: dict[str, int] | None = field(
         default_factory=lambda: {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
     )
 
@@ -64,7 +64,7 @@ def asked_organ(body: Body) -> str:
 def good_answer(body: Body) -> Reply:
     """A valid answer to whatever is asked."""
     if is_probe(body):
-        return Reply('{"ready": true}')
+        return Reply('{"ready": true, "list": []}')
     organ = asked_organ(body)
     text = f"The {organ} lies where the {organ} always lies."
     return Reply(json.dumps({"organ": organ, "text": text, "claims": [], "attributes": []}))

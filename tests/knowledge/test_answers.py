@@ -32,7 +32,7 @@ def test_a_store_of_live_answers_is_replayed_without_a_server(tmp_path: Path) ->
     options = ProviderOptions(answers=tmp_path / "store.json")
     replayed = describe(template, CLASSES, Recorded.from_options(options), samples=2)
     assert replayed.descriptions.digest == live.descriptions.digest
-    assert replayed.descriptions.usage.calls == 0
+    assert replayed.descriptions.totals.calls == 0
 
 
 def test_a_store_survives_another_order_and_a_shorter_list(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from chat_server import Body, Reply, asked_organ, chat_server, good_answer, is_p
 
 from knowledge.answers import AnswerCache, AnswerStore
 from knowledge.assemble import literal
-from knowledge.check import Report, check, contradictions, mirror, problems, summarize
+from knowledge.check import Report, check, contradictions, problems, summarize
 from knowledge.describe import describe
 from knowledge.description import Claim, DescriptionSet
 from knowledge.grounding import Finding, Scene
 from knowledge.provider import ProviderOptions
 from knowledge.providers.openai_compatible import OpenAICompatible
 from knowledge.providers.recorded import Recorded
+from knowledge.sides import mirror
 from knowledge.template import Template, Wording
 from segmentation.dataset import DatasetSpec
 from segmentation.phantom import Population, make_population

@@ -165,7 +165,7 @@ def test_a_second_run_asks_nothing_and_a_broken_run_goes_on_where_it_stopped(
         again = run()
         assert len(server.questions) == before + 1
         assert again.spent.calls == 0
-        assert again.descriptions.usage.calls == len(CLASSES) + 1  # one was the probe
+        assert again.descriptions.totals.calls == len(CLASSES) + 1  # one was the probe
         run(temperature=0.5)
         assert len(server.questions) == before + 1 + len(CLASSES)
 
@@ -324,3 +324,17 @@ def test_the_newer_word_for_the_answer_limit_is_found() -> None:
     with chat_server(newer) as server:
         describe(TEMPLATE, CLASSES, provider(server.url))
         assert server.requests[-1]["max_completion_tokens"] == 800
+
+
+def test_a_server_that_counts_no_tokens_is_counted_by_estimate() -> None:
+    def silent(body: Body) -> Reply:
+        reply = good_answer(body)
+        reply.usage = None
+        return reply
+
+    with chat_server(silent) as server:
+        asked = describe(TEMPLATE, ("background", "knob"), provider(server.url))
+    assert asked.spent.calls == 3
+    characters = sum(len(user_text(body)) for body in server.requests)
+    assert asked.spent.input_tokens == pytest.approx(characters / 4, rel=0.1)
+    assert 30 < asked.spent.output_tokens < 200
