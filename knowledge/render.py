@@ -60,6 +60,7 @@ class Scenery:
             for name, value in values.items()
             if (labels == value).any()
         }
+        self._stages: dict[int, tuple[Any, dict[str, Any]]] = {}
         if not self._surfaces:
             raise ValueError(f"the volume shows none of {', '.join(values)}")
 
@@ -76,17 +77,28 @@ class Scenery:
         """
         if organ is not None and organ not in self._surfaces:
             raise LookupError(f"no {organ!r} in the volume; there is {', '.join(self.organs)}")
-        plotter = pv.Plotter(off_screen=True, window_size=[size, size])
-        plotter.background_color = "white"
-        for number, (name, surface) in enumerate(self._surfaces.items()):
+        plotter, actors = self._stage(size)
+        for number, (name, actor) in enumerate(actors.items()):
             chosen = name == organ
-            opacity = 1.0 if chosen else (0.25 if organ else 0.7)
-            color = HIGHLIGHT if chosen else _OTHERS[number % len(_OTHERS)]
-            plotter.add_mesh(surface, color=color, opacity=opacity, smooth_shading=True)
+            actor.prop.color = HIGHLIGHT if chosen else _OTHERS[number % len(_OTHERS)]
+            actor.prop.opacity = 1.0 if chosen else (0.25 if organ else 0.7)
         self._aim(plotter, view)
+        plotter.render()
         picture = plotter.screenshot(None, return_img=True)
-        plotter.close()
         return _marked(np.ascontiguousarray(picture[..., :3]), view)
+
+    def _stage(self, size: int) -> tuple[Any, dict[str, Any]]:
+        """The window with all organs in it; made once per size, since that is what takes time."""
+        if size not in self._stages:
+            plotter = pv.Plotter(off_screen=True, window_size=[size, size])
+            plotter.background_color = "white"
+            actors = {
+                name: plotter.add_mesh(surface, color="white", smooth_shading=True)
+                for name, surface in self._surfaces.items()
+            }
+            plotter.show(auto_close=False, interactive=False)
+            self._stages[size] = (plotter, actors)
+        return self._stages[size]
 
     def _aim(self, plotter: Any, view: View) -> None:
         """A parallel projection that shows all organs, whichever is highlighted."""

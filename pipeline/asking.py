@@ -168,8 +168,7 @@ def judge(scans: Path | None, descriptor: str, split: str | None) -> Judge:
     """What labeled scans say against claims; they are read once."""
     if scans is None:
         raise ValueError("--verify needs labeled scans (--scans FOLDER)")
-    own = (scans / "dataset.toml").is_file() or next(scans.glob("*.h5"), None) is not None
-    labeled = find_labeled(scans, descriptor=None if own else descriptor, split=split)
+    labeled = find_labeled(scans, fallback=descriptor, split=split)
     scenes = [scene for _, scene in labeled.scenes()]
     return lambda claims: contradictions(claims, scenes)
 

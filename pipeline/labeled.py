@@ -38,13 +38,18 @@ class LabeledScans:
 
 
 def find_labeled(
-    folder: Path, *, descriptor: str | None = None, split: str | None = None, limit: int = 0
+    folder: Path,
+    *,
+    descriptor: str | None = None,
+    fallback: str | None = None,
+    split: str | None = None,
+    limit: int = 0,
 ) -> LabeledScans:
     """The labeled training cases of a folder; validation and test cases are never touched.
 
     The folder is a prepared one, a raw data set (its own `dataset.toml`, or a descriptor and one
-    of its splits), or a plain folder of masks `*.nii.gz` with a descriptor. `limit` takes the
-    first so many.
+    of its splits), or a plain folder of masks `*.nii.gz` with a descriptor. `fallback` is the
+    descriptor of a folder that does not describe itself. `limit` takes the first so many.
 
     Raises:
         FileNotFoundError: no such folder, no mask in it, or no mask for a labeled case.
@@ -52,7 +57,10 @@ def find_labeled(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    if descriptor is None and next(folder.glob("*.h5"), None) is not None:
+    is_prepared = (folder / "dataset.json").is_file() and any(folder.glob("*.h5"))
+    if descriptor is None and not is_prepared and not (folder / "dataset.toml").is_file():
+        descriptor = fallback
+    if descriptor is None and is_prepared:
         found = _prepared(folder)
     elif masks := _plain_masks(folder):
         found = LabeledScans(class_list(_named(folder, descriptor)).labels, _readers(masks))

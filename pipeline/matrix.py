@@ -113,9 +113,8 @@ class Cells:
         self.scenes: list[tuple[str, Scene]] = []
         if self.matrix.scans is not None:
             scans = self.folder / self.matrix.scans
-            own = (scans / "dataset.toml").is_file() or next(scans.glob("*.h5"), None) is not None
-            descriptor = None if own else self._source(self.matrix.organs)
-            labeled = find_labeled(scans, descriptor=descriptor, split=self.matrix.split)
+            fallback = self._source(self.matrix.organs)
+            labeled = find_labeled(scans, fallback=fallback, split=self.matrix.split)
             self.scenes = list(labeled.scenes())
 
     @property
