@@ -77,15 +77,23 @@ def test_evaluation_writes_a_table_csv_and_json_that_agree(run, prepared, tmp_pa
     assert json.loads((tmp_path / "evaluation-test-untrained.json").read_text())["step"] == 0
     with (tmp_path / "evaluation-test.csv").open() as file:
         rows = list(csv.DictReader(file))
-    for organ in prepared.spec.classes[1:]:
-        column = [float(row[organ]) for row in rows if row[organ]]
-        assert result["organs"][organ]["mean"] == pytest.approx(np.mean(column), abs=1e-5)
-    every = [
-        np.mean([float(row[organ]) for organ in prepared.spec.classes[1:] if row[organ]])
-        for row in rows
-    ]
-    assert result["groups"]["all"]["mean"] == pytest.approx(np.mean(every), abs=1e-5)
-    assert result["groups"]["all"]["deviation"] == pytest.approx(np.std(every, ddof=1), abs=1e-5)
+    for metric in ("dice", "nsd", "hd95_mm", "assd_mm"):
+        by_case = {}
+        for organ in prepared.spec.classes[1:]:
+            scored = [row for row in rows if row["organ"] == organ and row[metric]]
+            mean = result["organs"][organ][metric]["mean"]
+            if not scored:
+                assert mean is None
+                continue
+            assert mean == pytest.approx(np.mean([float(row[metric]) for row in scored]), abs=1e-5)
+            for row in scored:
+                by_case.setdefault(row["case"], []).append(float(row[metric]))
+        means = [np.mean(values) for values in by_case.values()]
+        assert result["means"]["all"][metric]["mean"] == pytest.approx(np.mean(means), abs=1e-5)
+    dices = [[float(r["dice"]) for r in rows if r["case"] == case] for case in result["cases"]]
+    deviation = np.std([np.mean(values) for values in dices], ddof=1)
+    assert result["means"]["all"]["dice"]["deviation"] == pytest.approx(deviation, abs=1e-5)
+    assert "distances not scored" in result["empty_masks"]
 
 
 def test_the_evaluated_mask_is_the_one_that_predict_writes(run, prepared, population, tmp_path):
@@ -102,7 +110,7 @@ def test_the_evaluated_mask_is_the_one_that_predict_writes(run, prepared, popula
         a, b = guess == label, truth == label
         if a.any() or b.any():
             dice = 2 * (a & b).sum() / (a.sum() + b.sum())
-            assert result["cases"][case][organ] == pytest.approx(dice, abs=1e-6)
+            assert result["cases"][case][organ]["dice"] == pytest.approx(dice, abs=1e-6)
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(run, prepared, bank, tmp_path):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from segmentation.metrics import dice, group_means, nan_deviation, nan_mean
+from segmentation.metrics import dice, nan_deviation, nan_mean
 
 CLASSES = ("background", "a", "b", "c", "d")
 
@@ -39,8 +39,6 @@ def test_means_leave_out_what_is_not_scored():
     assert math.isnan(nan_mean([float("nan")]))
     assert nan_deviation([0.2, 0.4]) == pytest.approx(0.1414, abs=1e-4)
     assert math.isnan(nan_deviation([0.2]))
-    scores = {"a": 0.5, "b": float("nan"), "c": 1.0}
-    assert group_means(scores, {"all": ["a", "b", "c"], "x": ["b"]})["all"] == 0.75
 
 
 def test_masks_on_different_grids_are_refused():

@@ -15,6 +15,7 @@ import re
 import sys
 import types
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def captured(patch, folder):
     uniform, normal = torch.rand, torch.randn_like
     patch.setattr(torch, "rand", lambda *a, **k: remember(draws, uniform(*a, **k)))
     patch.setattr(torch, "randn_like", lambda *a, **k: remember(draws, normal(*a, **k)))
-    text = open("train_AMOS_MagicNet_GA_TAK.py").read()
+    text = Path("train_AMOS_MagicNet_GA_TAK.py").read_text()
     text = text.replace("iter_num = 0", "iter_num = 119").replace("num_workers=8", "num_workers=0")
     text = re.sub(
         r"(?m)^(\s*)scaler\.scale\(loss\)\.backward\(\)", r"\1raise __out__(dict(locals()))", text
