@@ -146,10 +146,12 @@ def table_of(columns: Mapping[str, Evaluation]) -> Table:
     first = next(iter(columns.values()))
     count = len(first.cases)
     title = f"{first.part}: mean ± deviation over {count} cases, {first.protocol}"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))  # fits 80 columns
+    table = Table(
+        title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )  # fits 80 columns
     table.add_column("organ", no_wrap=True)
     headings = [f"Dice %\n{name}" for name in columns]
-    headings[1:1] = [f"NSD %\nat {first.tolerance_mm:g} mm", "HD95\nmm", "ASSD\nmm", "missed"]
+    headings[1:1] = [f"NSD %\nat {first.tolerance_mm:g} mm", "HD95\nmm", "ASSD\nmm", "miss\ned"]
     for heading in headings:
         table.add_column(heading, justify="right")
     for organ in first.groups["all"]:
