@@ -61,19 +61,23 @@ def price_of(model: str, table: Path | None) -> Price | None:
     return PriceTable.read(table or shipped.data() / "prices" / "usd.toml").get(model)
 
 
-def run(
-    template: Template,
-    classes: tuple[str, ...],
-    provider: Provider,
-    *,
-    limits: Limits,
-    cache: AnswerCache,
-    price: Price | None,
-    images: Images | None = None,
-    judge: Judge | None = None,
-) -> Asked:
+@dataclass(frozen=True)
+class Job:
+    """Everything that is asked in one run, of whom, and within which limits."""
+
+    template: Template
+    classes: tuple[str, ...]
+    provider: Provider
+    limits: Limits
+    cache: AnswerCache
+    price: Price | None
+    images: Images | None = None
+
+
+def run(job: Job, judge: Judge | None = None) -> Asked:
     """Ask with a progress bar; the answers so far survive any end."""
-    budget = Budget(max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd, price=price)
+    template, classes, provider, limits = job.template, job.classes, job.provider, job.limits
+    budget = Budget(max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd, price=job.price)
     number = len(classes) * len(template.aspects) * limits.samples
     with counted(f"asking {provider.name}", number) as tick:
         try:
@@ -85,10 +89,10 @@ def run(
                 attempts=limits.attempts,
                 concurrency=limits.concurrency,
                 # Replaying costs nothing, so there is nothing to cache.
-                cache=cache if provider.costs else None,
+                cache=job.cache if provider.costs else None,
                 refresh=limits.refresh,
                 budget=budget,
-                images=images,
+                images=job.images,
                 judge=judge,
                 rounds=limits.rounds,
                 progress=lambda question: tick(f"{question.organ}, {question.aspect}"),
@@ -100,22 +104,14 @@ def run(
             raise
 
 
-def preview(
-    template: Template,
-    classes: tuple[str, ...],
-    provider: Provider,
-    *,
-    limits: Limits,
-    cache: AnswerCache,
-    price: Price | None,
-    images: Images | None = None,
-) -> str:
+def preview(job: Job) -> str:
     """Every question word for word, then calls, tokens and cost at most; asks nothing."""
-    asked = questions(template, classes, limits.samples, images)
-    known = provider.costs and not limits.refresh
+    provider, price = job.provider, job.price
+    asked = questions(job.template, job.classes, job.limits.samples, job.images)
+    known = provider.costs and not job.limits.refresh
     lines, worst = [], Usage()
     for question in asked:
-        cached = known and cache.get(question_digest(question, provider)) is not None
+        cached = known and job.cache.get(question_digest(question, provider)) is not None
         lines.append(_shown(question, cached))
         if provider.costs and not cached:
             worst = worst + provider.worst_usage(question)
@@ -127,6 +123,16 @@ def preview(
         f"and {worst.output_tokens} output tokens ({cost}); repeated attempts come on top"
     )
     return "\n".join(lines)
+
+
+def write(job: Job, asked: Asked, target: Path, store: Path | None) -> str:
+    """Write descriptions, with their cost, and the answer store if asked for; says so in a line."""
+    made = asked.descriptions
+    cost = None if job.price is None else job.price.of(made.totals)
+    made.model_copy(update={"cost_usd": cost}).write(target)
+    if store is not None:
+        asked.store.write(store)
+    return f"{target}: {summary(asked, job.price)}"
 
 
 def summary(asked: Asked, price: Price | None) -> str:

@@ -123,48 +123,29 @@ def describe(
         retries=retries,
         memory=folder / "servers.json",
     )
-    service = asking.make_provider(provider, wording, options)
-    limits = asking.Limits(
-        samples=samples,
-        attempts=attempts,
-        concurrency=concurrency,
-        rounds=rounds,
-        max_tokens=max_tokens_total,
-        max_cost_usd=max_cost,
-        refresh=refresh,
+    job = asking.Job(
+        template=wording,
+        classes=classes,
+        provider=asking.make_provider(provider, wording, options),
+        limits=asking.Limits(
+            samples=samples,
+            attempts=attempts,
+            concurrency=concurrency,
+            rounds=rounds,
+            max_tokens=max_tokens_total,
+            max_cost_usd=max_cost,
+            refresh=refresh,
+        ),
+        cache=AnswerCache(folder),
+        price=asking.price_of(model, prices),
+        images=asking.pictures(images, renderings, classes),
     )
-    price = asking.price_of(model, prices)
-    store = AnswerCache(folder)
-    pictures = asking.pictures(images, renderings, classes)
     if dry_run:
-        typer.echo(
-            asking.preview(
-                wording,
-                classes,
-                service,
-                limits=limits,
-                cache=store,
-                price=price,
-                images=pictures,
-            )
-        )
+        typer.echo(asking.preview(job))
         return
     judge = asking.judge(scans, descriptor, split) if verify else None
-    asked = asking.run(
-        wording,
-        classes,
-        service,
-        limits=limits,
-        cache=store,
-        price=price,
-        judge=judge,
-        images=pictures,
-    )
-    cost = None if price is None else price.of(asked.descriptions.totals)
-    asked.descriptions.model_copy(update={"cost_usd": cost}).write(target)
-    if save_answers is not None:
-        asked.store.write(save_answers)
-    typer.echo(f"{target}: {asking.summary(asked, price)}")
+    line = asking.write(job, asking.run(job, judge), target, save_answers)
+    typer.echo(line)
 
 
 def encode(
