@@ -1,5 +1,6 @@
 """Progress in the terminal: bars with time left, the loss and the scores as they come."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from rich.progress import (
 )
 
 
-def _progress() -> Progress:
+def _progress(*, stderr: bool = False) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -25,20 +26,38 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=Console(),
+        console=Console(stderr=stderr),
     )
 
 
 @contextmanager
-def counted(description: str, total: int) -> Iterator[Callable[[str], None]]:
+def counted(
+    description: str, total: int, *, stderr: bool = False
+) -> Iterator[Callable[[str], None]]:
     """A bar that moves by one with every call, which names what was done."""
-    with _progress() as bars:
+    with _progress(stderr=stderr) as bars:
         task = bars.add_task(description, total=total, note="")
 
         def tick(note: str) -> None:
             bars.update(task, advance=1, note=note)
 
         yield tick
+
+
+@contextmanager
+def parts_of(description: str, total: int) -> Iterator[Callable[[str], Callable[[float], None]]]:
+    """A bar on stderr over long pieces of work: start one by its name, then tell its share."""
+    with _progress(stderr=True) as bars:
+        task = bars.add_task(description, total=total, note="")
+        started = itertools.count()
+
+        def start(note: str) -> Callable[[float], None]:
+            before = next(started)
+            bars.update(task, completed=before, note=note)
+            return lambda share: bars.update(task, completed=before + share)
+
+        yield start
+        bars.update(task, completed=total, note="")
 
 
 @contextmanager

@@ -54,21 +54,26 @@ def read_image(path: Path) -> Pixels:
     return READERS[suffix](path)
 
 
-def write_image(path: Path, voxels: Array, affine: Array, *, labels: bool = False) -> None:
+def write_image(
+    path: Path, voxels: Array, affine: Array, *, labels: bool = False, scale: float | None = None
+) -> None:
     """Write voxels with their own dtype, compressed where the suffix allows; whole or not at all.
 
     Args:
         labels: say in a NIfTI header that values are labels, not intensities.
+        scale: what readers multiply the stored numbers by; NIfTI alone.
 
     Raises:
-        ValueError: a suffix that is not written, or an affine that the format cannot hold.
+        ValueError: a suffix that is not written, or what the format cannot hold.
     """
     suffix = suffix_of(path)
     if suffix not in WRITABLE:
         raise ValueError(f"{path}: written files end in {', '.join(WRITABLE)}")
     if suffix in (".nii.gz", ".nii"):
-        _write_nifti(path, voxels, affine, labels)
+        _write_nifti(path, voxels, affine, labels, scale)
         return
+    if scale is not None:
+        raise ValueError(f"{path}: only NIfTI holds a scale; write .nii.gz")
     from segmentation import itk  # SimpleITK takes half a second to import
 
     itk.write(path, suffix, voxels, affine)
@@ -119,11 +124,15 @@ def _read_dicom(folder: Path) -> Pixels:
     return itk.read_series(folder)
 
 
-def _write_nifti(path: Path, voxels: Array, affine: Array, labels: bool) -> None:
+def _write_nifti(
+    path: Path, voxels: Array, affine: Array, labels: bool, scale: float | None
+) -> None:
     image = nibabel.Nifti1Image(voxels, affine)
     image.header.set_xyzt_units("mm")
     if labels:
         image.header.set_intent("label")
+    if scale is not None:
+        image.header.set_slope_inter(scale, 0)
     content = image.to_bytes()
     if path.name.lower().endswith(".gz"):
         content = gzip.compress(content, compresslevel=4, mtime=0)

@@ -1,4 +1,4 @@
-"""`tak train`, `tak evaluate`, `tak predict`."""
+"""`tak train`, `tak evaluate`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,6 @@ def register(app: typer.Typer) -> None:
     """Add the verbs of the segmentation stage."""
     app.command()(train)
     app.command()(evaluate)
-    app.command()(predict)
 
 
 def train(
@@ -107,36 +106,3 @@ def evaluate(
         suffix = "" if name == "trained" else f"-{name}"
         files = write_results(evaluation, folder / f"evaluation-{part}{suffix}")
         typer.echo(f"wrote {', '.join(map(str, files))}")
-
-
-def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
-    scan: Annotated[Path, typer.Argument(help="A NIfTI file, or a folder of them.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Mask file, or folder of masks.")],
-    checkpoint: Checkpoint = "best",
-    predictor: Predictor = None,
-    device: Device = "auto",
-) -> None:
-    """Segment scans: a mask per scan, on the scan's own grid with its affine.
-
-    Needs the checkpoint alone: classes, window, grid and text vectors are in it.
-
-    Example: `tak predict runs/tak ct.nii.gz -o mask.nii.gz`
-    """
-    from pipeline.build import pick_device
-    from pipeline.predict import targets
-    from pipeline.progress import counted
-    from pipeline.run import open_run
-    from segmentation.predict import predict_scan
-    from segmentation.volume import read_volume, write_labels
-
-    pairs = targets(scan, output)
-    opened = open_run(run, checkpoint=checkpoint, predictor=predictor, device=pick_device(device))
-    with counted("segmenting", len(pairs)) as tick:
-        for source, target in pairs:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            volume = read_volume(source)
-            labels = predict_scan(opened.classify, volume, opened.spec, opened.device)
-            write_labels(target, labels, volume.affine)
-            tick(source.name)
-    typer.echo(f"wrote {output}")

@@ -1,0 +1,163 @@
+"""Predictor: a trained run or a bundle, a scan in, a mask with names, volumes and colors out."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline import bundle
+from pipeline.build import pick_device
+from pipeline.run import Opened, open_run
+from segmentation.dataset import BACKGROUND, DatasetSpec
+from segmentation.measure import doubt_of, measured
+from segmentation.predict import Keep, predict_scan
+from segmentation.volume import Volume, read_volume, write_labels
+from segmentation.windows import Tick, class_planes
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The mask of a scan.
+
+    Attributes:
+        labels: uint8 [i, j, k] on the scan's own grid, in its array order; 0 is background.
+        affine: of the scan, voxel index to RAS+ mm.
+        classes: class names by label value; those that were not asked for have no voxel.
+        organs: label, voxels, volume_ml and mean_hu (None without a voxel) by organ name.
+        doubt: why the scan may not be what the network was trained on; None if nothing was seen.
+    """
+
+    labels: NDArray[np.uint8]
+    affine: NDArray[np.float64]
+    classes: tuple[str, ...]
+    organs: dict[str, dict[str, Any]]
+    doubt: str | None = None
+
+    def mask(self, organ: str) -> NDArray[np.bool_]:
+        """Where an organ is, [i, j, k].
+
+        Raises:
+            LookupError: no organ of that name.
+        """
+        if organ not in self.organs:
+            raise LookupError(f"no organ {organ!r}; there is {', '.join(self.organs)}")
+        return self.labels == self.organs[organ]["label"]
+
+    def save(self, path: str | Path) -> None:
+        """Write the mask as NIfTI, NRRD or MetaImage by the suffix; whole or not at all."""
+        write_labels(path, self.labels, self.affine)
+
+
+class Predictor:
+    """What segments scans: the network of a trained run or of a bundle.
+
+    Args:
+        path: a run's folder, a checkpoint file or a bundle.
+        organs: show these alone, by name or alias; all of them when None. The network still
+            chooses among all classes.
+        checkpoint: `best` or `last`, where `path` is a run's folder.
+        predictor: another network than the recipe names, such as `teacher`.
+        device: auto, cpu, cuda, cuda:N or mps.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing there that can be read.
+        LookupError: no such organ or network.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        organs: Sequence[str] | None = None,
+        checkpoint: str = "best",
+        predictor: str | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.opened = open_model(
+            Path(path), checkpoint=checkpoint, predictor=predictor, device=pick_device(device)
+        )
+        self.organs = _chosen(self.opened.spec, organs)
+
+    def segment(
+        self, scan: str | Path | Volume, *, tick: Tick | None = None, keep: Keep | None = None
+    ) -> Segmentation:
+        """The mask of a scan; warns if its intensities do not look like HU.
+
+        Args:
+            scan: a file, the folder of a DICOM series, or voxels in HU with their affine.
+            tick: called with the windows done and all windows.
+            keep: is handed class probabilities on the scan's grid, plane by plane.
+
+        Raises:
+            FileNotFoundError, ValueError: no scan there, or a damaged one.
+        """
+        volume = scan if isinstance(scan, Volume) else read_volume(scan)
+        found = self.segment_volume(volume, tick=tick, keep=keep)
+        if found.doubt:
+            name = "the scan" if isinstance(scan, Volume) else scan
+            warnings.warn(f"{name}: {found.doubt}", stacklevel=2)
+        return found
+
+    def segment_volume(
+        self, volume: Volume, *, tick: Tick | None = None, keep: Keep | None = None
+    ) -> Segmentation:
+        """As `segment`, with the doubt in the result alone."""
+        opened = self.opened
+
+        def planes_of(image: torch.Tensor) -> Iterator[torch.Tensor]:
+            return class_planes(
+                opened.network,
+                image,
+                patch=opened.config.training.patch,
+                overlap=opened.config.inference.overlap,
+                windows_per_call=opened.config.inference.windows_per_call,
+                blend=opened.config.inference.blend,
+                tick=tick,
+            )
+
+        labels = predict_scan(planes_of, volume, opened.spec, opened.device, keep=keep)
+        shown = np.zeros(len(opened.spec.classes), dtype=np.uint8)
+        for name in self.organs:
+            shown[opened.spec.labels[name]] = opened.spec.labels[name]
+        labels = shown[labels]
+        organs = {name: opened.spec.labels[name] for name in self.organs}
+        return Segmentation(
+            labels=labels,
+            affine=volume.affine,
+            classes=opened.spec.classes,
+            organs=measured(labels, volume, organs),
+            doubt=doubt_of(volume),
+        )
+
+
+def open_model(
+    path: Path, *, checkpoint: str = "best", predictor: str | None = None, device: torch.device
+) -> Opened:
+    """A run's folder, a checkpoint file or a bundle as something that predicts.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing there that can be read.
+        LookupError: no predictor of that name.
+    """
+    if path.suffix.lower() != ".zip":
+        return open_run(path, checkpoint=checkpoint, predictor=predictor, device=device)
+    opened = bundle.read(path, device)
+    if predictor not in (None, opened.predictor):
+        raise LookupError(f"no predictor {predictor!r} in {path}; there is {opened.predictor}")
+    return opened
+
+
+def _chosen(spec: DatasetSpec, organs: Sequence[str] | None) -> tuple[str, ...]:
+    """Organ names in label order, out of names and aliases."""
+    if organs is None:
+        return spec.classes[1:]
+    unwanted = [name for name in organs if name.casefold() == BACKGROUND]
+    if unwanted or not organs:
+        raise LookupError(f"{BACKGROUND} is no organ; there is {', '.join(spec.classes[1:])}")
+    wanted = {spec.organ(name).name for name in organs}
+    return tuple(name for name in spec.classes if name in wanted)

@@ -1,0 +1,51 @@
+"""Class probabilities of a scan as one NIfTI file per organ, written without holding them all."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from segmentation.dataset import DatasetSpec
+from segmentation.formats import write_image
+from segmentation.predict import Keep
+from segmentation.volume import Volume, canonical_shape, from_canonical
+
+STEPS = 255  # probabilities are stored as whole numbers of 1 / STEPS
+
+
+@contextmanager
+def kept_probabilities(
+    folder: Path | None, scan: Volume, spec: DatasetSpec, organs: Sequence[str]
+) -> Iterator[Keep | None]:
+    """What takes probabilities plane by plane and leaves `folder`/ORGAN.nii.gz; None for None.
+
+    Until the end they lie in a file beside the folder, one byte per voxel and organ, not in
+    memory. The files hold whole numbers and the scale 1/255 in their header, as readers of NIfTI
+    apply it. The folder appears when all went well and replaces an earlier one.
+    """
+    if folder is None:
+        yield None
+        return
+    shape = canonical_shape(scan.affine, scan.voxels.shape)
+    labels = [spec.labels[name] for name in organs]
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        raw = np.memmap(Path(beside, "raw"), np.uint8, "w+", shape=(len(labels), *shape))
+
+        def keep(x: int, plane: Tensor) -> None:
+            raw[:, x] = (plane[labels] * STEPS).round().cpu().numpy()
+
+        yield keep
+        done = Path(beside, "done")
+        done.mkdir()
+        for name, found in zip(organs, raw, strict=True):
+            back = from_canonical(np.asarray(found), scan.affine, scan.voxels.shape)
+            target = done / f"{'_'.join(name.split())}.nii.gz"
+            write_image(target, back, scan.affine, scale=1 / STEPS)
+        if folder.exists():
+            shutil.rmtree(folder)
+        done.chmod(0o755)
+        done.replace(folder)

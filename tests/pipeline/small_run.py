@@ -1,0 +1,66 @@
+"""A run that was never trained, on disk as training leaves it: quick to make and to use."""
+
+from pathlib import Path
+
+import numpy as np
+
+from knowledge.bank import Bank
+from pipeline.build import build_method
+from pipeline.config import RunConfig
+from pipeline.run import setting_of
+from segmentation.checkpoint import Identity, TrainState, save
+from segmentation.dataset import DatasetSpec
+
+RECIPE = {
+    "title": "A small run for tests",
+    "network": {"width": 4, "levels": 3},
+    "method": {"name": "supervised"},
+    "loss": {"name": "dice_ce"},
+    "head": {"name": "text"},
+    "training": {"steps": 10, "warmup_steps": 2, "patch": [8, 8, 8]},
+    "inference": {"overlap": 0.0, "windows_per_call": 32},
+}
+
+
+def make_bank(path: Path, spec: DatasetSpec) -> Bank:
+    """A bank of random vectors for the classes, with a text each."""
+    random = np.random.default_rng(0)
+    bank = Bank(
+        classes=spec.classes,
+        aspects=("shape", "position"),
+        vectors=random.normal(size=(len(spec.classes), 2, 12)).astype(np.float32),
+        texts=tuple((f"shape of {name}", f"position of {name}") for name in spec.classes),
+        token_counts=np.zeros((len(spec.classes), 2), np.int32),
+        encoder="random numbers",
+        fingerprint=np.zeros((0, 12), np.float32),
+        origin={"model": "nobody <b>said</b> it"},
+    )
+    bank.write(path)
+    return bank
+
+
+def make_run(folder: Path, spec: DatasetSpec) -> Path:
+    """A run with a text head in `folder`, and its bank beside it in `bank.h5`."""
+    folder.mkdir(parents=True)
+    make_bank(folder / "bank.h5", spec)
+    config = RunConfig.model_validate(RECIPE)
+    setting, digest = setting_of(config, spec, folder / "bank.h5")
+    method = build_method(config, setting)
+    for parameter in method.predictors()["student"].head.parameters():
+        parameter.data *= 3  # else an untrained head sees one class everywhere
+    assert setting.vectors is not None
+    state = TrainState(
+        step=7,
+        method=method.state_dict(),
+        optimizer={},
+        scaler={},
+        best=None,
+        identity=Identity(spec.classes, digest),
+        config={
+            "run": config.model_dump(mode="json", exclude_none=True),
+            "dataset": spec.model_dump(mode="json"),
+            "vectors": list(setting.vectors.shape),
+        },
+    )
+    save(state, folder / "best.pt")
+    return folder
