@@ -137,7 +137,7 @@ def _prepare_case(
     arrays = {"image": grid.voxels}
     counts = None
     if task.label is not None:
-        mask = _checked_mask(read_labels(task.label), scan, task, spec)
+        mask = checked_mask(read_labels(task.label), scan, task, spec)
         arrays["source_label"] = mask.voxels
         arrays["label"] = resample_labels(canonical(mask), grid.voxels.shape).voxels
         counts = np.bincount(arrays["label"].ravel(), minlength=len(spec.classes)).tolist()
@@ -164,8 +164,12 @@ def _prepare_case(
     return task.name, record
 
 
-def _checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -> Volume:
-    """The mask as uint8, if it lies where the scan lies and holds no unknown value."""
+def checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -> Volume:
+    """The mask as uint8, if it lies where the scan lies and holds no unknown value.
+
+    Raises:
+        ValueError: another shape or affine than the scan's, or a label that the descriptor lacks.
+    """
     if mask.voxels.shape != scan.voxels.shape:
         raise ValueError(
             f"case {task.name}: {task.image} has shape {scan.voxels.shape}, "

@@ -1,0 +1,114 @@
+"""`tak inspect`: look at data before training."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pipeline.inspection import Inspection
+
+
+def register(app: typer.Typer) -> None:
+    """Add `inspect`."""
+    app.command()(inspect)
+
+
+def inspect(
+    root: Annotated[Path, typer.Argument(help="Folder of the data set as downloaded.")],
+    descriptor: Annotated[
+        str | None,
+        typer.Option(help="A shipped data set name, or a TOML file. [default: ROOT/dataset.toml]"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for inspection.json and contact-sheet.png."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+) -> None:
+    """Look at a data set before training: every scan and mask is read.
+
+    Tells shapes, spacings, orientations, intensities and organ volumes, and finds files that
+    cannot be read, masks that do not fit, unknown labels, the same image twice, left and right
+    exchanged, intensities unlike HU and missing organs. Faults end it with exit code 1.
+
+    Example: `tak inspect phantoms -o looked-at --jobs 2`
+    """
+    import json
+
+    from rich.console import Console
+
+    from pipeline import shipped
+    from pipeline.inspection import inspect as look
+    from pipeline.progress import counted
+    from pipeline.sheet import write_sheets
+    from segmentation.dataset import DatasetSpec
+    from segmentation.files import write_text
+    from segmentation.layouts import find_cases
+
+    own = root / "dataset.toml"
+    if descriptor is None and not own.is_file():
+        known = ", ".join(shipped.names("data"))
+        raise ValueError(
+            f"{root} has no dataset.toml; name a data set by --descriptor: {known}, or a TOML file"
+        )
+    spec = DatasetSpec.read(own if descriptor is None else shipped.find("data", descriptor))
+    with counted("looking", len(find_cases(spec, root)), stderr=True) as tick:
+        seen = look(spec, root, jobs=jobs, progress=tick)
+    text = json.dumps(seen.as_json(), indent=2, ensure_ascii=False) + "\n"
+    if as_json:
+        typer.echo(text, nl=False)
+    else:
+        console = Console()
+        for table in _tables(seen):
+            console.print(table)
+        for finding in seen.findings:
+            console.print(f"{finding.severity}: {finding.text}", markup=False, highlight=False)
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(output / "inspection.json", text)
+        tiles = [(one.case, one.tile) for one in seen.looks if one.tile is not None]
+        faulty = {case for finding in seen.faults for case in finding.cases}
+        sheets = write_sheets(tiles, faulty, spec, output)
+        names = ", ".join(str(path) for path in (output / "inspection.json", *sheets))
+        typer.echo(f"wrote {names}", err=True)
+    if seen.faults:
+        raise typer.Exit(1)
+
+
+def _tables(seen: "Inspection") -> "list[Table]":
+    """Scans on one table, organs on the other."""
+    from statistics import median
+
+    from rich.table import Table
+
+    scans = Table(title=f"{seen.root}: {len(seen.looks)} cases of {seen.spec.name}")
+    for name in ("case", "shape", "spacing, mm", "axes", "intensity 1 % .. 99 %", "organs"):
+        scans.add_column(name)
+    volumes: dict[str, list[float]] = {name: [] for name in seen.spec.labels}
+    for look in seen.looks:
+        if not look.facts:
+            scans.add_row(look.case, "unreadable")
+            continue
+        facts, organs = look.facts, look.facts.get("organs")
+        present = [name for name, organ in (organs or {}).items() if organ["voxels"]]
+        for name in present:
+            volumes[name].append(facts["organs"][name]["volume_ml"])
+        scans.add_row(
+            look.case,
+            " x ".join(map(str, facts["shape"])),
+            " x ".join(f"{side:.3g}" for side in facts["spacing_mm"]),
+            facts["orientation"],
+            "{percentile_1:.0f} .. {percentile_99:.0f}".format(**facts["intensity"]),
+            "no mask" if organs is None else f"{len(present)} of {len(organs)}",
+        )
+    table = Table(title="Organ volumes, ml")
+    for name in ("organ", "cases", "least", "median", "most"):
+        table.add_column(name, justify="left" if name == "organ" else "right")
+    for name, found in volumes.items():
+        range_ = (f"{f(found):.1f}" if found else "-" for f in (min, median, max))
+        table.add_row(name, str(len(found)), *range_)
+    return [scans, table]
