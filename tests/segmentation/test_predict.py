@@ -140,7 +140,7 @@ def test_simpleitk_finds_the_organs_where_they_were_put(tmp_path, order, flips):
         assert statistics.GetPhysicalSize(label) == pytest.approx(volume, rel=0.1)
 
 
-@pytest.mark.parametrize("shape", [(40, 30, 20), (16, 16, 16), (10, 40, 9), (17, 16, 33)])
+@pytest.mark.parametrize("shape", [(24, 20, 18), (16, 16, 16), (10, 30, 9), (17, 16, 25)])
 @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5])
 @pytest.mark.parametrize("blend", ["gaussian", "constant"])
 def test_window_by_window_equals_monai(shape, overlap, blend):
@@ -197,12 +197,11 @@ def test_probabilities_of_the_scan_are_handed_out_plane_by_plane():
 
 LARGE = """
 import resource, sys
-import numpy as np
 import torch
 sys.path.insert(0, sys.argv[1])
 from test_predict import CPU, spec_of
 from segmentation.predict import predict_scan
-from segmentation.volume import read_volume, write_labels, write_volume
+from segmentation.volume import read_volume, write_labels
 from segmentation.windows import class_planes
 from typing import NamedTuple
 
@@ -216,7 +215,7 @@ class Cheap(torch.nn.Module):
 spec = spec_of(*(f"organ {i}" for i in range(15)), spacing_mm=(float(sys.argv[3]),) * 3)
 scan = read_volume(sys.argv[2])
 labels = predict_scan(
-    lambda image: class_planes(Cheap(), image, patch=(96, 96, 96)), scan, spec, CPU
+    lambda image: class_planes(Cheap(), image, patch=(96, 96, 96), overlap=0.0), scan, spec, CPU
 )
 write_labels(sys.argv[2].replace("scan", "mask"), labels, scan.affine)
 print(labels.shape, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
@@ -246,6 +245,5 @@ def test_a_large_scan_with_sixteen_classes_needs_less_than_8_gib(tmp_path, spaci
         text=True,
     )
     shape, _, gib = done.stdout.strip().rpartition(" ")
-    print(done.stdout)
     assert shape == "(512, 512, 400)"
     assert float(gib) < 8
