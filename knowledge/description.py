@@ -74,6 +74,7 @@ class Description(Strict):
 
     @property
     def text(self) -> str:
+        """The sentences of the sample that counts."""
         return self.samples[0].text
 
     @property

@@ -3,10 +3,12 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
+from knowledge.files import problems
 from pipeline.choose import choose
 from pipeline.config import RunConfig
 from segmentation.alignment import Contrast
@@ -55,6 +57,8 @@ def build_method(config: RunConfig, setting: Setting) -> Method:
         "patch": config.training.patch,
         "voxels": setting.voxels,
     }
+    if kind.needs_unlabeled and config.training.unlabeled_per_step == 0:
+        raise ValueError(f"method = {config.method.name} needs training.unlabeled_per_step > 0")
     accepted = inspect.signature(kind).parameters
     given = {key: value for key, value in shared.items() if key in accepted}
     if "voxels" in given and setting.voxels is None:
@@ -106,10 +110,10 @@ def network_builder(config: RunConfig, setting: Setting) -> Callable[[], Network
 def checked_options(
     kind: type, options: dict[str, Any], table: str, *, reserved: Sequence[str] | dict = ()
 ) -> dict[str, Any]:
-    """The options of a recipe's table, if the constructor knows them as keywords.
+    """The options of a recipe's table, if the constructor knows them and their types.
 
     Raises:
-        ValueError: an unknown option; the message lists the known ones.
+        ValueError: an unknown option, the message lists the known ones; or a value of another type.
     """
     known = [
         name
@@ -122,7 +126,15 @@ def checked_options(
             f"[{table}] unknown key {', '.join(unknown)}; {kind.__name__} has "
             f"{', '.join(known) or 'no options'}"
         )
-    return options
+    hints = get_type_hints(kind.__init__)  # type: ignore[misc]
+    return {name: _typed(value, hints[name], table, name) for name, value in options.items()}
+
+
+def _typed(value: Any, hint: Any, table: str, name: str) -> Any:
+    try:
+        return TypeAdapter(hint).validate_python(value, strict=False)
+    except ValidationError as fault:
+        raise ValueError(f"[{table}] {name} = {value!r}: {problems(fault)}") from None
 
 
 def pick_device(name: str) -> torch.device:
@@ -138,7 +150,13 @@ def pick_device(name: str) -> torch.device:
     }
     if name == "auto":
         return torch.device(next(kind for kind, there in present.items() if there))
-    if not present.get(name.partition(":")[0], False):
-        have = ", ".join(kind for kind, there in present.items() if there)
+    have = ", ".join(kind for kind, there in present.items() if there)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"--device {name}: this machine has {have}") from None
+    if not present.get(device.type, False):
         raise ValueError(f"--device {name}: this machine has {have}")
-    return torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"--device {name}: this machine has {torch.cuda.device_count()} of them")
+    return device

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -84,6 +84,17 @@ class RunConfig(Strict):
     alignment: Choice = Choice(name="none")
     training: Training
     inference: InferenceConfig = InferenceConfig()
+
+    @model_validator(mode="after")
+    def _patch_fits_levels(self) -> Self:
+        step = 2 ** (self.network.levels - 1)
+        if any(side % step or side < 2 * step for side in self.training.patch):
+            raise ValueError(
+                f"training.patch = {list(self.training.patch)} does not fit network.levels = "
+                f"{self.network.levels}: every side must be a multiple of {step} and at least "
+                f"{2 * step}"
+            )
+        return self
 
     @property
     def needs_bank(self) -> bool:

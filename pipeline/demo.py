@@ -39,7 +39,9 @@ def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for everything that is made.")
     ] = Path("tak-demo"),
-    recipe: Annotated[str, typer.Option(help="demo, or phantom-cpu (a quarter of an hour).")] = "demo",
+    recipe: Annotated[
+        str, typer.Option(help="demo, or phantom-cpu (a quarter of an hour).")
+    ] = "demo",
     seed: Annotated[int, typer.Option(help="Of the training run.")] = 0,
     changes: Annotated[
         list[str] | None,

@@ -86,6 +86,11 @@ def evaluate(
             f"{opened.checkpoint} knows {', '.join(opened.spec.classes)}; "
             f"{prepared.root} has {', '.join(prepared.spec.classes)}"
         )
+    if opened.spec.digest != prepared.spec.digest:
+        raise ValueError(
+            f"{opened.checkpoint} was trained on {_preparation(opened.spec)}; "
+            f"{prepared.root} holds {_preparation(prepared.spec)}"
+        )
     names: Sequence[str] = getattr(prepared.split, part)
     if not names:
         raise ValueError(f"{prepared.root}: the part {part!r} has no case")
@@ -104,6 +109,12 @@ def evaluate(
         cases=cases,
         groups=organ_groups(prepared.spec),
     )
+
+
+def _preparation(spec: DatasetSpec) -> str:
+    low, high = spec.window_hu
+    grid = spec.grid.spacing_mm or spec.grid.shape
+    return f"{spec.name}, protocol {spec.protocol}, window {low:g} to {high:g} HU, grid {grid}"
 
 
 def _score(opened: Opened, prepared: Prepared, name: str, tolerance_mm: float) -> Scores:

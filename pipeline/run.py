@@ -10,6 +10,7 @@ import tomli_w
 import torch
 
 from knowledge.bank import Bank
+from knowledge.files import checked, digest_of, write_whole
 from pipeline.build import Setting, build_method
 from pipeline.config import RunConfig, TextConfig
 from segmentation.checkpoint import Identity, TrainState, load
@@ -74,35 +75,46 @@ def start(
     setting = replace(setting, voxels=labeled_voxels(prepared))
     method = build_method(config, setting).to(device)
     chosen_predictor(method, config.inference.predictor)
+    stream = _stream(config, prepared)
     plain = config.model_dump(mode="json", exclude_none=True)
     _claim(folder, plain, resume)
-    split, options = prepared.split, config.training
     trainer = Trainer(
         method,
-        PatchStream(
-            [prepared.file(case) for case in split.labeled],
-            [prepared.file(case) for case in split.unlabeled],
-            patch=options.patch,
-            labeled_per_step=options.labeled_per_step,
-            unlabeled_per_step=options.unlabeled_per_step,
-            seed=config.seed,
-            cached_cases=options.cached_cases,
-        ),
-        options,
+        stream,
+        config.training,
         folder,
-        identity=Identity(setting.classes, digest),
+        identity=Identity(setting.classes, digest, _data_digest(prepared)),
         config={
             "run": plain,
             "dataset": prepared.spec.model_dump(mode="json"),
             "vectors": None if setting.vectors is None else list(setting.vectors.shape),
         },
         device=device,
-        validate=_validator(config, prepared, device) if split.validation else None,
+        validate=_validator(config, prepared, device) if prepared.split.validation else None,
         report=report,
     )
     if resume:
         trainer.resume()
     return trainer.run()
+
+
+def _stream(config: RunConfig, prepared: Prepared) -> PatchStream:
+    options, split = config.training, prepared.split
+    return PatchStream(
+        [prepared.file(case) for case in split.labeled],
+        [prepared.file(case) for case in split.unlabeled],
+        patch=options.patch,
+        labeled_per_step=options.labeled_per_step,
+        unlabeled_per_step=options.unlabeled_per_step,
+        seed=config.seed,
+        cached_cases=options.cached_cases,
+    )
+
+
+def _data_digest(prepared: Prepared) -> str:
+    """What a run must find again when it is resumed: the preparation and the split."""
+    parts = {part: sorted(cases) for part, cases in prepared.split.parts().items()}
+    return digest_of([prepared.spec.digest, parts])
 
 
 def labeled_voxels(prepared: Prepared) -> tuple[int, ...]:
@@ -122,7 +134,10 @@ def labeled_voxels(prepared: Prepared) -> tuple[int, ...]:
 
 
 def _claim(folder: Path, plain: dict[str, Any], resume: bool) -> None:
-    """Make the folder of a new run, or check that an old one was started the same way."""
+    """Make the folder of a new run, or check that an old one was started the same way.
+
+    A folder without a checkpoint holds nothing worth keeping: its log is begun anew.
+    """
     path = folder / CONFIG
     text = tomli_w.dumps(plain)
     if resume:
@@ -134,10 +149,11 @@ def _claim(folder: Path, plain: dict[str, Any], resume: bool) -> None:
                 "started"
             )
         return
-    if path.exists():
+    if any((folder / name).exists() for name in ("last.pt", "best.pt")):
         raise FileExistsError(f"{folder} holds a run; --resume goes on with it, -o starts another")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    for stale in (folder / "log.jsonl", *folder.glob("events.out.tfevents.*")):
+        stale.unlink(missing_ok=True)
+    write_whole(path, text)
 
 
 def _validator(
@@ -220,9 +236,14 @@ def open_run(
         LookupError: no predictor of that name.
     """
     file = path / f"{checkpoint}.pt" if path.is_dir() else path
+    if not file.exists() and (path / "last.pt").is_file():
+        raise FileNotFoundError(
+            f"{file}: no checkpoint there, because the run was not validated yet; "
+            "--checkpoint last takes its last state"
+        )
     state: TrainState = load(file)
-    config = RunConfig.model_validate(state.config["run"])
-    spec = DatasetSpec.model_validate(state.config["dataset"])
+    config = checked(state.config["run"], RunConfig, file)
+    spec = DatasetSpec.check(state.config["dataset"], file)
     shape = state.config["vectors"]
     vectors = None if shape is None else _stored_vectors(state, tuple(shape), file)
     # Statistics that begin with the labeled voxels come from the checkpoint.

@@ -39,6 +39,10 @@ class Contrast(nn.Module):
         temperature: float = 0.07,
     ) -> None:
         super().__init__()
+        if len(samples) != len(deep_widths) or min(samples) < 1:
+            raise ValueError(f"samples must be {len(deep_widths)} positive numbers, not {samples}")
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, not {temperature}")
         self.weight, self.start = weight, start
         self.samples, self.temperature = tuple(samples), temperature
         self.register_buffer("vectors", vectors.detach().float().clone())
@@ -119,8 +123,10 @@ def sample_rows(
     kinds = labels.flatten()
     volume = torch.arange(len(labels), device=labels.device)[:, None].expand(-1, labels[0].numel())
     group = torch.where(kinds >= 0, volume.flatten() * classes + kinds, len(labels) * classes)
-    key = torch.rand(kinds.shape, generator=generator, device=kinds.device, dtype=torch.float64)
-    order = (group + key).argsort()
+    precision = torch.float32 if kinds.device.type == "mps" else torch.float64
+    key = torch.rand(kinds.shape, generator=generator, device=kinds.device, dtype=precision)
+    shuffled = key.argsort()
+    order = shuffled[group[shuffled].argsort(stable=True)]
     sorted_group = group[order]
     first = torch.searchsorted(sorted_group, sorted_group)
     rank = torch.arange(len(order), device=order.device) - first

@@ -17,10 +17,12 @@ class Identity:
     Attributes:
         classes: class names with background first.
         bank: digest of the text vectors, None without text.
+        data: digest of how the data were prepared and split.
     """
 
     classes: tuple[str, ...]
     bank: str | None = None
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,12 @@ def load(path: Path) -> TrainState:
     if version != FORMAT_VERSION:
         raise ValueError(f"{path}: format {version}; this program reads format {FORMAT_VERSION}")
     identity = content.pop("identity")
-    known = Identity(classes=tuple(identity["classes"]), bank=identity["bank"])
+    known = Identity(**{**identity, "classes": tuple(identity["classes"])})
     return TrainState(identity=known, **content)
 
 
 def check_identity(found: Identity, wanted: Identity, path: Path) -> None:
-    """Refuse a checkpoint of other classes or another bank.
+    """Refuse a checkpoint of other classes, another bank or other data.
 
     Raises:
         ValueError: what differs, both sides quoted.
@@ -95,3 +97,5 @@ def check_identity(found: Identity, wanted: Identity, path: Path) -> None:
             f"{path}: made with the text bank {str(found.bank)[:12]}; "
             f"this run has {str(wanted.bank)[:12]}"
         )
+    if found.data != wanted.data:
+        raise ValueError(f"{path}: made with data that were prepared or split in another way")

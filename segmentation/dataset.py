@@ -149,6 +149,8 @@ class DatasetSpec(Strict):
         Raises:
             ValueError: a spacing that is not positive.
         """
+        if min(spacing_mm) <= 0:
+            raise ValueError(f"a spacing must be positive, not {spacing_mm}")
         grid = Grid(spacing_mm=spacing_mm)
         sides = "x".join(f"{side:g}" for side in spacing_mm)
         return self.model_copy(update={"grid": grid, "protocol": f"{self.protocol}-{sides}mm"})

@@ -106,6 +106,8 @@ def _check_numbering(spec: DatasetSpec, path: Path) -> None:
         table = json.loads(path.read_text(encoding="utf-8")).get("labels", {})
     except (ValueError, AttributeError) as fault:
         raise ValueError(f"{path}: not a JSON table ({fault})") from None
+    if not isinstance(table, dict):
+        raise ValueError(f"{path}: labels must be a table of names and values, not {table!r}")
     for one, other in table.items():
         name, value = (other, one) if str(one).isdigit() else (one, other)
         try:

@@ -6,6 +6,7 @@ Legend of shapes: L labeled and U unlabeled patches, C classes, `x y z` space.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,15 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
-        parts = (self.image, self.label, self.unlabeled)
-        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+        return Batch(*(part.to(device, non_blocking=True) for part in self._parts))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory, from which a GPU copies without waiting."""
+        return Batch(*(part.pin_memory() for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.image, self.label, self.unlabeled
 
 
 class Method(nn.Module, ABC):
@@ -48,6 +56,8 @@ class Method(nn.Module, ABC):
         seed: of everything random inside a step; with the step it decides all draws.
         warmup_steps: first steps, in which only labeled patches teach.
     """
+
+    needs_unlabeled: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ class PatchStream(Dataset[Batch]):
     Args:
         labeled, unlabeled: prepared case files.
         patch: sides of a patch in voxels.
-        cached_cases: volumes kept in memory; None keeps all.
+        cached_cases: volumes kept in memory, in every process that makes patches; None keeps all.
     """
 
     def __init__(

@@ -37,6 +37,7 @@ class Ellipsoid:
     turn_degrees: Vector = (0, 0, 0)
 
     def distance(self, points: Array) -> Array:
+        """Signed distance in mm of points [3, ...] from the surface, negative inside."""
         axes = Rotation.from_euler("xyz", self.turn_degrees, degrees=True).as_matrix()
         offset = points - _column(self.center, points)
         local = np.tensordot(axes.T.astype(points.dtype), offset, axes=1)
@@ -60,6 +61,7 @@ class Tube:
     pieces: int = 3
 
     def distance(self, points: Array) -> Array:
+        """Signed distance in mm of points [3, ...] from the surface, negative inside."""
         centers, radii = self._sampled()
         nearest = np.full(points.shape[1:], np.inf, points.dtype)
         for start, end, r0, r1 in zip(
@@ -92,6 +94,7 @@ class Union:
     blend_mm: float = 6.0
 
     def distance(self, points: Array) -> Array:
+        """Signed distance in mm of points [3, ...] from the surface, negative inside."""
         joined, *others = (part.distance(points) for part in self.parts)
         for other in others:
             share = np.clip(0.5 + 0.5 * (other - joined) / self.blend_mm, 0, 1)
@@ -112,6 +115,7 @@ class Carved:
     cut: Shape
 
     def distance(self, points: Array) -> Array:
+        """Signed distance in mm of points [3, ...] from the surface, negative inside."""
         return np.maximum(self.whole.distance(points), -self.cut.distance(points))
 
     def bounds(self) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -33,14 +33,15 @@ class Training(BaseModel):
         rate_horizon: steps after which the poly rate would reach 0, as a multiple of `steps`.
         clip_norm: upper limit of the gradient's norm; none as published.
         validate_every, checkpoint_every: in steps; the last step always does both.
-        cached_cases: volumes kept in memory, all of them unless given.
+        workers: processes that make patches.
+        cached_cases: volumes that each of these processes keeps in memory; all unless given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(gt=0)
     warmup_steps: int = Field(default=0, ge=0)
-    patch: tuple[int, int, int]
+    patch: tuple[PositiveInt, PositiveInt, PositiveInt]
     labeled_per_step: int = Field(default=2, gt=0)
     unlabeled_per_step: int = Field(default=2, ge=0)
     rate: float = Field(default=0.01, gt=0)
@@ -120,7 +121,7 @@ class Trainer:
         options = self.options
         self.method.train()
         with (
-            SummaryWriter(str(self.folder), purge_step=self.step or None) as events,
+            SummaryWriter(str(self.folder), purge_step=self.step + 1) as events,
             (self.folder / "log.jsonl").open("a", encoding="utf-8") as log,
             _stop_on_signal() as stopped,
         ):
@@ -136,7 +137,7 @@ class Trainer:
                 if self.validate and (self.step % options.validate_every == 0 or last):
                     self._write(self._validate(), log, events)
                 if self.step % options.checkpoint_every == 0 or last or stopped():
-                    save(self._state(), self.folder / "last.pt")
+                    self._save("last.pt")
                 if stopped():
                     return last
         return True
@@ -164,10 +165,7 @@ class Trainer:
         losses = {name: float(term) for name, term in terms.items()}
         total = sum(losses.values())
         if not math.isfinite(total):
-            raise ValueError(
-                f"the loss is {total} at step {self.step} ({losses}); last.pt is of an earlier "
-                "step. A lower rate, clip_norm, or bf16 in place of fp16 may help"
-            )
+            raise self._diverged(f"the loss is {total} ({losses})")
         rate = self.optimizer.param_groups[0]["lr"]
         return {"step": self.step, "loss": total, "rate": rate, "seconds": seconds, "terms": losses}
 
@@ -179,7 +177,7 @@ class Trainer:
         score = next(iter(means.values()))
         if self.best is None or score > self.best:
             self.best = score
-            save(self._state(), self.folder / "best.pt")
+            self._save("best.pt")
         return {"step": self.step, "validation": means, "organs": scores}
 
     def _write(self, record: dict[str, Any], log: Any, events: SummaryWriter) -> None:
@@ -188,6 +186,19 @@ class Trainer:
         for name, value in _scalars(record):
             events.add_scalar(name, value, self.step)
         self.report(record)
+
+    def _diverged(self, what: str) -> ValueError:
+        return ValueError(
+            f"step {self.step}: {what}. Checkpoints are of earlier steps and sound. A lower rate, "
+            "clip_norm, or bf16 in place of fp16 may help"
+        )
+
+    def _save(self, name: str) -> None:
+        """Write a checkpoint, unless a weight is NaN or infinite."""
+        weights = [weight.detach().isfinite().all() for weight in self.method.parameters()]
+        if not bool(torch.stack(weights).all()):
+            raise self._diverged("a weight is not finite")
+        save(self._state(), self.folder / name)
 
     def _state(self) -> TrainState:
         return TrainState(

@@ -198,6 +198,7 @@ def _checked(path: Path, voxels: Array, affine: Array) -> Volume:
     if not np.isfinite(voxels).all():
         count = int((~np.isfinite(voxels)).sum())
         raise ValueError(f"{path}: {count} voxels are not a finite number")
-    if affine is None or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+    sound = affine is not None and np.isfinite(affine).all()
+    if not sound or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise ValueError(f"{path}: its affine is missing or flat, so nothing says where voxels lie")
     return Volume(voxels, np.asarray(affine, float))

@@ -85,6 +85,14 @@ class MagicNet(Method):
         _one_of("cube_order", cube_order, ("correct", "published"))
         _one_of("blend", blend, ("student", "teacher", "mixed"))
         _one_of("blend_controller", blend_controller, ("image", "cube"))
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay must be in [0, 1], not {decay}")
+        step = 2 ** (self.network.vnet.levels - 1)
+        if cube < 2 * step or cube % step:
+            raise ValueError(
+                f"cube = {cube} does not fit {self.network.vnet.levels} levels: it must be a "
+                f"multiple of {step} and at least {2 * step}"
+            )
         if any(side % cube for side in patch):
             raise ValueError(f"a patch of {tuple(patch)} cannot be cut into cubes of {cube}")
         self.grid = tuple(side // cube for side in patch)

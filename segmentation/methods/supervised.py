@@ -8,6 +8,8 @@ from segmentation.method import Batch, Method
 class Supervised(Method):
     """Half cross-entropy, half Dice; with alignment, labeled features against the text."""
 
+    needs_unlabeled = False
+
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice` and, with alignment, `contrast`."""
         if not self.aligns(step):

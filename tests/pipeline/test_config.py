@@ -30,7 +30,7 @@ def test_every_shipped_recipe_builds_a_method(name):
         changes += ["method.cube=16", "method.location_hidden=8"]
     config = read_config(shipped.find("recipes", name), changes)
     vectors = torch.randn(4, 2, 6) if config.needs_bank else None
-    method = build_method(config, Setting(("background", "a", "b", "c"), vectors))
+    method = build_method(config, Setting(("background", "a", "b", "c"), vectors, (9, 3, 2, 1)))
     assert method.predict(torch.rand(1, 1, 32, 32, 32)).shape == (1, 4, 32, 32, 32)
 
 
@@ -40,6 +40,8 @@ def test_every_shipped_recipe_builds_a_method(name):
         (["training.stepz=3"], r"own.toml: .*unknown key 'training.stepz'"),
         (["training.steps=many"], r"own.toml: training.steps"),
         (["training.patch=[16, 16]"], r"own.toml: training.patch"),
+        (["training.patch=[0, 16, 16]"], r"own.toml: training.patch"),
+        (["training.patch=[18, 16, 16]"], r"own.toml: .*multiple of 4"),
         (["network"], r"write it as table.key=value"),
         (["title.x=3"], r"'title' is not a table"),
     ],
@@ -58,7 +60,20 @@ def test_a_mistake_in_a_recipe_names_file_and_key(recipe, changes, message):
         (["method.decai=0.9"], ValueError, r"\[method\] unknown key decai"),
         (["loss.gamma=0.5"], ValueError, r"\[loss\] unknown key gamma; DiceCE has no options"),
         (["head.name=text"], ValueError, "give a bank"),
-        (["alignment.weight=3"], ValueError, "alignment none has no options"),
+        (
+            ["alignment.name=none", "alignment.weight=3"],
+            ValueError,
+            "alignment none has no options",
+        ),
+        (["method.name=magicnet", "method.cube=big"], ValueError, r"\[method\] cube = 'big'"),
+        (["method.name=magicnet", "method.cube=4"], ValueError, "cube = 4 does not fit 3 levels"),
+        (["method.name=magicnet", "method.decay=1.5"], ValueError, "decay must be"),
+        (["loss.name=ga", "loss.gamma=x"], ValueError, r"\[loss\] gamma = 'x'"),
+        (
+            ["method.name=magicnet", "training.unlabeled_per_step=0"],
+            ValueError,
+            "needs training.unlabeled_per_step",
+        ),
     ],
 )
 def test_a_choice_that_does_not_exist_is_answered_with_those_that_do(
@@ -80,7 +95,7 @@ def test_changes_reach_the_configuration_in_their_types(recipe):
 def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path):
     path = tmp_path / "broken.toml"
     path.write_text("title = ")
-    with pytest.raises(ValueError, match="broken.toml is not valid TOML"):
+    with pytest.raises(ValueError, match=r"broken\.toml is not valid TOML"):
         read_config(path)
 
 
@@ -116,14 +131,15 @@ def test_the_folder_is_the_registry():
 
 
 def test_a_device_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="this machine has"):
-        pick_device("tpu")
+    for name in ("tpu", "cpu:x", "cuda:9"):
+        with pytest.raises(ValueError, match="this machine has"):
+            pick_device(name)
     assert pick_device("cpu").type == "cpu"
 
 
 def test_own_folders_win_and_a_missing_name_lists_the_known(tmp_path, monkeypatch):
     assert shipped.find("data", "phantom").name == "phantom.toml"
-    with pytest.raises(LookupError, match="there is .*amos"):
+    with pytest.raises(LookupError, match=r"there is .*amos"):
         shipped.find("data", "amoz")
     (tmp_path / "mine.toml").write_text("")
     monkeypatch.setenv("TAK_DATA", str(tmp_path))

@@ -19,7 +19,11 @@ SHORT = ("training.steps=6", "training.warmup_steps=3", "training.validate_every
 def run(*command, cwd):
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
-        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, env=environment
+        [str(word) for word in command],
+        cwd=cwd,
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -4,13 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from chat_server import Reply, chat_server
 
 from knowledge.bank import Bank
 from knowledge.description import DescriptionSet
 from pipeline.cli import main
-
-sys.path.append(str(Path(__file__).parents[1] / "knowledge"))
-from chat_server import Reply, chat_server
 
 ROOT = Path(__file__).parents[2]
 

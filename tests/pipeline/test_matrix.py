@@ -1,18 +1,15 @@
 """`tak matrix`: wordings times models, resumed, with what fails said in the table."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from chat_server import Body, Reply, asked_organ, chat_server, good_answer, is_probe
 
 from knowledge.answers import AnswerCache
 from knowledge.bank import Bank
 from knowledge.description import DescriptionSet
 from pipeline.matrix import COLUMNS, Cells, run
-
-sys.path.append(str(Path(__file__).parents[1] / "knowledge"))
-from chat_server import Body, Reply, asked_organ, chat_server, good_answer, is_probe
 
 OFFLINE = """
 organs = "phantom"

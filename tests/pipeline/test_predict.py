@@ -177,7 +177,6 @@ def test_json_on_standard_output_is_all_that_is_there(tak, run, scans, tmp_path)
 
 
 def test_a_dicom_series_and_an_nrrd_become_masks_in_the_same_place(tak, run, scans, tmp_path):
-    sys.path.insert(0, str(Path(__file__).parents[1] / "segmentation"))
     from test_formats import INTERCEPT, SLOPE, write_series
 
     scan = Volume(2 * (voxels() // 2).astype(np.float32), AFFINE)

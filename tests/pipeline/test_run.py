@@ -26,7 +26,7 @@ def tak(*words, ok=True, **options):
     """Run `tak` in a process of its own, as a shell does."""
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", *map(str, words)],
-        capture_output=True, text=True, timeout=300, **options,
+        capture_output=True, encoding="utf-8", timeout=300, **options,
     )  # fmt: skip
     assert (done.returncode == 0) == ok, done.stdout + done.stderr
     return done
@@ -187,6 +187,35 @@ def test_a_run_of_other_classes_is_not_evaluated(run, population, tmp_path):
     done = tak("evaluate", run, out, ok=False)
     assert "knows background, spleen" in done.stderr
     assert "has background, milt" in done.stderr
+
+
+def test_a_start_that_failed_can_be_started_again(prepared, bank, tmp_path):
+    out = tmp_path / "run"
+    command = ["train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", out]
+    wrong = tak(*command, *changed("training.rate=1e30", "training.checkpoint_every=6"), ok=False)
+    assert "lower rate" in wrong.stderr
+    assert (out / "config.toml").is_file()
+    tak(*command, *changed())
+    records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if "loss" in record] == [1, 2, 3, 4, 5, 6]
+
+
+def test_data_prepared_in_another_way_are_neither_scored_nor_trained_on(
+    run, population, bank, tmp_path
+):
+    out = tmp_path / "coarse"
+    tak("prepare", population, "-o", out, "--spacing", 14, 14, 14)
+    done = tak("evaluate", run, out, ok=False)
+    assert "was trained on phantom, protocol phantom-12x12x12mm" in done.stderr
+    command = ["train", out, "--recipe", "demo", "--bank", bank, "-o", run, *changed()]
+    assert "prepared or split in another way" in tak(*command, "--resume", ok=False).stderr
+
+
+def test_a_run_without_validation_says_how_to_use_its_last_state(run, prepared, tmp_path):
+    (tmp_path / "last.pt").write_bytes((run / "last.pt").read_bytes())
+    done = tak("evaluate", tmp_path, prepared.root, ok=False)
+    assert "--checkpoint last" in done.stderr
+    tak("evaluate", tmp_path, prepared.root, "--checkpoint", "last")
 
 
 def test_what_is_not_a_run_or_a_scan_is_named(run, population, tmp_path):

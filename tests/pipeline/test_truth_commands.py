@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from chat_server import Body, Reply, asked_organ, chat_server, good_answer, is_probe
 
 from knowledge.assemble import literal
 from knowledge.bank import Bank
@@ -15,9 +16,6 @@ from knowledge.encode import encode
 from knowledge.encoders.hashing import Hashing
 from knowledge.template import Template, Wording
 from pipeline.cli import main
-
-sys.path.append(str(Path(__file__).parents[1] / "knowledge"))
-from chat_server import Body, Reply, asked_organ, chat_server, good_answer, is_probe
 
 
 @pytest.fixture(scope="module")

@@ -102,6 +102,14 @@ def test_the_deepest_anchors_may_come_from_the_text_head():
     assert anchors[-1] is shared
 
 
+@pytest.mark.parametrize(
+    ("options", "message"), [({"samples": (5, 4)}, "3 positive"), ({"temperature": 0}, "positive")]
+)
+def test_impossible_settings_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Contrast((4, 8, 16), torch.randn(3, 2, 10), own_deepest=True, **options)
+
+
 def test_a_volume_without_a_sure_voxel_leaves_the_text_alone_to_teach():
     module = make(own_deepest=True)
     deep = [torch.randn(1, w, s, s, s) for w, s in ((4, 8), (8, 4), (16, 2))]

@@ -32,9 +32,7 @@ def build(head="text", contrast=True):
 def method(head="text", contrast=True, loss=None, **options):
     torch.manual_seed(0)
     fixed = {"classes": CLASSES, "patch": (SIDE,) * 3, "cube": CUBE, "location_hidden": 32}
-    return MagicNet(
-        build(head, contrast), loss or GA(), **{"total_steps": 100, **fixed, **options}
-    )
+    return MagicNet(build(head, contrast), loss or GA(), **{"total_steps": 100, **fixed, **options})
 
 
 def batch(seed=0, labeled=2, unlabeled=2):
@@ -177,9 +175,7 @@ def test_organ_counts_are_refreshed_on_schedule_from_what_was_stored():
 
 
 def test_the_same_step_draws_the_same_and_another_step_draws_anew():
-    first, again, other = (
-        method().losses(batch(), step) for step in (LATE, LATE, LATE + 1)
-    )
+    first, again, other = (method().losses(batch(), step) for step in (LATE, LATE, LATE + 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["cross_dice"], other["cross_dice"])
 
@@ -213,7 +209,7 @@ def test_the_warm_up_learns_from_labels_alone_and_keeps_the_teacher_close():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cube": 20}, "cannot be cut"),
+        ({"cube": 24}, "cannot be cut"),
         ({"blend": "both"}, "there is student, teacher, mixed"),
         ({"cube_order": "fixed"}, "there is correct, published"),
         ({"warmup_steps": 100}, "warm-up"),

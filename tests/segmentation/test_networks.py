@@ -23,9 +23,7 @@ def text_network(width=16, levels=5, classes=16, text_width=512, aspects=2):
     vnet = VNet(width=width, levels=levels)
     vectors = torch.randn(classes, aspects, text_width)
     deep = vnet.widths[-3:]
-    return Network(
-        vnet, TextHead(width, deep, vectors), Contrast(deep, vectors, own_deepest=False)
-    )
+    return Network(vnet, TextHead(width, deep, vectors), Contrast(deep, vectors, own_deepest=False))
 
 
 def test_tak_has_the_published_number_of_parameters():

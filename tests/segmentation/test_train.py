@@ -134,15 +134,27 @@ def test_the_rate_falls_as_the_polynomial_says(prepared, tmp_path):
         assert record["rate"] == pytest.approx(expected)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_with_advice(prepared, tmp_path):
-    trainer = make_trainer(prepared, tmp_path, rate=1e30)
-    with pytest.raises(ValueError, match=r"the loss is (nan|inf).*lower rate"):
+@pytest.mark.parametrize(("log_every", "checkpoint_every"), [(1, 100), (100, 2), (100, 1)])
+def test_a_run_that_diverges_stops_with_advice_and_saves_no_nan(
+    prepared, tmp_path, log_every, checkpoint_every
+):
+    trainer = make_trainer(
+        prepared, tmp_path, rate=1e30, log_every=log_every, checkpoint_every=checkpoint_every
+    )
+    with pytest.raises(ValueError, match=r"step \d+: (the loss is|a weight).*lower rate"):
         trainer.run()
+    if (tmp_path / "last.pt").exists():
+        saved = load(tmp_path / "last.pt").method.values()
+        assert all(torch.isfinite(value).all() for value in saved)
 
 
 def test_a_checkpoint_of_other_classes_or_another_bank_is_refused(prepared, tmp_path):
     make_trainer(prepared, tmp_path, steps=3).run()
-    for identity in (Identity(("background", "x"), "digest"), Identity(IDENTITY.classes, "other")):
+    for identity in (
+        Identity(("background", "x"), "digest"),
+        Identity(IDENTITY.classes, "other"),
+        Identity(IDENTITY.classes, "digest", "other data"),
+    ):
         other = make_trainer(prepared, tmp_path, steps=3)
         other.identity = identity
         with pytest.raises(ValueError, match="made"):
