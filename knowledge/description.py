@@ -79,14 +79,17 @@ class Description(Strict):
 
     @property
     def claims(self) -> tuple[Claim, ...]:
+        """What the sample that counts claims about other organs."""
         return self.samples[0].claims
 
     @property
     def attributes(self) -> tuple[str, ...]:
+        """The shape words of the sample that counts."""
         return self.samples[0].attributes
 
     @property
     def origin(self) -> Origin:
+        """Where the sample that counts comes from."""
         return self.samples[0].origin
 
 

@@ -77,7 +77,6 @@ def start(
     chosen_predictor(method, config.inference.predictor)
     stream = _stream(config, prepared)
     plain = config.model_dump(mode="json", exclude_none=True)
-    _claim(folder, plain, resume)
     trainer = Trainer(
         method,
         stream,
@@ -93,6 +92,7 @@ def start(
         validate=_validator(config, prepared, device) if prepared.split.validation else None,
         report=report,
     )
+    _claim(folder, plain, resume)
     if resume:
         trainer.resume()
     return trainer.run()

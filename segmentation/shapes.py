@@ -48,6 +48,7 @@ class Ellipsoid:
         return np.where(slope > 1e-6, level * (level - 1) / np.maximum(slope, 1e-6), at_center)
 
     def bounds(self) -> tuple[Array, Array]:
+        """Lowest and highest corner [3] of a box around the solid, in mm."""
         reach = max(self.radii)
         return np.subtract(self.center, reach), np.add(self.center, reach)
 
@@ -76,6 +77,7 @@ class Tube:
         return nearest.astype(points.dtype, copy=False)
 
     def bounds(self) -> tuple[Array, Array]:
+        """Lowest and highest corner [3] of a box around the solid, in mm."""
         centers, radii = self._sampled()
         return (centers - radii[:, None]).min(0), (centers + radii[:, None]).max(0)
 
@@ -102,6 +104,7 @@ class Union:
         return joined
 
     def bounds(self) -> tuple[Array, Array]:
+        """Lowest and highest corner [3] of a box around the solid, in mm."""
         corners = [part.bounds() for part in self.parts]
         lower = np.min([low for low, _ in corners], axis=0) - self.blend_mm
         return lower, np.max([high for _, high in corners], axis=0) + self.blend_mm
@@ -119,6 +122,7 @@ class Carved:
         return np.maximum(self.whole.distance(points), -self.cut.distance(points))
 
     def bounds(self) -> tuple[Array, Array]:
+        """Lowest and highest corner [3] of a box around the solid, in mm."""
         return self.whole.bounds()
 
 

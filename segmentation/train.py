@@ -69,6 +69,9 @@ class Trainer:
         config: the run's configuration as plain values, kept in the checkpoints.
         validate: scores of the method on the validation cases, or None without such cases.
         report: called with every record that goes to the log.
+
+    Raises:
+        ValueError: half precision on a CPU.
     """
 
     def __init__(
@@ -84,6 +87,11 @@ class Trainer:
         validate: Callable[[Method], Scores] | None = None,
         report: Callable[[dict[str, Any]], None] = lambda record: None,
     ) -> None:
+        if options.precision != "fp32" and device.type == "cpu":
+            raise ValueError(
+                f"training.precision = {options.precision} needs a GPU (torch's bfloat16 gradients "
+                "of small feature maps are wrong on some CPUs); set it to fp32"
+            )
         self.method, self.stream, self.options, self.folder = method, stream, options, folder
         self.identity, self.config, self.device = identity, config, device
         self.validate, self.report = validate, report

@@ -33,7 +33,9 @@ def make_method(steps):
     )  # fmt: skip
 
 
-def make_trainer(prepared, folder, *, validate=None, report=None, method=None, **changes):
+def make_trainer(
+    prepared, folder, *, validate=None, report=None, method=None, device=CPU, **changes
+):
     options = Training(
         **{
             "steps": 8,
@@ -55,7 +57,7 @@ def make_trainer(prepared, folder, *, validate=None, report=None, method=None, *
     )
     return Trainer(
         method or make_method(options.steps), stream, options, folder, identity=IDENTITY, config={},
-        device=CPU, validate=validate, report=report or (lambda record: None),
+        device=device, validate=validate, report=report or (lambda record: None),
     )  # fmt: skip
 
 
@@ -161,18 +163,16 @@ def test_a_checkpoint_of_other_classes_or_another_bank_is_refused(prepared, tmp_
             other.resume()
 
 
-def test_bfloat16_trains_and_keeps_fp32_weights(prepared, tmp_path):
-    trainer = make_trainer(prepared, tmp_path, precision="bf16")
-    trainer.run()
-    assert all(value.dtype != torch.bfloat16 for value in weights(trainer).values())
-    assert all(torch.isfinite(torch.tensor(r["loss"])) for r in records(tmp_path))
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_on_a_cpu_is_refused(prepared, tmp_path, precision):
+    with pytest.raises(ValueError, match="needs a GPU"):
+        make_trainer(prepared, tmp_path, precision=precision)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_gpu_trains_in_every_precision(prepared, tmp_path, precision):
-    trainer = make_trainer(prepared, tmp_path, precision=precision)
-    trainer.method.cuda()
-    trainer.device = torch.device("cuda")
-    trainer.run()
+    method = make_method(8).cuda()
+    device = torch.device("cuda")
+    make_trainer(prepared, tmp_path, precision=precision, method=method, device=device).run()
     assert all(torch.isfinite(torch.tensor(r["loss"])) for r in records(tmp_path))
