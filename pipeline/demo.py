@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for everything that is made.")
+        Path, typer.Option("--out", "-o", help="Folder for everything that is made.")
     ] = Path("tak-demo"),
     recipe: Annotated[
         str, typer.Option(help="demo, or phantom-cpu (a quarter of an hour).")

@@ -24,7 +24,7 @@ def inspect(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for inspection.json and contact-sheet.png."),
+        typer.Option("--out", "-o", help="Folder for inspection.json and contact-sheet.png."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,

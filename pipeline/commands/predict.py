@@ -48,7 +48,7 @@ def predict(
             "or .txt lists of these."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Mask file, or folder of masks.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="Mask file, or folder of masks.")],
     classes: Annotated[
         list[str] | None,
         typer.Option(help="Show these organs alone; all words up to the next option."),
@@ -128,7 +128,7 @@ def _tell(
 
 def bundle(
     run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: NAME.zip.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="File to write: NAME.zip.")],
     bank: Annotated[
         Path | None, typer.Option(help="Bank of the run: its texts are put into the bundle.")
     ] = None,

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     prepared: Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
     recipe: Annotated[str, typer.Option(help="A shipped recipe or a TOML file.")] = "tak",
     bank: Annotated[Path | None, typer.Option(help="Text vectors that `tak encode` wrote.")] = None,
     changes: Annotated[
@@ -66,7 +66,7 @@ def evaluate(
     prepared: Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")],
     part: Annotated[str, typer.Option(help="validation or test.")] = "test",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where results go; default: the run.")
+        Path | None, typer.Option("--out", "-o", help="Where results go; default: the run.")
     ] = None,
     untrained: Annotated[
         bool, typer.Option(help="Also score the network as it was before its first step.")
