@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _EPSILON = 1e-10
+_BLOCK = 2**18  # voxels that one running sum takes in
 
 
 class Loss(ABC):
@@ -110,15 +111,25 @@ LOSSES: dict[str, type[Loss]] = {"dice_ce": DiceCE, "ga": GA, "organ_dice_ce": O
 def class_sums(values: Tensor, target: Tensor) -> Tensor:
     """Sum of values[b, target] per class: values [B, C, ...], labels [B, ...] -> [C]."""
     own = values.gather(1, target[:, None]).flatten()
-    sums = values.new_zeros(values.shape[1])
-    return sums.index_add(0, target.flatten(), own)
+    return _sums_by_class(own, target.flatten(), values.shape[1])
 
 
 def class_counts(target: Tensor, classes: int) -> Tensor:
     """Voxels per class, [C] in fp32, without waiting for the device."""
     flat = target.flatten()
-    counts = torch.zeros(classes, device=target.device)
-    return counts.index_add(0, flat, torch.ones_like(flat, dtype=counts.dtype))
+    return _sums_by_class(torch.ones_like(flat, dtype=torch.float32), flat, classes)
+
+
+def _sums_by_class(values: Tensor, kinds: Tensor, classes: int) -> Tensor:
+    """Sum of values [V] per class, block by block.
+
+    One running fp32 sum over the 1.8 million voxels of two 96^3 patches is wrong by 5e-4.
+    """
+    blocks = -(-len(values) // _BLOCK)
+    if blocks > 1:
+        kinds = kinds + classes * (torch.arange(len(kinds), device=kinds.device) // _BLOCK)
+    sums = values.new_zeros(blocks * classes).index_add(0, kinds, values)
+    return sums.view(blocks, classes).sum(0)
 
 
 def squared_dice(probabilities: Tensor, target: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from segmentation.losses import (
     GA,
     DiceCE,
     class_counts,
+    class_sums,
     entropy,
     ga_cross_entropy,
     ga_dice,
@@ -115,6 +116,16 @@ def test_class_counts_agree_with_bincount():
     assert (
         class_counts(target, 9).tolist() == torch.bincount(target.flatten(), minlength=9).tolist()
     )
+
+
+def test_sums_over_millions_of_voxels_keep_their_precision():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand(2, 3, 96, 96, 96, generator=generator) / 16
+    target = torch.zeros(2, 96, 96, 96, dtype=torch.long)
+    target[:, :40] = 2
+    exact = [values[:, c][target == c].double().sum().item() for c in range(3)]
+    assert class_sums(values, target).tolist() == pytest.approx(exact, rel=5e-5)
+    assert class_counts(target, 3).tolist() == [2 * 56 * 96**2, 0, 2 * 40 * 96**2]
 
 
 def test_entropy_is_largest_when_all_classes_are_equally_likely():
