@@ -1,10 +1,11 @@
 """`tak predict`, `tak bundle`: what a user of a trained model needs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
+
+from pipeline.commands.words import ManyWords
 
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; auto takes the best.")
@@ -17,25 +18,9 @@ Network = Annotated[
 ]
 
 
-class ManyClasses(TyperCommand):
-    """A command whose `--classes` takes all words up to the next option."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Write `--classes a b` as `--classes a --classes b`, which click understands."""
-        spread: list[str] = []
-        inside = False
-        for word in args:
-            if word.startswith("-"):
-                inside = word == "--classes"
-            elif inside and spread[-1] != "--classes":
-                spread.append("--classes")
-            spread.append(word)
-        return super().parse_args(ctx, spread)
-
-
 def register(app: typer.Typer) -> None:
     """Add the verbs of prediction."""
-    app.command(cls=ManyClasses)(predict)
+    app.command(cls=ManyWords)(predict)
     app.command()(bundle)
 
 
