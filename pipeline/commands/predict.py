@@ -1,7 +1,7 @@
 """`tak predict`, `tak bundle`: what a user of a trained model needs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
