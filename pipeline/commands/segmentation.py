@@ -46,7 +46,7 @@ def train(
     from pipeline.build import pick_device
     from pipeline.config import read_config
     from pipeline.progress import training_progress
-    from pipeline.run import start
+    from pipeline.training import start
     from segmentation.prepare import load_prepared
 
     every_change = [*(changes or ()), *([] if seed is None else [f"seed={seed}"])]

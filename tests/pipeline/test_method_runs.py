@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from pipeline.config import read_config
-from pipeline.run import labeled_voxels, open_run, start
+from pipeline.run import open_run
+from pipeline.training import labeled_voxels, start
 from segmentation.methods.dhc import rarity_weights
 from segmentation.prepare import read_case
 
