@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from segmentation.alignment import Contrast
 from segmentation.networks.heads import ConvHead, TextHead
-from segmentation.networks.vnet import VNet
+from segmentation.networks.vnet import VNet, decode_levels
 
 DEEP = 3  # the levels that text head and alignment look at, counted from the deepest
 
@@ -39,8 +39,11 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor) -> Output:
         """Logits and deep features of an image."""
-        features = self.encode(image)
-        deep = features[-DEEP:]
+        return self.read(self.encode(image))
+
+    def read(self, features: Sequence[Tensor]) -> Output:
+        """Logits and deep features from the features of every level, finest first."""
+        deep = list(features[-DEEP:])
         return Output(self.head(self.decode(features), deep), deep)
 
     def align(
@@ -55,3 +58,18 @@ class Network(nn.Module):
             raise ValueError("this network has no alignment; build it with alignment = contrast")
         shared = self.head.aspect_codes() if isinstance(self.head, TextHead) else None
         return self.contrast(embeddings, labels, shared, generator)
+
+
+class Branch(nn.Module):
+    """Decoder and head taken from a network; they read the features of another one's encoder."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        vnet = network.vnet
+        self.up, self.decoder, self.dropout = vnet.up, vnet.decoder, vnet.dropout
+        self.head = network.head
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Logits [B, C, x, y, z] from the features of every level, finest first."""
+        finest = decode_levels(features, self.up, self.decoder)[0]
+        return self.head(self.dropout(finest), list(features[-DEEP:]))

@@ -90,14 +90,31 @@ class VNet(nn.Module):
 
     def decode(self, features: Sequence[Tensor]) -> Tensor:
         """Full-resolution features [B, width, x, y, z] from the levels of `encode`."""
-        current = features[-1]
-        for level in reversed(range(self.levels - 1)):
-            current = self.decoder[level](self.up[level](current) + features[level])
-        return self.dropout(current)
+        return self.pyramid(features)[0]
+
+    def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Decoded features of every level but the deepest, finest first, shaped as in `encode`."""
+        finest, *coarser = decode_levels(features, self.up, self.decoder)
+        return [self.dropout(finest), *coarser]
 
     def forward(self, image: Tensor) -> Tensor:
         """Full-resolution features of an image."""
         return self.decode(self.encode(image))
+
+
+def decode_levels(
+    features: Sequence[Tensor], up: nn.ModuleList, stages: nn.ModuleList
+) -> list[Tensor]:
+    """What every stage of a decoder gives, finest first; each adds the encoder's features.
+
+    Args:
+        features: of every level, finest first, as `VNet.encode` gives them.
+        up, stages: of every level but the deepest, finest first.
+    """
+    decoded = [features[-1]]
+    for rise, stage, skip in reversed(list(zip(up, stages, features[:-1], strict=True))):
+        decoded.insert(0, stage(rise(decoded[0]) + skip))
+    return decoded[:-1]
 
 
 def initialize(network: nn.Module, scheme: str) -> None:

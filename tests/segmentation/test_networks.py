@@ -9,7 +9,7 @@ from segmentation.alignment import Contrast
 from segmentation.losses import GA
 from segmentation.methods.magicnet import MagicNet
 from segmentation.networks.heads import PARAMETERS, ConvHead, TextHead, apply_generated
-from segmentation.networks.network import Network
+from segmentation.networks.network import Branch, Network
 from segmentation.networks.vnet import VNet, initialize
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "head.npz"
@@ -142,6 +142,28 @@ def test_features_halve_in_size_and_double_in_channels():
     shapes = [tuple(level.shape[1:]) for level in vnet.encode(torch.rand(1, 1, 32, 16, 24))]
     assert shapes == [(4, 32, 16, 24), (8, 16, 8, 12), (16, 8, 4, 6), (32, 4, 2, 3)]
     assert vnet(torch.rand(1, 1, 32, 16, 24)).shape == (1, 4, 32, 16, 24)
+
+
+def test_the_pyramid_holds_what_every_stage_of_the_decoder_gives_and_its_finest_is_decoded():
+    vnet = VNet(width=4, levels=4)
+    features = vnet.encode(torch.rand(1, 1, 32, 16, 24))
+    pyramid = vnet.pyramid(features)
+    two = vnet.decoder[2](vnet.up[2](features[3]) + features[2])
+    one = vnet.decoder[1](vnet.up[1](two) + features[1])
+    for found, expected in zip(pyramid, [vnet.decode(features), one, two], strict=True):
+        assert torch.equal(found, expected)
+    assert [level.shape for level in pyramid] == [level.shape for level in features[:-1]]
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_branch_reads_features_as_the_network_that_it_was_taken_from(text):
+    network = text_network(width=4, levels=3, classes=3, text_width=6)
+    if not text:
+        network = Network(VNet(width=4, levels=3, dropout=0.5), ConvHead(4, 3)).eval()
+    features = network.encode(torch.rand(2, 1, 8, 8, 16))
+    branch = Branch(network)
+    assert torch.equal(branch(features), network.read(features).logits)
+    assert not any(key.startswith(("encoder", "down", "contrast")) for key in branch.state_dict())
 
 
 @pytest.mark.parametrize("side", [20, 8, 4])
