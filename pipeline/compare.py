@@ -1,0 +1,317 @@
+"""Two runs on the same cases: paired differences per organ, with an interval and a test."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from scipy import stats
+
+from pipeline.evaluate import GROUPS, METRICS, Evaluation
+from segmentation.metrics import nan_mean
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of a run, or the mean over the seeds of one.
+
+    Attributes:
+        seeds: how many runs were averaged, case by case.
+    """
+
+    name: str
+    seeds: int
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second run minus first run, over the cases that both score; shares or mm.
+
+    Attributes:
+        cases: in how many both are scored.
+        unpaired: in how many only one is scored, for instance an absent organ that one invents.
+        low, high: bootstrap interval of the mean difference; NaN for fewer than two cases.
+        p: two-sided Wilcoxon signed-rank test; 1 if all differences are 0.
+        p_adjusted: for the number of organs (Holm 1979); NaN for means over organs.
+    """
+
+    row: str
+    cases: int
+    unpaired: int
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+
+
+def read_scored(path: Path, part: str) -> Scored:
+    """What `tak evaluate` wrote: of a run folder, of a folder of seeds, or a JSON file.
+
+    Raises:
+        FileNotFoundError: nothing was evaluated there.
+        ValueError: seeds that were not scored alike, or a damaged file.
+    """
+    name = f"evaluation-{part}.json"
+    if path.is_file():
+        files = [path]
+    elif (path / name).is_file():
+        files = [path / name]
+    else:
+        files = sorted(path.glob(f"seed-*/{name}"))
+    if not files:
+        raise FileNotFoundError(
+            f"{path}: no {name} there or in its folders seed-*; `tak evaluate {path} PREPARED "
+            f"--part {part}` writes it"
+        )
+    found = [read_evaluation(file) for file in files]
+    for other in found[1:]:
+        check_alike(found[0], other)
+    return Scored(path.name or str(path), len(found), _mean_of(found))
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """An evaluation as `write_results` left it.
+
+    Raises:
+        ValueError: not such a file.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        known = {field.name: content[field.name] for field in fields(Evaluation)}
+        cases = {
+            case: {
+                organ: {key: math.nan if x is None else float(x) for key, x in scores.items()}
+                for organ, scores in organs.items()
+            }
+            for case, organs in known["cases"].items()
+        }
+        groups = {name: tuple(organs) for name, organs in known["groups"].items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as fault:
+        raise ValueError(
+            f"{path}: not an evaluation of this version ({type(fault).__name__}: {fault}); "
+            "evaluate again"
+        ) from None
+    return Evaluation(**{**known, "cases": cases, "groups": groups})
+
+
+def check_alike(one: Evaluation, other: Evaluation) -> None:
+    """Refuse to compare what was not measured alike.
+
+    Raises:
+        ValueError: another protocol, part, tolerance, other cases or other organs.
+    """
+    for what in ("data_set", "protocol", "part", "tolerance_mm"):
+        first, second = getattr(one, what), getattr(other, what)
+        if first != second:
+            raise ValueError(
+                f"{what.replace('_', ' ')} {first} and {second} are not to be compared"
+            )
+    if one.groups != other.groups:
+        raise ValueError("the two runs were scored on other organs")
+    only = sorted(set(one.cases) ^ set(other.cases))
+    if only:
+        raise ValueError(f"scored in one of the two alone: {', '.join(only)}; score both alike")
+
+
+def _mean_of(found: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation whose scores are means over seeds, where scored."""
+    first = found[0]
+    cases = {
+        case: {
+            organ: {
+                metric: nan_mean([each.cases[case][organ][metric] for each in found])
+                for metric in METRICS
+            }
+            for organ in first.groups["all"]
+        }
+        for case in first.cases
+    }
+    return replace(first, cases=cases)
+
+
+def differences(one: Scored, other: Scored, metric: str = "dice") -> list[Difference]:
+    """A row per organ, then the means of all, large and small organs.
+
+    A mean takes, in each case, the organs that both runs score.
+
+    Raises:
+        ValueError: runs that were not measured alike.
+        LookupError: a metric that is not scored.
+    """
+    if metric not in METRICS:
+        raise LookupError(f"no metric {metric!r}; there is {', '.join(METRICS)}")
+    check_alike(one.evaluation, other.evaluation)
+    organs = one.evaluation.groups["all"]
+    first, second = (_table(scored.evaluation, metric) for scored in (one, other))
+    both = ~(np.isnan(first) | np.isnan(second))
+    first, second = np.where(both, first, np.nan), np.where(both, second, np.nan)
+    missing = np.isnan(_table(one.evaluation, metric)) ^ np.isnan(_table(other.evaluation, metric))
+    rows = [
+        _difference(name, first[:, column], second[:, column], int(missing[:, column].sum()))
+        for column, name in enumerate(organs)
+    ]
+    adjusted = holm([row.p for row in rows])
+    rows = [replace(row, p_adjusted=p) for row, p in zip(rows, adjusted, strict=True)]
+    for group in GROUPS:
+        columns = [organs.index(name) for name in one.evaluation.groups[group]]
+        if columns:
+            means = [_row_means(values[:, columns]) for values in (first, second)]
+            rows.append(_difference(group, *means, int(missing[:, columns].sum())))
+    return rows
+
+
+def _table(evaluation: Evaluation, metric: str) -> NDArray[np.float64]:
+    """Scores [case, organ], cases by name."""
+    organs = evaluation.groups["all"]
+    return np.array(
+        [
+            [evaluation.cases[case][organ][metric] for organ in organs]
+            for case in sorted(evaluation.cases)
+        ]
+    )
+
+
+def _row_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.array([nan_mean(list(row)) for row in values])
+
+
+def _difference(
+    row: str, first: NDArray[np.float64], second: NDArray[np.float64], unpaired: int
+) -> Difference:
+    scored = ~np.isnan(first)
+    gaps = (second - first)[scored]
+    low, high = interval(gaps)
+    return Difference(
+        row,
+        cases=len(gaps),
+        unpaired=unpaired,
+        first=nan_mean(list(first[scored])),
+        second=nan_mean(list(second[scored])),
+        difference=nan_mean(list(gaps)),
+        low=low,
+        high=high,
+        p=signed_rank(gaps),
+        p_adjusted=math.nan,
+    )
+
+
+def interval(gaps: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % bootstrap percentile interval of the mean, cases drawn anew (Efron 1979)."""
+    if len(gaps) < 2:
+        return math.nan, math.nan
+    found = stats.bootstrap(
+        (gaps,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def signed_rank(gaps: NDArray[np.float64]) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test (1945); 1 without any difference."""
+    moved = gaps[gaps != 0]
+    return float(stats.wilcoxon(moved).pvalue) if len(moved) else (1.0 if len(gaps) else math.nan)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p values adjusted for their number (Holm 1979); NaN stays and does not count."""
+    order = sorted((p, place) for place, p in enumerate(values) if not math.isnan(p))
+    adjusted = [math.nan] * len(values)
+    highest = 0.0
+    for rank, (p, place) in enumerate(order):
+        highest = max(highest, min(1.0, p * (len(order) - rank)))
+        adjusted[place] = highest
+    return adjusted
+
+
+def as_json(one: Scored, other: Scored, metric: str, rows: Sequence[Difference]) -> str:
+    """The comparison with how it was made; NaN as null."""
+    kept = one.evaluation
+
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    content = {
+        "first": {"name": one.name, "seeds": one.seeds},
+        "second": {"name": other.name, "seeds": other.seeds},
+        "protocol": kept.protocol,
+        "part": kept.part,
+        "metric": metric,
+        "difference": "second minus first",
+        "interval": f"{LEVEL:.0%} bootstrap percentile over cases, {RESAMPLES} resamples",
+        "test": "Wilcoxon signed-rank, two-sided; adjusted over organs by Holm's method",
+        "rows": [{key: plain(x) for key, x in asdict(row).items()} for row in rows],
+    }
+    return json.dumps(content, indent=2, allow_nan=False)
+
+
+def table_of(one: Scored, other: Scored, metric: str, rows: Sequence[Difference]) -> Table:
+    """The comparison for a terminal of 80 columns; Dice and NSD in percent, distances in mm."""
+    factor = 100 if metric in ("dice", "nsd") else 1
+    table = Table(
+        title=f"{metric}, {'%' if factor == 100 else 'mm'}: A is {one.name}, B is {other.name}",
+        caption=_caption(one, other, rows),
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("organ", no_wrap=True)
+    for heading in ("A", "B", "B - A", "95 % interval", "p", "p adj.", "cases"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        if row.row == GROUPS[0]:
+            table.add_section()
+        means = [_shown(factor * value) for value in (row.first, row.second)]
+        spread = f"{factor * row.low:+.1f} to {factor * row.high:+.1f}"
+        table.add_row(
+            f"mean of {row.row}" if row.row in GROUPS else row.row,
+            *means,
+            _shown(factor * row.difference, "+"),
+            "-" if math.isnan(row.low) else spread,
+            _p(row.p),
+            _p(row.p_adjusted),
+            str(row.cases),
+            style="bold" if row.row in GROUPS else "",
+        )
+    return table
+
+
+def _shown(value: float, sign: str = "") -> str:
+    return "-" if math.isnan(value) else f"{value:{sign}.1f}"
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _caption(one: Scored, other: Scored, rows: Sequence[Difference]) -> str:
+    """What the numbers rest on, and what they cannot say."""
+    cases = len(one.evaluation.cases)
+    told = [
+        f"{one.evaluation.part}, {one.evaluation.protocol}, {cases} cases, "
+        f"seeds {one.seeds} and {other.seeds}. p: Wilcoxon signed-rank; adj.: Holm over organs."
+    ]
+    if cases < 6:
+        told.append(f"With {cases} cases no p falls below {2 ** (1 - cases):g}.")
+    unpaired = sum(row.unpaired for row in rows if row.row not in GROUPS)
+    if unpaired:
+        told.append(f"Scored in one run alone and left out: {unpaired}.")
+    return " ".join(told)
