@@ -168,8 +168,8 @@ def differences(one: Scored, other: Scored, metric: str = "dice") -> list[Differ
     for group in GROUPS:
         columns = [organs.index(name) for name in one.evaluation.groups[group]]
         if columns:
-            means = [_row_means(values[:, columns]) for values in (first, second)]
-            rows.append(_difference(group, *means, int(missing[:, columns].sum())))
+            before, after = _row_means(first[:, columns]), _row_means(second[:, columns])
+            rows.append(_difference(group, before, after, int(missing[:, columns].sum())))
     return rows
 
 
