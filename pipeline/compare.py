@@ -79,7 +79,7 @@ def read_scored(path: Path, part: str) -> Scored:
     found = [read_evaluation(file) for file in files]
     for other in found[1:]:
         check_alike(found[0], other)
-    return Scored(path.name or str(path), len(found), _mean_of(found))
+    return Scored(path.name or str(path), len(found), mean_of(found))
 
 
 def read_evaluation(path: Path) -> Evaluation:
@@ -126,7 +126,7 @@ def check_alike(one: Evaluation, other: Evaluation) -> None:
         raise ValueError(f"scored in one of the two alone: {', '.join(only)}; score both alike")
 
 
-def _mean_of(found: Sequence[Evaluation]) -> Evaluation:
+def mean_of(found: Sequence[Evaluation]) -> Evaluation:
     """One evaluation whose scores are means over seeds, where scored."""
     first = found[0]
     cases = {
