@@ -14,17 +14,21 @@ from segmentation.split import Split, Strict, explain
 __all__ = ["BACKGROUND", "DatasetSpec", "Grid", "Organ", "Split", "SplitFiles"]
 
 BACKGROUND = "background"
-Layout = Literal["amos", "synapse", "nnunet"]
+Layout = Literal["amos", "synapse", "nnunet", "npy-ga", "npy-dhc", "h5-magicnet"]
 
 
 class Organ(Strict):
-    """One foreground class: its name, its label value, and what sets it apart."""
+    """One foreground class: its name, its label value, and what sets it apart.
+
+    `snomed` is the SNOMED CT code of the structure, whatever its side; DICOM segments carry it.
+    """
 
     name: str = Field(min_length=1)
     label: int = Field(ge=1, le=255)
     aliases: tuple[str, ...] = ()
     side: Literal["left", "right"] | None = None
     size: Literal["large", "small"]
+    snomed: str | None = Field(default=None, pattern=r"^[0-9]{6,18}$")
 
 
 class Grid(Strict):
@@ -52,12 +56,16 @@ class SplitFiles(Strict):
 
 
 class DatasetSpec(Strict):
-    """A data set as its descriptor states it: what the classes are and how scans are prepared."""
+    """A data set as its descriptor states it: what the classes are and how scans are prepared.
+
+    `shared` is the layout in which the authors of the protocol hand out their prepared arrays.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
     modality: Literal["CT"]
     layout: Layout
+    shared: Layout | None = None
     orientation: Literal["RAS"]
     window_hu: tuple[float, float]
     grid: Grid
@@ -140,7 +148,10 @@ class DatasetSpec(Strict):
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides a prepared case: organs, window, grid, protocol."""
-        content = self.model_dump(mode="json", exclude={"title", "layout", "splits"})
+        told = {"title", "layout", "shared", "splits"}
+        content = self.model_dump(mode="json", exclude=told)
+        for organ in content["organs"]:
+            del organ["snomed"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def with_spacing(self, spacing_mm: tuple[float, float, float]) -> Self:

@@ -1,4 +1,8 @@
-"""Where the scans and masks of a data set lie: the folder layouts that people download."""
+"""Where the scans and masks of a data set lie: the folder layouts that people download.
+
+`npy-ga`, `npy-dhc` and `h5-magicnet` hold arrays without affine that other repositories prepared;
+`segmentation.shared` reads them.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,17 +23,21 @@ class RawCase:
     label: Path | None
 
 
-def find_cases(spec: DatasetSpec, root: Path) -> dict[str, RawCase]:
-    """All cases below `root`, by name, in the layout that the descriptor names.
+def find_cases(spec: DatasetSpec, root: Path, layout: str | None = None) -> dict[str, RawCase]:
+    """All cases below `root`, by name, in that layout, or in the one that the descriptor names.
 
     Raises:
+        LookupError: no such layout.
         FileNotFoundError: no such folder, or no scan in it.
         ValueError: two files for one case, or a `dataset.json` that numbers organs otherwise.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder of scans")
     _check_numbering(spec, root / "dataset.json")
-    find, expected = LAYOUTS[spec.layout]
+    name_of_layout = layout or spec.layout
+    if name_of_layout not in LAYOUTS:
+        raise LookupError(f"no layout {name_of_layout!r}; there is {', '.join(LAYOUTS)}")
+    find, expected = LAYOUTS[name_of_layout]
     images: dict[str, Path] = {}
     labels: dict[str, Path] = {}
     for kind, name, path in find(root):
@@ -38,7 +46,7 @@ def find_cases(spec: DatasetSpec, root: Path) -> dict[str, RawCase]:
             raise ValueError(f"case {name} has two {kind} files: {known[name]} and {path}")
         known[name] = path
     if not images:
-        raise FileNotFoundError(f"{root}: no scan in the layout {spec.layout!r} ({expected})")
+        raise FileNotFoundError(f"{root}: no scan in the layout {name_of_layout!r} ({expected})")
     return {name: RawCase(name, path, labels.get(name)) for name, path in sorted(images.items())}
 
 
@@ -78,19 +86,44 @@ def _nnunet(root: Path) -> Found:
             yield "label", stem, path
 
 
+def _npy(root: Path) -> Found:
+    """`NAME_image.npy` and `NAME_label.npy`, in the folder itself or in its `npy`."""
+    for folder in (root, root / "npy"):
+        for stem, path in _files(folder, (".npy",)):
+            case, _, kind = stem.rpartition("_")
+            if case and kind in ("image", "label"):
+                yield kind, case, path
+
+
+def _h5(root: Path) -> Found:
+    """`NAME.h5`: image and label in one file, in the folder itself or in its `h5` or `data`."""
+    for folder in (root, root / "h5", root / "data"):
+        for stem, path in _files(folder, (".h5",)):
+            yield "image", stem, path
+            yield "label", stem, path
+
+
 LAYOUTS: dict[str, tuple[Callable[[Path], Found], str]] = {
     "amos": (_amos, "imagesTr/NAME.nii.gz, labelsTr/NAME.nii.gz, also Va and Ts"),
     "synapse": (_synapse, "img0001.nii.gz, label0001.nii.gz"),
     "nnunet": (_nnunet, "imagesTr/NAME_0000.nii.gz, labelsTr/NAME.nii.gz, also Ts"),
+    "npy-ga": (_npy, "NAME_image.npy, NAME_label.npy, also in npy/"),
+    "npy-dhc": (_npy, "NAME_image.npy, NAME_label.npy, also in npy/"),
+    "h5-magicnet": (_h5, "NAME.h5, also in h5/ or data/"),
 }
 
 
 def _scans(folder: Path) -> Iterator[tuple[str, Path]]:
-    """NIfTI files directly in a folder, with their names less the suffix; hidden ones left out."""
+    """NIfTI files directly in a folder, with their names less the suffix."""
+    return _files(folder, SUFFIXES)
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    """Files directly in a folder, with their names less the suffix; hidden ones left out."""
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
-        suffix = next((end for end in SUFFIXES if path.name.endswith(end)), None)
+        suffix = next((end for end in suffixes if path.name.endswith(end)), None)
         if suffix and path.is_file() and not path.name.startswith("."):
             yield path.name.removesuffix(suffix), path
 
