@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from scipy import stats
 
-from pipeline.evaluate import GROUPS, METRICS, Evaluation
+from pipeline.evaluate import GROUPS, METRICS, Evaluation, without_nan
 from segmentation.metrics import nan_mean
 
 RESAMPLES = 10_000
@@ -244,9 +243,6 @@ def as_json(one: Scored, other: Scored, metric: str, rows: Sequence[Difference])
     """The comparison with how it was made; NaN as null."""
     kept = one.evaluation
 
-    def plain(value: Any) -> Any:
-        return None if isinstance(value, float) and math.isnan(value) else value
-
     content = {
         "first": {"name": one.name, "seeds": one.seeds},
         "second": {"name": other.name, "seeds": other.seeds},
@@ -256,7 +252,7 @@ def as_json(one: Scored, other: Scored, metric: str, rows: Sequence[Difference])
         "difference": "second minus first",
         "interval": f"{LEVEL:.0%} bootstrap percentile over cases, {RESAMPLES} resamples",
         "test": "Wilcoxon signed-rank, two-sided; adjusted over organs by Holm's method",
-        "rows": [{key: plain(x) for key, x in asdict(row).items()} for row in rows],
+        "rows": without_nan([asdict(row) for row in rows]),
     }
     return json.dumps(content, indent=2, allow_nan=False)
 

@@ -210,7 +210,7 @@ def write_results(evaluation: Evaluation, stem: Path) -> tuple[Path, Path]:
         },
         "means": {name: summary(evaluation.group, name) for name in GROUPS},
     }
-    text = json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n"
     files = stem.with_suffix(".json"), stem.with_suffix(".csv")
     write_whole(files[0], text)
     rows = io.StringIO()
@@ -227,10 +227,10 @@ def _number(value: float) -> str:
     return "" if value != value else f"{value:.6f}"
 
 
-def _without_nan(content: Any) -> Any:
+def without_nan(content: Any) -> Any:
     """NaN as null: JSON knows no NaN."""
     if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
+        return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_without_nan(value) for value in content]
+        return [without_nan(value) for value in content]
     return None if isinstance(content, float) and content != content else content
