@@ -11,6 +11,7 @@ import numpy as np
 from segmentation.dataset import DatasetSpec, Split
 from segmentation.files import each_done, write_text
 from segmentation.layouts import RawCase, find_cases
+from segmentation.leaks import image_digest
 from segmentation.prepared import (
     FORMAT_VERSION,
     Case,
@@ -22,6 +23,7 @@ from segmentation.prepared import (
     write_case,
 )
 from segmentation.volume import (
+    Array,
     Sizes,
     Volume,
     canonical,
@@ -41,16 +43,39 @@ def to_grid(volume: Volume, spec: DatasetSpec) -> Volume:
 
     The outer edges of the field of view stay, so a spacing is met to within half a voxel over the
     whole extent.
+
+    Raises:
+        ValueError: the scan's own range is to be stretched to [0, 1], and it has none.
     """
     upright = canonical(volume)
-    seen = Volume(window(upright.voxels, spec.window_hu), upright.affine)
+    seen = Volume(_scaled(upright.voxels, spec), upright.affine)
     return resample(seen, grid_shape(upright, spec))
+
+
+def _scaled(voxels: Array, spec: DatasetSpec) -> Array:
+    """HU clipped to the window; its ends, or the scan's own extremes in it, become 0 and 1."""
+    if spec.scaling == "window":
+        return window(voxels, spec.window_hu)
+    low, high = (float(end) for end in np.clip([voxels.min(), voxels.max()], *spec.window_hu))
+    if low == high:
+        raise ValueError(
+            f"a scan from {voxels.min():g} to {voxels.max():g} HU is {low:g} throughout the window "
+            f"{spec.window_hu[0]:g} to {spec.window_hu[1]:g} HU; {spec.name} stretches each "
+            "scan's own range, which needs two values"
+        )
+    return window(voxels, (low, high))
 
 
 def grid_shape(upright: Volume, spec: DatasetSpec) -> Sizes:
     """The number of voxels [x, y, z] that the descriptor's grid has over a volume in RAS+."""
     if spec.grid.spacing_mm is not None:
         return resampled_shape(upright, spec.grid.spacing_mm)
+    if spec.grid.shrink is not None:
+        x, y, z = (
+            max(side // count, 1)
+            for side, count in zip(upright.voxels.shape, spec.grid.shrink, strict=True)
+        )
+        return x, y, z
     assert spec.grid.shape is not None
     return spec.grid.shape
 
@@ -148,6 +173,7 @@ def _prepare_case(
         "shape": list(grid.voxels.shape),
         "spacing_mm": list(grid.spacing_mm),
         "voxels_per_class": counts,
+        "image_sha256": image_digest(grid.voxels),
     }
     attributes = {
         "case": task.name,
