@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from segmentation.dataset import Grid
+
 _LIMITS = """## Limits
 
 - For research. Not a medical device; not for decisions about a patient.
@@ -47,9 +49,6 @@ def _organs(data: Mapping[str, Any]) -> str:
 
 def _training(metadata: Mapping[str, Any]) -> str:
     data, run = metadata["dataset"], metadata["run"]
-    grid = data["grid"]
-    sides = grid["spacing_mm"] or grid["shape"]
-    unit = "mm" if grid["spacing_mm"] else "voxels"
     low, high = data["window_hu"]
     return "\n".join(
         [
@@ -57,7 +56,7 @@ def _training(metadata: Mapping[str, Any]) -> str:
             "",
             f"- Data: {data['title']} (`{data['name']}`), protocol `{data['protocol']}`",
             f"- Scans: {data['modality']}, window {low:g} to {high:g} HU, grid "
-            f"{' x '.join(f'{side:g}' for side in sides)} {unit}",
+            f"{Grid.model_validate(data['grid'])}",
             f"- Method `{run['method']['name']}`, loss `{run['loss']['name']}`, head "
             f"`{run['head']['name']}`, alignment `{run['alignment']['name']}`, seed {run['seed']}",
             f"- {metadata['step']} steps done; checkpoint `{metadata['checkpoint']}`, network "

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from segmentation.split import Split, Strict, explain
+from segmentation.split import Split, Strict, explain, list_digest, read_list
 
 __all__ = ["BACKGROUND", "DatasetSpec", "Grid", "Organ", "Split", "SplitFiles"]
 
@@ -32,18 +32,34 @@ class Organ(Strict):
 
 
 class Grid(Strict):
-    """The voxel grid that scans are brought to: a fixed spacing or a fixed shape, [x, y, z]."""
+    """The voxel grid that scans are brought to, [x, y, z]: one of three ways to say it.
+
+    Attributes:
+        spacing_mm: the same voxel size for all scans.
+        shape: the same number of voxels for all scans.
+        shrink: every scan's own grid, with so many voxels along each axis made one.
+    """
 
     spacing_mm: tuple[float, float, float] | None = None
     shape: tuple[int, int, int] | None = None
+    shrink: tuple[int, int, int] | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.spacing_mm is None) == (self.shape is None):
-            raise ValueError("give exactly one of spacing_mm = [x, y, z] and shape = [x, y, z]")
-        if min(self.spacing_mm or self.shape or ()) <= 0:
+    def _one_of_three(self) -> Self:
+        given = [way for way in (self.spacing_mm, self.shape, self.shrink) if way is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of spacing_mm, shape and shrink = [x, y, z]")
+        if min(given[0]) <= 0:
             raise ValueError("every entry must be positive")
         return self
+
+    def __str__(self) -> str:
+        """In words: `1.5 x 1.5 x 2 mm`, `160 x 160 x 80 voxels`, `own voxels / 2 x 2 x 1`."""
+        sides = self.spacing_mm or self.shape or self.shrink or ()
+        told = " x ".join(f"{side:g}" for side in sides)
+        if self.shrink:
+            return f"own voxels / {told}"
+        return f"{told} {'mm' if self.spacing_mm else 'voxels'}"
 
 
 class SplitFiles(Strict):
@@ -58,7 +74,12 @@ class SplitFiles(Strict):
 class DatasetSpec(Strict):
     """A data set as its descriptor states it: what the classes are and how scans are prepared.
 
-    `shared` is the layout in which the authors of the protocol hand out their prepared arrays.
+    Attributes:
+        shared: the layout in which the authors of the protocol hand out their prepared arrays.
+        scaling: what becomes 0 and 1: the ends of the window, or the least and the largest value
+            that a scan has within it.
+        refused: why a list of labeled cases that is known to be unsound is not to be used, by the
+            list's SHA-256 (see `split.list_digest`).
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -68,10 +89,12 @@ class DatasetSpec(Strict):
     shared: Layout | None = None
     orientation: Literal["RAS"]
     window_hu: tuple[float, float]
+    scaling: Literal["window", "volume"] = "window"
     grid: Grid
     protocol: str = Field(min_length=1)
     organs: tuple[Organ, ...] = Field(min_length=1)
     splits: Literal["data"] | dict[str, SplitFiles]
+    refused: dict[str, str] = Field(default_factory=dict)
     _folder: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
@@ -94,16 +117,20 @@ class DatasetSpec(Strict):
     def read(cls, path: str | Path) -> Self:
         """The descriptor in a TOML file.
 
+        `extends = "other.toml"` takes what the file does not say from one beside it.
+
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: not TOML, an unknown or missing key, or a value that cannot be; the
                 message names file and key.
         """
         path = Path(path)
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-            raise ValueError(f"{path}: not a TOML file: {fault}") from None
+        content = _read_toml(path)
+        base = content.pop("extends", None)
+        if base is not None:
+            if not isinstance(base, str) or Path(base).name != base:
+                raise ValueError(f"{path}: extends names a file beside this one, not {base!r}")
+            content = _read_toml(path.parent / base) | content
         return cls.check(content, path)
 
     @classmethod
@@ -147,11 +174,9 @@ class DatasetSpec(Strict):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that decides a prepared case: organs, window, grid, protocol."""
-        told = {"title", "layout", "shared", "splits"}
-        content = self.model_dump(mode="json", exclude=told)
-        for organ in content["organs"]:
-            del organ["snomed"]
+        """SHA-256 of all that decides a prepared case: labels, window, scaling, grid, protocol."""
+        deciding = {"name", "modality", "orientation", "window_hu", "scaling", "grid", "protocol"}
+        content = self.model_dump(mode="json", include=deciding) | {"labels": self.labels}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def with_spacing(self, spacing_mm: tuple[float, float, float]) -> Self:
@@ -198,12 +223,20 @@ class DatasetSpec(Strict):
         if name is not None and str(name) in self.split_names:
             return self._named_split(str(name), root)
         if name is not None and Path(name).is_dir():
-            return Split.read(Path(name))
+            return self._own_split(Path(name))
         asked = "which split?" if name is None else f"no split {str(name)!r}:"
         raise LookupError(
             f"{asked} {self.name} has {', '.join(self.split_names)}; "
             "your own is given as a folder with train, labeled, validation and test .txt"
         )
+
+    def _own_split(self, folder: Path) -> Split:
+        try:
+            return Split.read(folder)
+        except ValueError as fault:
+            labeled = folder / "labeled.txt"
+            known = self.refused.get(list_digest(read_list(labeled))) if labeled.is_file() else None
+            raise ValueError(f"{fault}; {known}" if known else str(fault)) from None
 
     def _named_split(self, name: str, root: Path | None) -> Split:
         if self.splits == "data":
@@ -214,3 +247,10 @@ class DatasetSpec(Strict):
             raise ValueError(f"{self.name} was not read from a file, so its split files are lost")
         files = self.splits[name].model_dump()
         return Split.from_lists({part: self._folder / file for part, file in files.items()})
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise ValueError(f"{path}: not a TOML file: {fault}") from None

@@ -111,7 +111,6 @@ def make_population(
 
 def descriptor(spec: DatasetSpec) -> str:
     """A TOML descriptor of a phantom population with the organs, window and grid of `spec`."""
-    size = "spacing_mm" if spec.grid.spacing_mm else "shape"
     head = {
         "name": "phantom",
         "title": f"Made-up abdominal scans with the organs of {spec.name}",
@@ -119,10 +118,11 @@ def descriptor(spec: DatasetSpec) -> str:
         "layout": "nnunet",
         "orientation": spec.orientation,
         "window_hu": spec.window_hu,
+        "scaling": spec.scaling,
         "protocol": "phantom",
         "splits": "data",
     }
-    lines = [*_toml(head), "", "[grid]", *_toml({size: getattr(spec.grid, size)})]
+    lines = [*_toml(head), "", "[grid]", *_toml(spec.grid.model_dump(exclude_none=True))]
     for organ in spec.by_label:
         lines += ["", "[[organs]]", *_toml(organ.model_dump(exclude_defaults=True))]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,8 @@
 """Which case is used for what: labeled, unlabeled, validation and test share no case."""
 
+import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from typing import Self
@@ -45,6 +47,11 @@ class Split(Strict):
             "validation": self.validation,
             "test": self.test,
         }
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each part, by its name; see `list_digest`."""
+        return {part: list_digest(cases) for part, cases in self.parts().items()}
 
     @property
     def train(self) -> tuple[str, ...]:
@@ -111,7 +118,7 @@ class Split(Strict):
             FileNotFoundError: a list is missing.
             ValueError: the parts do not fit together; names the folder and the cases.
         """
-        cases = {part: _read_list(path) for part, path in files.items()}
+        cases = {part: read_list(path) for part, path in files.items()}
         try:
             return cls.derive(**cases) if "train" in cases else cls(**cases)
         except ValidationError as fault:
@@ -120,13 +127,21 @@ class Split(Strict):
             raise ValueError(f"{files['labeled']}: {fault}") from None
 
 
-def _read_list(path: Path) -> tuple[str, ...]:
+def read_list(path: Path) -> tuple[str, ...]:
     """The case names in a text file, one per line; empty lines do not count."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such list of cases (one per line; may be empty)")
     return tuple(
         line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
     )
+
+
+def list_digest(cases: Iterable[str]) -> str:
+    """SHA-256 of a list of cases, whatever their order: sorted, each with a line feed after it.
+
+    `sort LIST.txt | sha256sum` gives the same.
+    """
+    return hashlib.sha256("".join(f"{case}\n" for case in sorted(cases)).encode()).hexdigest()
 
 
 def explain(fault: ValidationError, path: Path) -> str:
