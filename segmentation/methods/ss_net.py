@@ -1,0 +1,243 @@
+"""SS-Net: smoothness and class separation (Wu et al., MICCAI 2022, arXiv 2203.01324).
+
+Legend of shapes: B = L + U patches, C classes, O = C - 1 organs, K remembered vectors, F their
+width, V voxels, `x y z` space.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segmentation.losses import Loss
+from segmentation.method import Batch, Method
+from segmentation.networks.network import DEEP, Network
+from segmentation.schedule import ramp
+
+_EPSILON = 1e-8
+
+
+class SSNet(Method):
+    """Predictions withstand the worst small change of the image; features gather by class.
+
+    L = CE(Z[l], Y) + Dice(Z[l], Y) + w ramp (L_smooth + separation_weight (L_sep[l] + L_sep[u]))
+
+    L_smooth = `soft_dice_loss` of P and the probabilities of the image plus `reach` d. d is the
+    unit vector per patch along which that loss grows fastest, found by one gradient at the image
+    plus `probe` times a random unit vector (virtual adversarial training, 2017, arXiv 1704.03976).
+
+    L_sep: every voxel's decoded features pass a projection and a prediction, [V, F]. Up to K
+    projected vectors per organ are remembered, of the labeled voxels that the step classifies
+    rightly, the ones that the organ's selector rates highest. Over organs c, with f the predicted
+    unit vectors of the voxels of c (labeled, or guessed for unlabeled patches) and m the
+    remembered ones, L_sep = sum_c mean_ij u_i v_j (1 - f_i . m_j) / C, where u and v are what two
+    more selectors of the organ rate f and m, scaled to a mean of 1.
+
+    The released code keeps the lowest rated vectors instead (`keep = "lowest"`), and computes the
+    cross-entropy without adding it (`with_cross_entropy = false`). It also has a pair of selectors
+    for background, which is never remembered and so never used.
+
+    A text head and the contrast with text change nothing here: the separation works on the decoded
+    features below the head.
+
+    Args:
+        classes: C.
+        consistency_weight: w.
+        consistency_ramp: share of the run; 0 for the full weight from the start.
+        separation_weight, probe, reach: as above; the lengths are those of whole patches.
+        remembered, width: K and F.
+        keep: `highest` or `lowest`.
+        with_cross_entropy: whether labeled patches teach by cross-entropy beside Dice.
+    """
+
+    memory: Tensor
+    filled: Tensor
+
+    def __init__(
+        self,
+        build: Callable[[], Network],
+        loss: Loss,
+        *,
+        total_steps: int,
+        classes: int,
+        consistency_weight: float = 1.0,
+        consistency_ramp: float = 1.0,
+        separation_weight: float = 0.1,
+        probe: float = 10.0,
+        reach: float = 10.0,
+        remembered: int = 32,
+        width: int = 64,
+        keep: str = "highest",
+        with_cross_entropy: bool = True,
+        seed: int = 0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps)
+        if keep not in ("highest", "lowest"):
+            raise LookupError(f"no keep {keep!r}; there is highest, lowest")
+        if remembered < 2 or width < 1:
+            raise ValueError(
+                f"remembered must be at least 2 and width at least 1, not {remembered} and {width}"
+            )
+        self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
+        self.separation_weight, self.probe, self.reach = separation_weight, probe, reach
+        self.keep, self.with_cross_entropy, self.classes = keep, with_cross_entropy, classes
+        self.projection = _mlp(self.network.vnet.width, width)
+        self.prediction = _mlp(width, width)
+        self.rate_features = Selectors(classes - 1, width)
+        self.rate_memory = Selectors(classes - 1, width)
+        self.register_buffer("memory", torch.zeros(classes - 1, remembered, width))
+        self.register_buffer("filled", torch.zeros(classes - 1, dtype=torch.int64))
+
+    def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """`cross_entropy`, `dice`, `smoothness`, `separation`; with alignment, `contrast`."""
+        labeled, network = len(batch.image), self.network
+        images = torch.cat([batch.image, batch.unlabeled])
+        generator = self.generator(step, images.device)
+        features = network.encode(images)
+        decoded, deep = network.decode(features), features[-DEEP:]
+        logits = network.head(decoded, deep).float()
+        probabilities = logits.detach().softmax(1)
+        guess = probabilities.argmax(1)
+        rising = self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
+        terms = self._labeled_terms(logits[:labeled], batch.label)
+        terms["smoothness"] = rising * self._smoothness(images, probabilities, generator)
+        self._remember(decoded[:labeled], batch.label, guess[:labeled])
+        separation = self._separation(decoded[:labeled], batch.label)
+        separation = separation + self._separation(decoded[labeled:], guess[labeled:])
+        terms["separation"] = rising * self.separation_weight * separation
+        if self.aligns(step):
+            labels = torch.cat([batch.label, self.sure_labels(probabilities[labeled:], step)])
+            terms["contrast"] = self.contrast(network, deep, labels, generator)
+        return terms
+
+    def warm_up(self, batch: Batch) -> dict[str, Tensor]:
+        """The labeled patches; nothing is remembered yet."""
+        return self._labeled_terms(self.network(batch.image).logits, batch.label)
+
+    def _labeled_terms(self, logits: Tensor, label: Tensor) -> dict[str, Tensor]:
+        terms = {"dice": self.loss.dice(logits, label)}
+        if self.with_cross_entropy:
+            terms["cross_entropy"] = self.loss.cross_entropy(logits, label)
+        return terms
+
+    def _smoothness(self, images: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+        """Dice loss between clean and worst changed patches, probabilities [B, C, x, y, z]."""
+
+        def loss(change: Tensor) -> Tensor:
+            changed = self.network(images + change).logits.float().softmax(1)
+            return soft_dice_loss(changed, target)
+
+        draws = torch.rand(images.shape, generator=generator, device=images.device)
+        direction = _unit(draws - 0.5).requires_grad_()
+        with _running_statistics_at_rest(self.network):
+            # Half precision would round this gradient, which no scaler has enlarged, to 0.
+            with torch.autocast(images.device.type, enabled=False):
+                steepest = torch.autograd.grad(loss(self.probe * direction), direction)[0]
+            return loss(self.reach * _unit(steepest))
+
+    @torch.no_grad()
+    def _remember(self, decoded: Tensor, label: Tensor, guess: Tensor) -> None:
+        """Replace what is remembered of every organ that has a rightly classified voxel."""
+        right = ((guess == label) & (label > 0)).flatten()
+        kinds = label.flatten()[right]
+        self.projection.eval()  # a few voxels are projected as all of them were so far
+        vectors = self.projection(_rows(decoded)[right]).float()
+        self.projection.train(self.training)
+        for organ, place in enumerate(self.memory):
+            own = vectors[kinds == organ + 1]
+            if len(own) > len(place):
+                rating = self.rate_features(own, organ)
+                best = rating.topk(len(place), largest=self.keep == "highest").indices
+                own = own[best]
+            if len(own) > 0:
+                place[: len(own)] = own
+                self.filled[organ] = len(own)
+
+    def _separation(self, decoded: Tensor, label: Tensor) -> Tensor:
+        """Distance of the features [B, c, x, y, z] of every organ from what is remembered of it."""
+        vectors = self.prediction(self.projection(_rows(decoded))).float()
+        kinds, total = label.flatten(), vectors.new_zeros(())
+        for organ, filled in enumerate(self.filled.tolist()):
+            own = vectors[kinds == organ + 1]
+            if min(len(own), filled) > 1:  # the selectors' batch norm needs two vectors
+                known = F.normalize(self.memory[organ, :filled], dim=1)
+                features = _rated_mean(F.normalize(own, dim=1), self.rate_features, own, organ)
+                total = total + 1 - features @ _rated_mean(known, self.rate_memory, known, organ)
+        return total / self.classes
+
+
+class Selectors(nn.Module):
+    """A small network per organ that rates vectors: linear, batch norm, LeakyReLU, linear.
+
+    The weights of all organs are one parameter each, so that a step whose patches show a single
+    organ reaches them all. The norm has no running statistics: ratings compare the vectors at hand.
+    """
+
+    def __init__(self, organs: int, width: int) -> None:
+        super().__init__()
+        bound = width**-0.5  # as nn.Linear
+
+        def drawn(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.empty(organs, *shape).uniform_(-bound, bound))
+
+        self.first, self.first_bias = drawn(width, width), drawn(width)
+        self.scale = nn.Parameter(torch.ones(organs, width))
+        self.shift = nn.Parameter(torch.zeros(organs, width))
+        self.last, self.last_bias = drawn(width), drawn()
+
+    def forward(self, vectors: Tensor, organ: int) -> Tensor:
+        """Ratings in (0, 1), [V], of vectors [V, F], V at least 2."""
+        inner = F.linear(vectors, self.first[organ], self.first_bias[organ]).float()
+        inner = F.batch_norm(inner, None, None, self.scale[organ], self.shift[organ], training=True)
+        rating = F.leaky_relu(inner, 0.2) @ self.last[organ] + self.last_bias[organ]
+        return rating.float().sigmoid()
+
+
+def soft_dice_loss(one: Tensor, other: Tensor) -> Tensor:
+    """1 - mean over all classes of 2 sum pq / (sum p + sum q), probabilities [B, C, x, y, z]."""
+    places = (0, 2, 3, 4)
+    overlap = 2 * (one * other).sum(places) + _EPSILON
+    return 1 - (overlap / (one.sum(places) + other.sum(places) + _EPSILON)).mean()
+
+
+def _mlp(inner: int, width: int) -> nn.Sequential:
+    """Linear, batch norm, ReLU, linear."""
+    return nn.Sequential(
+        nn.Linear(inner, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, width)
+    )
+
+
+def _rated_mean(units: Tensor, selectors: Selectors, rated: Tensor, organ: int) -> Tensor:
+    """Mean of unit vectors [V, F], each as much as it is rated: [F]. No gradient to the rated.
+
+    The distances 1 - f . m of all pairs need not be made: with weights of mean 1 on either side
+    their weighted mean is 1 minus the product of two such means.
+    """
+    rating = selectors(rated.detach(), organ)
+    return rating @ units / rating.sum().clamp(min=_EPSILON)
+
+
+def _rows(features: Tensor) -> Tensor:
+    """[B, c, x, y, z] to [V, c]."""
+    return features.movedim(1, -1).flatten(0, 3)
+
+
+def _unit(change: Tensor) -> Tensor:
+    """A change of the image [B, 1, x, y, z] scaled to length 1 per patch."""
+    return change / (change.flatten(1).norm(dim=1).view(-1, 1, 1, 1, 1) + _EPSILON)
+
+
+@contextmanager
+def _running_statistics_at_rest(network: nn.Module) -> Iterator[None]:
+    """Batch norm goes by the batch and does not count it: changed images are not the data."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
