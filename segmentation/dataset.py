@@ -125,12 +125,12 @@ class DatasetSpec(Strict):
                 message names file and key.
         """
         path = Path(path)
-        content = _read_toml(path)
+        content = read_toml(path)
         base = content.pop("extends", None)
         if base is not None:
             if not isinstance(base, str) or Path(base).name != base:
                 raise ValueError(f"{path}: extends names a file beside this one, not {base!r}")
-            content = _read_toml(path.parent / base) | content
+            content = read_toml(path.parent / base) | content
         return cls.check(content, path)
 
     @classmethod
@@ -249,7 +249,13 @@ class DatasetSpec(Strict):
         return Split.from_lists({part: self._folder / file for part, file in files.items()})
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not TOML, or not UTF-8.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
