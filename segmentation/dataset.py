@@ -77,7 +77,8 @@ class DatasetSpec(Strict):
     Attributes:
         shared: the layout in which the authors of the protocol hand out their prepared arrays.
         scaling: what becomes 0 and 1: the ends of the window, or the least and the largest value
-            that a scan has within it.
+            that a scan has within it. `stored` is of shared arrays that were scaled by a recipe
+            that nobody knows; nothing is changed, and no scan can be brought to them.
         refused: why a list of labeled cases that is known to be unsound is not to be used, by the
             list's SHA-256 (see `split.list_digest`).
     """
@@ -89,7 +90,7 @@ class DatasetSpec(Strict):
     shared: Layout | None = None
     orientation: Literal["RAS"]
     window_hu: tuple[float, float]
-    scaling: Literal["window", "volume"] = "window"
+    scaling: Literal["window", "volume", "stored"] = "window"
     grid: Grid
     protocol: str = Field(min_length=1)
     organs: tuple[Organ, ...] = Field(min_length=1)

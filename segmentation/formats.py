@@ -96,6 +96,17 @@ def holds_dicom(folder: Path) -> bool:
     return any(_is_dicom(path) for path in sorted(folder.iterdir()) if path.is_file())
 
 
+def states_orientation(path: Path) -> bool:
+    """Whether a file says which way its axes run; NIfTI may not (sform and qform code 0)."""
+    if path.is_dir() or suffix_of(path) not in (".nii.gz", ".nii"):
+        return True
+    try:
+        header = nibabel.Nifti1Image.from_filename(path).header
+    except _DAMAGE as fault:
+        raise _damaged(path, fault) from None
+    return bool(header["sform_code"] or header["qform_code"])
+
+
 def _is_dicom(path: Path) -> bool:
     if path.name.startswith(".") or path.name == "DICOMDIR":
         return False
@@ -108,8 +119,12 @@ def _read_nifti(path: Path) -> Pixels:
         image = nibabel.Nifti1Image.from_filename(path)
         return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged")), image.affine
     except _DAMAGE as fault:
-        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-        raise ValueError(f"{path}: damaged, cut short or no NIfTI file ({reason})") from None
+        raise _damaged(path, fault) from None
+
+
+def _damaged(path: Path, fault: BaseException) -> ValueError:
+    reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+    return ValueError(f"{path}: damaged, cut short or no NIfTI file ({reason})")
 
 
 def _read_itk(path: Path) -> Pixels:

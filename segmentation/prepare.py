@@ -22,13 +22,12 @@ from segmentation.prepared import (
     read_noted,
     write_case,
 )
+from segmentation.reader import Files, Reader
 from segmentation.volume import (
     Array,
     Sizes,
     Volume,
     canonical,
-    read_labels,
-    read_volume,
     resample,
     resample_labels,
     resampled_shape,
@@ -45,8 +44,15 @@ def to_grid(volume: Volume, spec: DatasetSpec) -> Volume:
     whole extent.
 
     Raises:
-        ValueError: the scan's own range is to be stretched to [0, 1], and it has none.
+        ValueError: the scan's own range is to be stretched to [0, 1], and it has none; or the
+            descriptor is of shared arrays whose intensities nobody knows how to make from HU.
     """
+    if spec.scaling == "stored":
+        raise ValueError(
+            f"the data of protocol {spec.protocol} are shared arrays, scaled by a recipe that was "
+            "never published, so a scan in HU cannot be brought to them; train on scans that "
+            "`tak prepare` read itself"
+        )
     upright = canonical(volume)
     seen = Volume(_scaled(upright.voxels, spec), upright.affine)
     return resample(seen, grid_shape(upright, spec))
@@ -86,6 +92,7 @@ def prepare(
     out: Path,
     split: Split,
     *,
+    reader: Reader | None = None,
     jobs: int = 1,
     force: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -93,8 +100,9 @@ def prepare(
     """Write every case of the split to `out`, then `dataset.json`.
 
     The mask of an unlabeled case is never opened, even if there is one. Cases that an earlier
-    call finished from the same files by the same descriptor are kept, unless `force`. `progress`
-    is called with the name of each case.
+    call finished from the same files by the same descriptor are kept, unless `force`. `reader`
+    reads scans and masks; without one they are files that say themselves where they lie.
+    `progress` is called with the name of each case.
 
     Raises:
         FileNotFoundError: a scan or mask that the split needs.
@@ -103,10 +111,11 @@ def prepare(
     """
     if out.resolve() == root.resolve():
         raise ValueError(f"{out} holds the raw data; prepared data need a folder of their own")
-    tasks = _tasks(find_cases(spec, root), split, root)
+    reader = reader or Files()
+    tasks = _tasks(find_cases(spec, root, reader.layout), split, root)
     _claim(out, spec, force)
     records = {}
-    work = partial(_prepare_case, spec=spec, out=out, force=force)
+    work = partial(_prepare_case, spec=spec, reader=reader, out=out, force=force)
     for case, record in each_done(work, tasks, jobs):
         records[case] = record
         if progress:
@@ -115,6 +124,7 @@ def prepare(
         "format_version": FORMAT_VERSION,
         "spec": spec.model_dump(mode="json"),
         "split": split.model_dump(mode="json"),
+        "note": reader.note,
         "cases": dict(sorted(records.items())),
     }
     write_text(out / "dataset.json", json.dumps(content, indent=1) + "\n")
@@ -138,7 +148,10 @@ def _tasks(found: dict[str, RawCase], split: Split, root: Path) -> list[RawCase]
     """The cases to prepare; those without a label are not to have one, even if a file exists."""
     missing = [case for case in split.cases if case not in found]
     if missing:
-        raise FileNotFoundError(f"{root}: no scan for {', '.join(missing)}")
+        there = ", ".join([*list(found)[:3], "..."] if len(found) > 3 else found)
+        raise FileNotFoundError(
+            f"{root}: no scan for {', '.join(missing)} (there are {len(found)}: {there})"
+        )
     bare = [case for case in split.with_labels if found[case].label is None]
     if bare:
         raise FileNotFoundError(
@@ -149,20 +162,20 @@ def _tasks(found: dict[str, RawCase], split: Split, root: Path) -> list[RawCase]
 
 
 def _prepare_case(
-    task: RawCase, spec: DatasetSpec, out: Path, force: bool
+    task: RawCase, spec: DatasetSpec, reader: Reader, out: Path, force: bool
 ) -> tuple[str, dict[str, Any]]:
     """Write one case, unless it is there, and return what `dataset.json` tells of it."""
     path = out / f"{task.name}.h5"
-    stamp = _stamp(task, spec)
+    stamp = _stamp(task, spec, reader)
     kept = None if force else _record(path, stamp)
     if kept is not None:
         return task.name, kept
-    scan = read_volume(task.image)
-    grid = to_grid(scan, spec)
+    scan = reader.scan(task)
+    grid = canonical(scan) if spec.scaling == "stored" else to_grid(scan, spec)
     arrays = {"image": grid.voxels}
     counts = None
     if task.label is not None:
-        mask = checked_mask(read_labels(task.label), scan, task, spec)
+        mask = checked_mask(reader.mask(task), scan, task, spec)
         arrays["source_label"] = mask.voxels
         arrays["label"] = resample_labels(canonical(mask), grid.voxels.shape).voxels
         counts = np.bincount(arrays["label"].ravel(), minlength=len(spec.classes)).tolist()
@@ -219,9 +232,9 @@ def checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -
     return Volume(mask.voxels.astype(np.uint8), scan.affine)
 
 
-def _stamp(task: RawCase, spec: DatasetSpec) -> str:
-    """What a case was made from: the descriptor, and size and time of its files."""
-    stamps = [spec.digest]
+def _stamp(task: RawCase, spec: DatasetSpec, reader: Reader) -> str:
+    """What a case was made from: descriptor, way of reading, and size and time of its files."""
+    stamps = [spec.digest, *([reader.stamp] if reader.stamp else [])]
     for path in (task.image, task.label):
         if path is not None:
             facts = path.stat()

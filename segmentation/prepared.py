@@ -1,8 +1,8 @@
 """The prepared form of a data set on disk: a case per HDF5 file, and what is known of them all.
 
-A case file holds `image` float32 [x, y, z] in [0, 1], and, unless the case is unlabeled, `label`
-uint8 [x, y, z] and `source_label` uint8 in the array order of the scan. `dataset.json` beside
-them is written last: where it lies, all is there.
+A case file holds `image` float32 [x, y, z], in [0, 1] unless the descriptor's `scaling` is
+`stored`, and, unless the case is unlabeled, `label` uint8 [x, y, z] and `source_label` uint8 in the
+array order of the scan. `dataset.json` beside them is written last: where it lies, all is there.
 """
 
 import json
@@ -26,7 +26,7 @@ class Case:
     """A prepared case. `label` is None for unlabeled cases.
 
     Attributes:
-        image: float32 [x, y, z] in [0, 1].
+        image: float32 [x, y, z]; in [0, 1], unless the data's `scaling` is `stored`.
         label: uint8 [x, y, z], class indices.
         affine: of the grid, voxel index to RAS+ mm.
         source_affine, source_shape: of the scan that it was made from.
@@ -48,12 +48,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared data set: descriptor, split, folder, and what is known of each case."""
+    """A prepared data set: descriptor, split, folder, and what is known of each case.
+
+    `note` is what was assumed of data that do not say where their voxels lie.
+    """
 
     spec: DatasetSpec
     split: Split
     root: Path
     cases: dict[str, dict[str, Any]]
+    note: str | None = None
 
     def file(self, case: str) -> Path:
         """The file of a case.
@@ -79,7 +83,8 @@ def load_prepared(out: str | Path) -> Prepared:
         raise FileNotFoundError(f"{noted}: not there, so {out} is not (or not fully) prepared")
     content = read_noted(noted)
     spec = DatasetSpec.check(content["spec"], noted)
-    prepared = Prepared(spec, Split(**content["split"]), out, content["cases"])
+    split = Split(**content["split"])
+    prepared = Prepared(spec, split, out, content["cases"], content.get("note"))
     gone = [case for case in prepared.split.cases if not prepared.file(case).is_file()]
     if gone:
         raise FileNotFoundError(f"{out}: case files are gone: {', '.join(gone)}; prepare again")

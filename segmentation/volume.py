@@ -41,7 +41,7 @@ def read_volume(path: str | Path) -> Volume:
         FileNotFoundError: there is no such file.
         ValueError: another format, a damaged file, not three-dimensional, or not a number.
     """
-    return _checked(Path(path), *read_image(Path(path)))
+    return checked_volume(Path(path), *read_image(Path(path)))
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -51,7 +51,15 @@ def read_labels(path: str | Path) -> Volume:
         FileNotFoundError, ValueError: as for `read_volume`.
         ValueError: a value that is no whole number, or is below 0; quotes it.
     """
-    volume = read_volume(path)
+    return whole_labels(Path(path), read_volume(path))
+
+
+def whole_labels(path: Path, volume: Volume) -> Volume:
+    """The volume as int32 label values, if they are whole numbers from 0 on.
+
+    Raises:
+        ValueError: another value; quotes it and the file.
+    """
     labels = np.rint(volume.voxels)
     wrong = volume.voxels[(labels != volume.voxels) | (labels < 0) | (labels > 2**24)]
     if wrong.size:
@@ -190,7 +198,12 @@ def _stretched(volume: Volume, factor: Array) -> Array:
     return volume.affine @ change
 
 
-def _checked(path: Path, voxels: Array, affine: Array) -> Volume:
+def checked_volume(path: Path, voxels: Array, affine: Array) -> Volume:
+    """Voxels and affine, if they are one three-dimensional scan of finite numbers with a place.
+
+    Raises:
+        ValueError: they are not; quotes shape or count and the file.
+    """
     if voxels.ndim > 3 and voxels.shape[:3] and voxels.size == np.prod(voxels.shape[:3]):
         voxels = voxels.reshape(voxels.shape[:3])
     if voxels.ndim != 3 or 0 in voxels.shape:

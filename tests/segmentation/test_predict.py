@@ -217,7 +217,7 @@ scan = read_volume(sys.argv[2])
 labels = predict_scan(
     lambda image: class_planes(Cheap(), image, patch=(96, 96, 96), overlap=0.0), scan, spec, CPU
 )
-write_labels(sys.argv[2].replace("scan", "mask"), labels, scan.affine)
+write_labels(sys.argv[2].replace("scan.nii", "mask.nii"), labels, scan.affine)
 print(labels.shape, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
@@ -240,10 +240,11 @@ def test_a_large_scan_with_sixteen_classes_needs_less_than_8_gib(tmp_path, spaci
             tmp_path / "scan.nii.gz",
             str(spacing_mm),
         ],
-        check=True,
+        check=False,
         capture_output=True,
         text=True,
     )
+    assert done.returncode == 0, done.stderr
     shape, _, gib = done.stdout.strip().rpartition(" ")
     assert shape == "(512, 512, 400)"
     assert float(gib) < 8

@@ -1,0 +1,262 @@
+"""Arrays that other repositories prepared and share, read as they are: no affine, no header.
+
+Their axes are known by their layout, but not which way these run: that is found from the organs,
+or told. Their spacing is assumed: that of the protocol's grid, or told.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from segmentation.dataset import DatasetSpec, Grid
+from segmentation.layouts import LAYOUTS, RawCase, find_cases
+from segmentation.orientation import affine_of, axes_of, orientation_by_organs
+from segmentation.volume import (
+    Array,
+    Sizes,
+    Volume,
+    canonical_shape,
+    checked_volume,
+    whole_labels,
+)
+
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is known of the arrays of a layout: their axes, and whether intensities are HU."""
+
+    axes: str
+    in_hu: bool
+
+
+# GALoss and TAK index their AMOS arrays [x, y, z], DHC keeps SimpleITK's [z, y, x]; both store HU.
+# MagicNet's files hold intensities that were scaled by a recipe that was never published.
+FORMS = {
+    "npy-ga": Form("xyz", in_hu=True),
+    "npy-dhc": Form("zyx", in_hu=True),
+    "h5-magicnet": Form("xyz", in_hu=False),
+}
+
+
+@dataclass(frozen=True)
+class SharedArrays:
+    """Reads shared arrays as volumes of an assumed place.
+
+    Attributes:
+        layout: one of `FORMS`.
+        orientation: axis codes of the arrays, such as LPS.
+        spacing_mm: along the patient's x, y and z; None where nothing is known, then 1 mm is put.
+        shape: the number of voxels [x, y, z] that the protocol fixes, if it does.
+        told: whether the user gave the orientation; else the organs did.
+    """
+
+    layout: str
+    orientation: str
+    spacing_mm: Spacing | None
+    shape: Sizes | None = None
+    told: bool = False
+
+    @property
+    def stamp(self) -> str:
+        """Layout, orientation and spacing."""
+        return f"{self.layout} {self.orientation} {self.spacing_mm}"
+
+    @property
+    def note(self) -> str:
+        """What was taken as it is, and what was assumed."""
+        source = "as told" if self.told else "by their organs"
+        spacing = "spacing unknown, so that distances count voxels"
+        if self.spacing_mm is not None:
+            spacing = f"spacing {' x '.join(f'{side:g}' for side in self.spacing_mm)} mm assumed"
+        return (
+            f"arrays of {self.layout} as they are: axes {self.orientation} {source}, {spacing}; "
+            "scores are on the folder's grid"
+        )
+
+    def scan(self, case: RawCase) -> Volume:
+        """The stored intensities, float32, in the order of the array.
+
+        Raises:
+            ValueError: damaged, not three-dimensional, or not a number.
+        """
+        return self._placed(case.image, read_array(case.image, "image"))
+
+    def mask(self, case: RawCase) -> Volume:
+        """The stored labels as int32, in the order of the array.
+
+        Raises:
+            ValueError: damaged, or a value that is no whole number; quotes it.
+        """
+        assert case.label is not None
+        placed = self._placed(case.label, read_array(case.label, "label"))
+        return whole_labels(case.label, placed)
+
+    def _placed(self, path: Path, voxels: Array) -> Volume:
+        sides = self.spacing_mm or (1.0, 1.0, 1.0)
+        steps = [sides["xyz".index(axis)] for axis in axes_of(self.orientation)]
+        if voxels.ndim != 3:
+            return checked_volume(path, voxels, np.eye(4))
+        there = canonical_shape(affine_of(self.orientation, voxels.shape, steps), voxels.shape)
+        if self.shape is not None and there != self.shape:
+            raise ValueError(
+                f"{path}: {there} voxels [x, y, z] where the protocol has {self.shape}; arrays are "
+                "taken as they are, so the descriptor of their own protocol is needed"
+            )
+        return checked_volume(path, voxels, affine_of(self.orientation, voxels.shape, steps))
+
+
+def layout_in(root: Path) -> str | None:
+    """The layout of shared arrays that lies in a folder; None if there are none.
+
+    The two kinds of .npy are told apart by the axis whose side differs from the two others': the
+    last one is z in `npy-ga`, the first one in `npy-dhc`.
+
+    Raises:
+        ValueError: .npy arrays whose shapes do not tell, or cases that `tak prepare` wrote.
+    """
+    arrays = [path for kind, _, path in LAYOUTS["npy-ga"][0](root) if kind == "image"]
+    if arrays:
+        return _npy_layout(root, arrays)
+    files = [path for kind, _, path in LAYOUTS["h5-magicnet"][0](root) if kind == "image"]
+    if not files:
+        return None
+    with _h5(files[0]) as file:
+        if "format_version" in file.attrs:
+            raise ValueError(f"{root} is prepared already; train on it")
+        return "h5-magicnet" if "image" in file and "label" in file else None
+
+
+def _npy_layout(root: Path, arrays: Sequence[Path]) -> str:
+    found: Counter[str | None] = Counter()
+    for path in arrays:
+        shape = _npy(path).shape
+        z_last, z_first = (
+            len(shape) == 3 and len(set(plane)) == 1 and len(set(shape)) == 2
+            for plane in (shape[:2], shape[1:])
+        )
+        found["npy-ga" if z_last else "npy-dhc" if z_first else None] += 1
+    if len(found) == 1 and None not in found:
+        return str(next(iter(found)))
+    told = ", ".join(f"{count} {layout or 'undecided'}" for layout, count in found.items())
+    raise ValueError(
+        f"{root}: the shapes of the arrays do not tell their axes ({told}); say which: "
+        "--layout npy-ga is [x, y, z], npy-dhc is [z, y, x]"
+    )
+
+
+def open_arrays(
+    spec: DatasetSpec,
+    root: Path,
+    cases: Sequence[str],
+    layout: str,
+    *,
+    orientation: str | None = None,
+    spacing_mm: Spacing | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[DatasetSpec, SharedArrays]:
+    """The reader of a folder of shared arrays, and the descriptor that fits what it gives.
+
+    Args:
+        cases: with a mask; their organs tell the orientation, or are compared with a given one.
+        orientation: axis codes of the arrays; None finds them.
+        spacing_mm: along x, y, z; None takes that of the descriptor's grid.
+
+    Raises:
+        FileNotFoundError: no such folder, or a case without array.
+        ValueError: organs that lie as in no or in several orientations, or whose axes are not
+            those of the layout.
+    """
+    known = find_cases(spec, root, layout)
+    found: dict[str, list[str]] = {}
+    for name in cases:
+        case = known.get(name)
+        if orientation is None and case is not None and case.label is not None:
+            labels = whole_labels(case.label, _bare(case)).voxels
+            found.setdefault(orientation_by_organs(labels, spec) or "?", []).append(name)
+            if progress:
+                progress(name)
+    given = _settled(found, root, layout) if orientation is None else orientation
+    if axes_of(given) != FORMS[layout].axes:
+        raise ValueError(
+            f"{root}: axes {given} run along {', '.join(axes_of(given))}, but those of {layout} "
+            f"are {', '.join(FORMS[layout].axes)}; {_layouts_with(axes_of(given))}"
+        )
+    spacing = spacing_mm or spec.grid.spacing_mm
+    reader = SharedArrays(layout, given, spacing, spec.grid.shape, orientation is not None)
+    return _descriptor(spec, layout, spacing_mm), reader
+
+
+def _settled(found: dict[str, list[str]], root: Path, layout: str) -> str:
+    """The one orientation that all masks agree on."""
+    if len(found) == 1 and "?" not in found:
+        return next(iter(found))
+    told = "; ".join(
+        f"{'undecided' if codes == '?' else codes}: {len(names)} (such as {names[0]})"
+        for codes, names in sorted(found.items(), key=lambda pair: -len(pair[1]))
+    )
+    raise ValueError(
+        f"{root}: {layout} arrays do not say which way their axes run, and their organs do not "
+        f"settle it ({told or 'no mask to look at'}); give --orientation, such as RAS or LPS, to "
+        "take all arrays so"
+    )
+
+
+def _layouts_with(axes: str) -> str:
+    fitting = [name for name, form in FORMS.items() if form.axes == axes]
+    return f"{' and '.join(fitting)} would fit" if fitting else "no known layout has these"
+
+
+def _descriptor(spec: DatasetSpec, layout: str, spacing_mm: Spacing | None) -> DatasetSpec:
+    """The descriptor whose protocol names the arrays, unless they are the protocol's own."""
+    changes: dict[str, Any] = {}
+    if spec.shared != layout:
+        changes["protocol"] = f"{spec.protocol}, arrays of {layout}"
+    if spacing_mm is not None and spec.grid.spacing_mm is not None:
+        changes["grid"] = Grid(spacing_mm=spacing_mm)
+    if not FORMS[layout].in_hu:
+        changes["scaling"] = "stored"
+    return spec.model_copy(update=changes)
+
+
+def _bare(case: RawCase) -> Volume:
+    assert case.label is not None
+    return checked_volume(case.label, read_array(case.label, "label"), np.eye(4))
+
+
+def read_array(path: Path, kind: str) -> Array:
+    """The array of a .npy file, or the data set `kind` of a .h5 file, as float32.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, a damaged one, or not an array of numbers.
+    """
+    if path.suffix == ".npy":
+        stored = _npy(path)
+    else:
+        with _h5(path) as file:
+            if kind not in file:
+                raise ValueError(f"{path}: no data set {kind!r}; there is {', '.join(file)}")
+            stored = file[kind][:]
+    if stored.dtype.kind not in "iufb":
+        raise ValueError(f"{path}: holds {stored.dtype}, not numbers")
+    return np.asarray(stored, dtype=np.float32)
+
+
+def _npy(path: Path) -> Array:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as fault:
+        raise ValueError(f"{path}: damaged or no .npy array ({fault})") from None
+
+
+def _h5(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as fault:
+        raise ValueError(f"{path}: damaged or no HDF5 file ({fault})") from None
