@@ -1,0 +1,205 @@
+"""Class-wise sampling by fused confidences (Basak et al., MICCAI 2022, arXiv 2209.00123).
+
+DHC's framework calls it ACISIS, after the paper's title "Addressing Class Imbalance in
+Semi-supervised Image Segmentation". Legend of shapes: L labeled and U unlabeled patches, C classes,
+`x y z` space.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from segmentation.cotraining import follow_classes
+from segmentation.losses import Loss, class_counts, class_sums, entropy, masked_cross_entropy
+from segmentation.method import Batch, Method
+from segmentation.methods.cld import drawn, sampling_rates
+from segmentation.networks.network import Network
+from segmentation.networks.vnet import initialize
+from segmentation.schedule import ramp
+from segmentation.teacher import follow, make_teacher
+
+
+class ACISIS(Method):
+    """A mean teacher's labels, learned the more often the less certain the student is of a class.
+
+    L = CE(Z[l], Y) + Dice(Z[l], Y) + w ramp mean m l(Z[u], y')
+    with l the cross-entropy of a voxel and y' [U, x, y, z] the teacher's labels. The mask m is
+    max(P)^trust with probability ((1 - k_c) / max(1 - k))^sharpness, else 0; P and c are what the
+    student itself guesses there.
+
+    The certainty k [C] is an average over rounds of `gather_steps` steps, starting at 0, of the
+    `fused_certainty` of three doubts of every class, means over the labeled voxels of c and over
+    the steps that have any: the entropy, 1 - P_c, and max(P) - P_c. A class that was never labeled
+    has k = 0, so that all its voxels are learned.
+
+    The released code (`doubts = "released"`) differs in three ways. It compares the probabilities
+    of every labeled patch with the labels of all, so that values mix patches and grow with L; it
+    takes P_c sum_k ln P_k for the entropy; and it takes P_c itself for a doubt, against the other
+    two. A class counts as 0 in steps that lack it. It also averages the teacher by epochs, so that
+    it equals the student all through the first (`average_every` = steps of an epoch).
+
+    Args:
+        classes: C.
+        consistency_weight: w.
+        consistency_ramp: share of the run; 0 for the full weight from the start.
+        gather_steps: of a round; an epoch of AMOS 5 % as published.
+        momentum: of the average of certainties.
+        top: classes, at most, that a doubt tells apart; the others count as free of it.
+        sharpness, trust: as above.
+        doubts: `repaired` or `released`.
+        decay: upper limit of the teacher's averaging; match it to the length of the run.
+        average_every: steps that count as one in min(1 - 1 / (count + 1), decay).
+    """
+
+    certainty: Tensor
+    sums: Tensor
+    visits: Tensor
+
+    def __init__(
+        self,
+        build: Callable[[], Network],
+        loss: Loss,
+        *,
+        total_steps: int,
+        classes: int,
+        consistency_weight: float = 1.0,
+        consistency_ramp: float = 1.0,
+        gather_steps: int = 103,
+        momentum: float = 0.99,
+        top: int = 12,
+        sharpness: float = 2.5,
+        trust: float = 1.5,
+        doubts: str = "repaired",
+        decay: float = 0.99,
+        average_every: int = 1,
+        seed: int = 0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__(build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps)
+        if doubts not in ("repaired", "released"):
+            raise LookupError(f"no doubts {doubts!r}; there is repaired, released")
+        if min(gather_steps, top, average_every) < 1:
+            raise ValueError(
+                "gather_steps, top and average_every must be at least 1, not "
+                f"{gather_steps}, {top} and {average_every}"
+            )
+        self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
+        self.gather_steps, self.momentum, self.top = gather_steps, momentum, top
+        self.sharpness, self.trust, self.doubts = sharpness, trust, doubts
+        self.decay, self.average_every = decay, average_every
+        initialize(self.network, "kaiming")
+        self.teacher: Network = make_teacher(self.network)  # type: ignore[assignment]
+        self.register_buffer("certainty", torch.zeros(classes))
+        self.register_buffer("sums", torch.zeros(3, classes))
+        self.register_buffer("visits", torch.zeros(classes))
+
+    def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """`cross_entropy`, `dice`, `consistency` and, with alignment, `contrast`."""
+        labeled = len(batch.image)
+        generator = self.generator(step, batch.image.device)
+        # The teacher stays in training mode, as released: batch norm reads the statistics of the
+        # batch as it does in the student, since its weights move faster than running statistics
+        # could follow.
+        with torch.no_grad():
+            taught = self.teacher(batch.unlabeled).logits.float()
+        output = self.network(torch.cat([batch.image, batch.unlabeled]))
+        logits = output.logits.float()
+        terms = self._labeled_terms(logits[:labeled], batch.label)
+        with torch.no_grad():
+            self._observe(logits[:labeled].softmax(1), batch.label, step)
+            mask = self._mask(logits[labeled:].softmax(1), generator)
+        rising = self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
+        learned = masked_cross_entropy(logits[labeled:], taught.argmax(1), mask)
+        terms["consistency"] = rising * learned
+        if self.aligns(step):
+            labels = torch.cat([batch.label, self.sure_labels(taught.softmax(1), step)])
+            terms["contrast"] = self.contrast(self.network, output.deep, labels, generator)
+        return terms
+
+    def warm_up(self, batch: Batch) -> dict[str, Tensor]:
+        """The student on the labeled patches; doubts are gathered after the warm-up."""
+        return self._labeled_terms(self.network(batch.image).logits, batch.label)
+
+    def after_step(self, step: int) -> None:
+        """The teacher follows; during the warm-up it is the student."""
+        count = max(step - self.warmup_steps, 0) // self.average_every
+        follow(self.teacher, self.network, count, self.decay)
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """Student and teacher."""
+        return {"student": self.network, "teacher": self.teacher}
+
+    def _labeled_terms(self, logits: Tensor, label: Tensor) -> dict[str, Tensor]:
+        return {
+            "cross_entropy": self.loss.cross_entropy(logits, label),
+            "dice": self.loss.dice(logits, label),
+        }
+
+    def _observe(self, probabilities: Tensor, label: Tensor, step: int) -> None:
+        """Gather the doubts of labeled patches; at the end of a round, fuse them."""
+        released = self.doubts == "released"
+        counts = class_counts(label, len(self.certainty))
+        measure = released_doubts if released else class_doubts
+        self.sums += measure(probabilities, label) / counts.clamp(min=1)
+        self.visits += torch.ones_like(counts) if released else (counts > 0).to(counts.dtype)
+        if (step + 1) % self.gather_steps == 0:
+            known = self.visits > 0
+            new = fused_certainty(self.sums / self.visits.clamp(min=1), known, self.top)
+            follow_classes(self.certainty, new, self.momentum, known)
+            self.sums.zero_()
+            self.visits.zero_()
+
+    def _mask(self, probabilities: Tensor, generator: torch.Generator) -> Tensor:
+        """How much every unlabeled voxel counts, in [0, 1]: [U, x, y, z]."""
+        confidence, guess = probabilities.max(1)
+        rates = sampling_rates(self.certainty, self.sharpness)
+        return drawn(rates[guess], generator) * confidence.pow(self.trust)
+
+
+def class_doubts(probabilities: Tensor, label: Tensor) -> Tensor:
+    """Sums of entropy, 1 - P_c and max(P) - P_c over the voxels labeled c: [3, C].
+
+    Args:
+        probabilities: [L, C, x, y, z].
+        label: [L, x, y, z].
+    """
+    spread = entropy(probabilities)[:, None].expand_as(probabilities)
+    gap = probabilities.amax(1, keepdim=True) - probabilities
+    return torch.stack([class_sums(each, label) for each in (spread, 1 - probabilities, gap)])
+
+
+def released_doubts(probabilities: Tensor, label: Tensor) -> Tensor:
+    """Sums of P_c sum_k ln P_k, P_c and max(P) - P_c, every patch with the labels of all: [3, C].
+
+    Args:
+        probabilities: [L, C, x, y, z].
+        label: [L, x, y, z].
+    """
+    product = probabilities * (probabilities + 1e-12).log().sum(1, keepdim=True)
+    gap = probabilities.amax(1, keepdim=True) - probabilities
+    sums = [
+        torch.stack([class_sums(each, label.roll(shift, 0)) for shift in range(len(label))]).sum(0)
+        for each in (product, probabilities, gap)
+    ]
+    return torch.stack(sums)
+
+
+def fused_certainty(doubts: Tensor, known: Tensor, top: int) -> Tensor:
+    """How certain every class is by fuzzy fusion of doubts, 1 for the most certain: [C].
+
+    With x the softmax of a doubt over the known classes, 0 but for its `top` largest, and the
+    Gompertz function R = 1 - e^(-e^(-2x)): (1 - mean x) sum R over the doubts, divided by its
+    maximum over the classes.
+
+    Args:
+        doubts: [3, C].
+        known: classes that have doubts, [C], at least one; the others get 0.
+        top: number of classes.
+    """
+    shares = doubts.masked_fill(~known, -torch.inf).softmax(1)
+    least = shares.topk(min(top, shares.shape[1]), dim=1).values[:, -1:]
+    shares = shares.where(shares >= least, 0)
+    ranks = 1 - (-(-2 * shares).exp()).exp()
+    fused = ((1 - shares.mean(0)) * ranks.sum(0)).where(known, 0)
+    return fused / fused.max().clamp(min=1e-8)
