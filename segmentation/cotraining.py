@@ -81,7 +81,7 @@ class CoTraining(Method):
         """`cross_entropy`, `dice`, `cross` and, with alignment, `contrast`; sums over both."""
         images = torch.cat([batch.image, batch.unlabeled])
         generator = self.generator(step, images.device)
-        first, second = (_guess(network(images)) for network in self.networks)
+        first, second = (guess_of(network(images)) for network in self.networks)
         guesses = (first, second)
         with torch.no_grad():
             self.observe(guesses, batch, step)
@@ -172,6 +172,7 @@ def follow_classes(state: Tensor, new: Tensor, momentum: float, moved: Tensor) -
     state.copy_(torch.where(moved, momentum * state + (1 - momentum) * new, state))
 
 
-def _guess(output: Output) -> Guess:
+def guess_of(output: Output) -> Guess:
+    """What a network says with an output, in fp32."""
     logits = output.logits.float()
     return Guess(logits, logits.detach().argmax(1), output.deep)

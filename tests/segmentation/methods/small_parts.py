@@ -23,6 +23,8 @@ FITTING = {
     "ua_mt": {"passes": 2, "entropy_ramp": 0},
     "adsh": {"refresh_steps": 3},
     "cld": {"gather_steps": 3},
+    "acisis": {"gather_steps": 3},
+    "dst": {"threshold": 0.3},
 }
 
 
