@@ -1,10 +1,10 @@
-"""Where the files that come with tak-seg lie: prompts, data sets, recipes."""
+"""Where the files that come with tak-seg lie: prompts, data sets, recipes, variants."""
 
 import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
-_SUFFIXES = {"prompts": ".toml", "data": ".toml", "recipes": ".toml"}
+_SUFFIXES = dict.fromkeys(("prompts", "data", "recipes", "variants"), ".toml")
 
 
 def prompts() -> Path:

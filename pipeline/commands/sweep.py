@@ -1,0 +1,95 @@
+"""`tak sweep`: variants of a recipe and several seeds, trained and scored, in one table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.commands.words import ManyWords
+
+if TYPE_CHECKING:
+    from pipeline.sweep import Bench, Cell
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(cls=ManyWords)(sweep)
+
+
+def sweep(
+    prepared: Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="Folder of all runs.")],
+    recipe: Annotated[str, typer.Option(help="A shipped recipe or a TOML file.")] = "tak",
+    variants: Annotated[
+        str | None,
+        typer.Option(help="Shipped variants or a TOML file: a table of changes each."),
+    ] = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="One run each; all words up to the next option.")
+    ] = None,
+    bank: Annotated[
+        Path | None, typer.Option(help="Text vectors, where a variant reads text.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change the recipe of every variant.")
+    ] = None,
+    part: Annotated[str, typer.Option(help="What is scored: validation or test.")] = "test",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Train and score a recipe with several seeds, or variants of it, and tabulate the means.
+
+    Every run lies in OUT/VARIANT/seed-N as `tak train` leaves it; `sweep.csv`, `sweep.json` and
+    `sweep.md` hold mean and deviation over seeds. Interrupted or repeated, it does only what is
+    missing. A run that fails is named at the end, with exit code 1; the others go on.
+
+    Example: `tak sweep prepared --recipe tak --bank bank.h5 --seeds 0 1 2 -o runs/tak`
+    """
+    from rich.console import Console
+
+    from pipeline import shipped
+    from pipeline import sweep as sweeping
+    from pipeline.build import pick_device
+    from segmentation.prepare import load_prepared
+
+    if part not in ("validation", "test"):
+        raise LookupError(f"no part {part!r} to score; there is validation, test")
+    chosen: dict[str, list[str]] = {sweeping.SINGLE: []}
+    if variants is not None:
+        chosen = sweeping.read_variants(shipped.find("variants", variants))
+    path = shipped.find("recipes", recipe)
+    cells = sweeping.cells_of(path, chosen, seeds or [0], output, changes or ())
+    bench = sweeping.Bench(load_prepared(prepared), bank, pick_device(device), part)
+    bench.check(cells)
+    notes: dict[str, list[str]] = {name: [] for name in chosen}
+    for number, cell in enumerate(cells, start=1):
+        typer.echo(f"{number} of {len(cells)}: {cell.variant}, seed {cell.seed}, in {cell.folder}")
+        if fault := _filled(cell, bench):
+            notes[cell.variant].append(f"seed {cell.seed}: {fault}")
+    rows = [
+        sweeping.row_of(name, [cell for cell in cells if cell.variant == name], part, notes[name])
+        for name in chosen
+    ]
+    heading = sweeping.heading_of(bench)
+    Console().print(sweeping.table_of(rows, heading))
+    typer.echo(f"wrote {', '.join(map(str, sweeping.write_table(rows, output, heading)))}")
+    for row in rows:
+        for note in row.notes:
+            typer.echo(f"{row.variant}, {note}", err=True)
+    if any(row.notes for row in rows):
+        raise typer.Exit(1)
+
+
+def _filled(cell: "Cell", bench: "Bench") -> str:
+    """Finish one run; what kept it from being finished, or nothing."""
+    from pipeline.progress import training_progress
+    from pipeline.sweep import fill
+
+    try:
+        with training_progress(cell.config.training.steps) as report:
+            finished = fill(cell, bench, report)
+    except ValueError as fault:
+        return str(fault)
+    if not finished:
+        typer.echo("stopped; the same command goes on")
+        raise typer.Exit(130)
+    return ""
