@@ -11,7 +11,7 @@ METHODS = names("segmentation.methods")
 
 
 def test_the_methods_of_the_comparison_are_there():
-    expected = "supervised ua_mt cps depl adsh crest simis cld dhc magicnet"
+    expected = "supervised ua_mt cps depl adsh crest simis cld dhc magicnet urpc ss_net acisis dst"
     assert set(expected.split()) <= set(METHODS)
 
 
