@@ -1,6 +1,10 @@
 """What asking may cost: prices, limits that stop before they are passed, totals."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from pydantic import Field
@@ -22,8 +26,9 @@ class Price(Strict):
 
 
 class PriceTable(Strict):
-    """The file of prices: `[models."name"]` with `input_usd` and `output_usd`."""
+    """The file of prices: a `date`, and `[models."name"]` with `input_usd` and `output_usd`."""
 
+    date: str = Field(min_length=1)
     note: str = ""
     models: dict[str, Price]
 
@@ -41,11 +46,23 @@ class BudgetSpent(ValueError):
     """The next call might pass a limit."""
 
 
+class Stopped(Exception):
+    """Asking has ended elsewhere; this call was not made."""
+
+
+@dataclass
+class Attempt:
+    """One call under way. `spent` is the most that it may cost, until somebody knows better."""
+
+    spent: Usage
+
+
 class Budget:
     """Counts usage over threads and refuses a call that might pass a limit.
 
-    A call reserves the most that it may cost and settles what it did cost. A call that does not
-    fit beside those under way waits for them; one that does not fit alone is refused.
+    Every call to a service is an `attempt`: it reserves the most that it may cost and settles what
+    it did cost. One that does not fit beside those under way waits for them; one that does not fit
+    alone is refused.
     """
 
     def __init__(
@@ -63,7 +80,9 @@ class Budget:
         self.max_cost_usd = max_cost_usd
         self.price = price
         self.spent = Usage()
+        self.stopped = threading.Event()
         self._reserved: list[Usage] = []
+        self._understated = 1.0
         self._changed = threading.Condition()
 
     @property
@@ -71,21 +90,52 @@ class Budget:
         """What was spent, in US dollars, where the price is known."""
         return None if self.price is None else self.price.of(self.spent)
 
-    def reserve(self, worst: Usage) -> None:
-        """Set aside the most that a call may cost; BudgetSpent when that does not fit."""
+    def stop(self) -> None:
+        """Refuse every further attempt, and wake those that wait for one."""
+        self.stopped.set()
         with self._changed:
-            while self._passes(worst, self._reserved):
-                if not self._reserved or self._passes(worst, []):
-                    raise BudgetSpent(self._refusal(worst))
-                self._changed.wait()
-            self._reserved.append(worst)
-
-    def settle(self, worst: Usage, spent: Usage) -> None:
-        """Give back what was set aside and count what was spent."""
-        with self._changed:
-            self._reserved.remove(worst)
-            self.spent = self.spent + spent
             self._changed.notify_all()
+
+    @contextmanager
+    def attempt(self, worst: Usage) -> Iterator[Attempt]:
+        """One call: reserved on entry, settled on exit with the attempt's `spent`.
+
+        Raises:
+            BudgetSpent: the call does not fit.
+            Stopped: after `stop`.
+        """
+        reserved = self._reserve(worst)
+        attempt = Attempt(reserved)
+        try:
+            yield attempt
+        finally:
+            self._settle(reserved, attempt.spent)
+
+    def _reserve(self, worst: Usage) -> Usage:
+        with self._changed:
+            while True:
+                if self.stopped.is_set():
+                    raise Stopped
+                reserved = self._corrected(worst)
+                if not self._passes(reserved, self._reserved):
+                    self._reserved.append(reserved)
+                    return reserved
+                if not self._reserved or self._passes(reserved, []):
+                    raise BudgetSpent(self._refusal(reserved))
+                self._changed.wait()
+
+    def _settle(self, reserved: Usage, spent: Usage) -> None:
+        with self._changed:
+            self._reserved.remove(reserved)
+            self.spent = self.spent + spent
+            if reserved.input_tokens and spent.input_tokens > reserved.input_tokens:
+                self._understated *= spent.input_tokens / reserved.input_tokens
+            self._changed.notify_all()
+
+    def _corrected(self, worst: Usage) -> Usage:
+        """The estimate, enlarged as earlier ones were too small (pictures, foreign scripts)."""
+        tokens = ceil(worst.input_tokens * self._understated)
+        return worst.model_copy(update={"input_tokens": tokens})
 
     def _passes(self, worst: Usage, reserved: list[Usage]) -> bool:
         usage = self.spent + worst

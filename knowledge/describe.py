@@ -1,13 +1,14 @@
 """Ask about every organ and aspect, check the answers, correct them on evidence, keep them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from knowledge.answers import AnswerCache, AnswerStore, CachedAnswer
-from knowledge.ask import ask_until_valid, in_parallel
+from knowledge.ask import ask_until_valid
 from knowledge.assemble import as_store, assemble
 from knowledge.budget import Budget
 from knowledge.description import Claim, DescriptionSet
+from knowledge.parallel import in_parallel
 from knowledge.provider import Provider, Question, Turn, Usage
 from knowledge.question import Images, question_digest, questions
 from knowledge.reading import read_answer
@@ -51,9 +52,11 @@ def describe(
 
     Raises:
         UnusableAnswers: after all other questions were asked; names those without an answer.
-        BudgetSpent, OSError, LookupError: at once, with the answers so far kept.
+        BudgetSpent, OSError, LookupError: when the calls under way have ended, with their answers
+            kept.
     """
     asked = questions(template, classes, samples, images)
+    budget = budget or Budget()
     asker = _Asker(provider, classes, attempts, concurrency, cache, refresh, budget, progress)
     answers = asker.answer(asked)
     if judge is not None:
@@ -65,13 +68,13 @@ def describe(
     return Asked(
         descriptions=assemble(template, classes, provider, asked, answers),
         store=as_store(template, provider, asked, answers),
-        spent=asker.spent,
+        spent=budget.spent,
     )
 
 
 @dataclass
 class _Asker:
-    """How questions are asked in one run, and what it spent."""
+    """How questions are asked in one run."""
 
     provider: Provider
     classes: tuple[str, ...]
@@ -79,9 +82,8 @@ class _Asker:
     concurrency: int
     cache: AnswerCache | None
     refresh: bool
-    budget: Budget | None
+    budget: Budget
     progress: Callable[[Question], None]
-    spent: Usage = field(default_factory=Usage)
 
     def answer(self, asked: list[Question]) -> list[CachedAnswer]:
         """Valid answers, in the order of the questions; cached ones are not asked for."""
@@ -92,23 +94,28 @@ class _Asker:
             kept = {index: answer for index, answer in found.items() if answer is not None}
 
         def work(index: int) -> CachedAnswer:
-            answer = ask_until_valid(
-                asked[index],
-                self.classes,
-                self.provider,
-                attempts=self.attempts,
-                budget=self.budget,
+            question, attempts = asked[index], self.attempts
+            return ask_until_valid(
+                question, self.classes, self.provider, attempts=attempts, budget=self.budget
             )
+
+        def keep(index: int, answer: CachedAnswer) -> None:
+            kept[index] = answer
             if self.cache is not None:
                 self.cache.put(keys[index], answer)
-            return answer
 
         for index in kept:
             self.progress(asked[index])
         missing = [index for index in range(len(asked)) if index not in kept]
-        for index, answer in in_parallel(work, missing, self.concurrency, asked, self.progress):
-            kept[index] = answer
-            self.spent = self.spent + answer.usage
+        in_parallel(
+            work,
+            keep,
+            missing,
+            questions=len(asked),
+            concurrency=self.concurrency,
+            budget=self.budget,
+            progress=lambda index: self.progress(asked[index]),
+        )
         return [kept[index] for index in range(len(asked))]
 
     def correct(

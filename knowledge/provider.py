@@ -1,13 +1,20 @@
 """Provider: a question in (text and images), an answer out, with what it cost."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from knowledge.files import Strict
+from knowledge.files import Strict, canonical_json
+
+if TYPE_CHECKING:
+    from knowledge.budget import Budget
+
+# Where a picture's tokens are not known beforehand.
+IMAGE_TOKENS = 1500
 
 
 class Usage(Strict):
@@ -63,7 +70,8 @@ class Question:
 class Answer:
     """What came back, word for word. `output` is how it was asked for (see `OUTPUTS`).
 
-    `fault` is what the service itself says against the answer: cut off, refused; else empty.
+    `usage` is of all calls that it took, failed ones too. `fault` is what the service itself says
+    against the answer: cut off, refused; else empty.
     """
 
     text: str
@@ -75,11 +83,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class ProviderOptions:
-    """What a user can say about a service; each provider takes what concerns it."""
+    """What a user can say about a service; each provider takes what concerns it.
+
+    `headers` and `query` go out with every call; their values may be secret, and are never stored.
+    """
 
     model: str = ""
     base_url: str | None = None
     key_env: str = "OPENAI_API_KEY"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
     answers: Path | None = None
     output: str = "auto"
     temperature: float | None = None
@@ -91,7 +104,7 @@ class ProviderOptions:
 
 
 # How an answer is asked for, best first. `auto` takes the first that the server can do.
-OUTPUTS = ("json_schema", "json_object", "text", "plain")
+OUTPUTS = ("json_schema", "json_object_schema", "json_object", "text", "plain")
 
 
 class Provider(ABC):
@@ -112,21 +125,25 @@ class Provider(ABC):
         """The provider with the user's options; ValueError when one that it needs is missing."""
 
     @abstractmethod
-    def ask(self, question: Question) -> Answer:
-        """The answer to one question.
+    def ask(self, question: Question, budget: "Budget") -> Answer:
+        """The answer to one question; every call to a service is an attempt of the budget.
 
         Raises:
             OSError: the service is not there, refuses, or gives up; the message says which.
             LookupError: no such model, or no recorded answer.
+            BudgetSpent: the next call might pass a limit.
         """
 
     def worst_usage(self, question: Question) -> Usage:
         """What one call may cost at most: an estimate of the input, the longest answer.
 
-        The input is taken at three characters per token, which English prose stays below, and at
-        1500 tokens per image.
+        The input is taken at three bytes per token, which English prose stays below, and at
+        `IMAGE_TOKENS` per image; services count the schema as well.
         """
-        turns = sum(len(turn.answer) + len(turn.complaint) for turn in question.turns)
-        characters = len(question.system) + len(question.task) + len(question.format_hint) + turns
-        input_tokens = characters // 3 + 1500 * len(question.images) + 20
+        texts = [question.system, question.task, question.format_hint]
+        texts += [canonical_json(question.schema)]
+        texts += [text for turn in question.turns for text in (turn.answer, turn.complaint)]
+        size = sum(len(text.encode()) for text in texts)
+        messages = 1 + 2 * len(question.turns)
+        input_tokens = size // 3 + IMAGE_TOKENS * len(question.images) + 30 * messages
         return Usage(calls=1, input_tokens=input_tokens, output_tokens=self.max_answer_tokens)

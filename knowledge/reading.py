@@ -11,6 +11,8 @@ from knowledge.files import Strict, problems
 
 # Small models that are held to a schema otherwise list without end.
 MOST_ITEMS = 12
+# Servers that build a grammar from a schema let line breaks stand inside strings.
+_DECODER = json.JSONDecoder(strict=False)
 
 
 class InvalidAnswer(ValueError):
@@ -131,7 +133,7 @@ def answer_schema(organ: str, organs: tuple[str, ...]) -> dict[str, Any]:
         "properties": {
             "organ": {"type": "string", "enum": [organ]},
             "text": {"type": "string"},
-            "claims": {"type": "array", "items": claim, "maxItems": MOST_ITEMS},
+            "claims": {"type": "array", "items": claim, "maxItems": MOST_ITEMS if others else 0},
             "attributes": {"type": "array", "items": {"type": "string"}, "maxItems": MOST_ITEMS},
         },
         "required": ["organ", "text", "claims", "attributes"],
@@ -170,11 +172,10 @@ def _read_prose(text: str, organ: str) -> Reading:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    decoder = json.JSONDecoder()
     start = text.find("{")
     while start >= 0:
         try:
-            value, end = decoder.raw_decode(text, start)
+            value, end = _DECODER.raw_decode(text, start)
         except json.JSONDecodeError:
             end = start + 1
         else:
@@ -184,7 +185,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 
 def _starts_whole(text: str) -> bool:
     try:
-        json.JSONDecoder().raw_decode(text.lstrip())
+        _DECODER.raw_decode(text.lstrip())
     except json.JSONDecodeError:
         return False
     return True

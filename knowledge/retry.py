@@ -1,35 +1,41 @@
-"""Failed calls to a service: which to repeat, how long to wait, what to tell the user."""
+"""Failed calls to a service: which to repeat, and how long to wait."""
 
 import email.utils
-import json
 import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
-import openai
-
-from knowledge.provider import ProviderOptions, Usage
+from knowledge.budget import Budget
+from knowledge.provider import Usage
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 LONGEST_ASKED_WAIT_SECONDS = 900.0
+T = TypeVar("T")
 
 
-class EmptyReply(Exception):
-    """The service answered, but not with a chat completion."""
+class CallFailed(Exception):
+    """One call came to nothing.
 
+    Attributes:
+        error: what happened.
+        again: whether a repetition may succeed.
+        spent: what the call cost; None when nobody knows, which counts as the most it may cost.
+        retry_after: what the service says of the next call: seconds, or a date; else empty.
+        total: what this call and those before it took; set by `Retry.run`.
+    """
 
-REPEATABLE = (
-    openai.APIConnectionError,
-    openai.RateLimitError,
-    openai.InternalServerError,
-    openai.ConflictError,
-    openai.APIResponseValidationError,
-    json.JSONDecodeError,
-    EmptyReply,
-)
+    def __init__(
+        self, error: Exception, *, again: bool, spent: Usage | None, retry_after: str = ""
+    ) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.again = again
+        self.spent = spent
+        self.retry_after = retry_after
+        self.total = Usage()
 
 
 class Retry:
@@ -38,56 +44,56 @@ class Retry:
     Waits as long as `Retry-After` asks, else twice as long each time, with jitter.
     """
 
-    def __init__(self, retries: int, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, retries: int) -> None:
         self.retries = retries
-        self._sleep = sleep
         self._resume_at = 0.0
         self._lock = threading.Lock()
 
-    def run(self, call: Callable[[], Any], input_tokens: int) -> tuple[Any, Usage]:
-        """The call's result and what its failed attempts may have cost.
+    def run(
+        self, call: Callable[[], tuple[T, Usage]], worst: Usage, budget: Budget
+    ) -> tuple[T, Usage]:
+        """The call's result, and what it took together with the attempts that failed.
 
-        A time-out or a cut connection is counted with its input, since the service may have read
-        it; a refusal (429, 5xx) as a call without tokens.
+        Raises:
+            CallFailed: the last attempt failed, or one that is not worth repeating.
+            BudgetSpent, Stopped: the budget allows no further attempt, which may cost `worst`.
         """
-        wasted = Usage()
+        total = Usage()
         for attempt in range(self.retries + 1):
-            self._hold()
-            try:
-                return call(), wasted
-            except REPEATABLE as error:
-                wait = wait_seconds(error, attempt)
-                if attempt == self.retries or _hopeless(error) or wait is None:
-                    raise
-                unanswered = isinstance(error, openai.APIConnectionError)
-                wasted = wasted + Usage(calls=1, input_tokens=input_tokens if unanswered else 0)
-                with self._lock:
-                    self._resume_at = max(self._resume_at, time.monotonic() + wait)
+            self._hold(budget)
+            with budget.attempt(worst) as counted:
+                try:
+                    result, counted.spent = call()
+                    return result, total + counted.spent
+                except CallFailed as failed:
+                    if failed.spent is not None:
+                        counted.spent = failed.spent
+                    total = failed.total = total + counted.spent
+                    wait = wait_seconds(failed.retry_after, attempt)
+                    if attempt == self.retries or not failed.again or wait is None:
+                        raise
+            with self._lock:
+                self._resume_at = max(self._resume_at, time.monotonic() + wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _hold(self) -> None:
+    def _hold(self, budget: Budget) -> None:
         with self._lock:
             wait = self._resume_at - time.monotonic()
         if wait > 0:
-            self._sleep(wait)
+            budget.stopped.wait(wait)
 
 
-def wait_seconds(error: Exception, attempt: int) -> float | None:
+def wait_seconds(retry_after: str, attempt: int) -> float | None:
     """How long to wait before the next attempt, or None when the service asks for too long."""
-    asked = _retry_after(error)
+    asked = _seconds(retry_after)
     if asked is None:
         backoff = min(LONGEST_BACKOFF_SECONDS, FIRST_WAIT_SECONDS * 2**attempt)
         return backoff * random.uniform(0.5, 1.0)
     return asked if asked <= LONGEST_ASKED_WAIT_SECONDS else None
 
 
-def _retry_after(error: Exception) -> float | None:
-    """The header `Retry-After`: seconds, or a date."""
-    if not isinstance(error, openai.APIStatusError):
-        return None
-    text = error.response.headers.get("retry-after")
-    if text is None:
-        return None
+def _seconds(text: str) -> float | None:
+    """The header `Retry-After`: seconds, or a date; None when it is neither."""
     try:
         return max(0.0, float(text))
     except ValueError:
@@ -96,48 +102,3 @@ def _retry_after(error: Exception) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except ValueError:
         return None
-
-
-def _hopeless(error: Exception) -> bool:
-    """A 429 that says the account is empty is not worth a second call."""
-    return isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota"
-
-
-def explain(
-    error: Exception, url: str, options: ProviderOptions, key: str, models: Callable[[], list[str]]
-) -> Exception:
-    """What went wrong, as one message for the user that never holds the key."""
-    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        return OSError(
-            f"{url} refuses the key ({error.status_code}): check the environment variable "
-            f"{options.key_env}"
-        )
-    if isinstance(error, openai.NotFoundError):
-        return _not_found(url, options.model, models)
-    if isinstance(error, openai.APITimeoutError):
-        return OSError(f"no answer from {url} within {options.timeout_seconds:g} s (--timeout)")
-    if isinstance(error, openai.APIConnectionError):
-        return OSError(f"cannot reach the server at {url}: {error.__cause__ or error}")
-    if isinstance(error, openai.RateLimitError):
-        return OSError(f"{url} keeps refusing (429, rate or quota): {_detail(error, key)}")
-    if isinstance(error, openai.APIStatusError):
-        return OSError(f"{url} answered {error.status_code}: {_detail(error, key)}")
-    return OSError(f"{url} does not answer with chat completions: {_detail(error, key)}")
-
-
-def _not_found(url: str, model: str, models: Callable[[], list[str]]) -> Exception:
-    try:
-        known = models()
-    except (openai.OpenAIError, ValueError, TypeError, AttributeError):
-        return OSError(
-            f"{url} answered 404: it is no OpenAI-compatible address (these usually end in /v1), "
-            f"or it has no model {model!r}"
-        )
-    shown = ", ".join(known[:20]) or "none"
-    return LookupError(f"no model {model!r} at {url}; there is {shown}")
-
-
-def _detail(error: Exception, key: str) -> str:
-    message = getattr(error, "message", "") or str(error) or type(error).__name__
-    line = " ".join(message.split()).replace(key, "***")
-    return line if len(line) <= 300 else f"{line[:297]}..."

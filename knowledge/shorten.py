@@ -36,7 +36,7 @@ class Shortener:
         self.encoder = encoder
         self.attempts = attempts
         self.cache = cache
-        self.budget = budget
+        self.budget = budget or Budget()
 
     def __call__(self, description: Description, limit: int) -> str:
         """A text of at most `limit` tokens.

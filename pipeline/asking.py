@@ -1,6 +1,7 @@
 """From a command's options to a provider, its questions, and what they cost."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
@@ -8,11 +9,12 @@ from rich.console import Console
 
 from knowledge.agreement import agreement
 from knowledge.answers import AnswerCache
+from knowledge.assemble import literal
 from knowledge.budget import Budget, Price, PriceTable
 from knowledge.check import contradictions
 from knowledge.describe import Asked, Judge, describe
 from knowledge.encoder import TextEncoder
-from knowledge.provider import Provider, ProviderOptions, Question, Usage
+from knowledge.provider import OUTPUTS, Provider, ProviderOptions, Question, Usage
 from knowledge.question import Images, question_digest, questions
 from knowledge.renderings import find_pictures
 from knowledge.shorten import Shortener
@@ -36,29 +38,24 @@ class Limits:
     refresh: bool = False
 
 
-def cache_folder(chosen: Path | None) -> Path:
-    """Where answers are cached: the user's choice, else the machine's cache folder."""
-    return chosen or Path(platformdirs.user_cache_dir("tak-seg")) / "answers"
+@dataclass(frozen=True)
+class Quote:
+    """A model's price, None when no table lists it, and where that is written."""
 
+    price: Price | None
+    source: str
 
-def make_provider(name: str, template: Template, options: ProviderOptions) -> Provider:
-    """The provider of a name; `recorded` without a store takes the shipped one."""
-    if name == "recorded" and options.answers is None:
-        path = shipped.data() / "answers" / f"{template.name}.json"
-        if not path.is_file():
-            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.json")))
-            raise LookupError(
-                f"no recorded answers for template {template.name!r}; there is {known}; "
-                "a store of your own is given with --answers FILE"
-            )
-        options = ProviderOptions(**{**vars(options), "answers": path})
-    kind = choose("knowledge.providers", name, Provider)
-    return kind.from_options(options)
+    def of(self, usage: Usage) -> str:
+        """The cost of a usage in words."""
+        return "cost unknown" if self.price is None else f"${self.price.of(usage):.4f}"
 
-
-def price_of(model: str, table: Path | None) -> Price | None:
-    """The model's price by the user's table, else by the shipped one."""
-    return PriceTable.read(table or shipped.data() / "prices" / "usd.toml").get(model)
+    def __str__(self) -> str:
+        if self.price is None:
+            return f"price unknown: {self.source}"
+        return (
+            f"price: ${self.price.input_usd:g} per million input tokens and "
+            f"${self.price.output_usd:g} per million output tokens, by {self.source}"
+        )
 
 
 @dataclass(frozen=True)
@@ -70,14 +67,58 @@ class Job:
     provider: Provider
     limits: Limits
     cache: AnswerCache
-    price: Price | None
+    quote: Quote
     images: Images | None = None
+
+
+def wording(template: str, variables: list[str]) -> Template:
+    """A shipped template or a file, with some of its variables set (`name=value`)."""
+    return Template.read(shipped.find("prompts", template), pairs("--var", variables))
+
+
+def answer_cache(chosen: Path | None) -> AnswerCache:
+    """Where answers are cached: the user's choice, else the machine's cache folder."""
+    return AnswerCache(chosen or Path(platformdirs.user_cache_dir("tak-seg")) / "answers")
+
+
+def make_provider(
+    name: str,
+    template: Template,
+    options: ProviderOptions,
+    answers: Path | None,
+    cache: Path | None,
+) -> Provider:
+    """The provider of a name; `recorded` without a store takes the shipped one."""
+    if name == "recorded" and answers is None:
+        answers = shipped.data() / "answers" / f"{template.name}.json"
+        if not answers.is_file():
+            known = ", ".join(sorted(file.stem for file in answers.parent.glob("*.json")))
+            raise LookupError(
+                f"no recorded answers for template {template.name!r}; there is {known}; "
+                "a store of your own is given with --answers FILE"
+            )
+    memory = answer_cache(cache).folder / "servers.json"
+    kind = choose("knowledge.providers", name, Provider)
+    return kind.from_options(replace(options, answers=answers, memory=memory))
+
+
+def quote_of(model: str, table: Path | None) -> Quote:
+    """The model's price by the user's table, else by the shipped one."""
+    path = table or shipped.data() / "prices" / "usd.toml"
+    prices = PriceTable.read(path)
+    price = prices.get(model)
+    if price is None:
+        return Quote(None, f"{path} of {prices.date} does not list {model!r} (--prices)")
+    note = "" if table else " (an example: check it, and give your own with --prices)"
+    return Quote(price, f'{path}, [models."{model}"] of {prices.date}{note}')
 
 
 def run(job: Job, judge: Judge | None = None) -> Asked:
     """Ask with a progress bar; the answers so far survive any end."""
     template, classes, provider, limits = job.template, job.classes, job.provider, job.limits
-    budget = Budget(max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd, price=job.price)
+    budget = Budget(
+        max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd, price=job.quote.price
+    )
     number = len(classes) * len(template.aspects) * limits.samples
     with counted(f"asking {provider.name}", number) as tick:
         try:
@@ -97,16 +138,24 @@ def run(job: Job, judge: Judge | None = None) -> Asked:
                 rounds=limits.rounds,
                 progress=lambda question: tick(f"{question.organ}, {question.aspect}"),
             )
-        except BaseException:
+        except BaseException as end:
             if provider.costs:
-                spent = f"{budget.spent.calls} calls, {budget.spent.tokens} tokens"
-                Console(stderr=True).print(f"spent before the end: {spent}")
+                Console(stderr=True).print(_so_far(budget, end, job.quote), soft_wrap=True)
             raise
+
+
+def _so_far(budget: Budget, end: BaseException, quote: Quote) -> str:
+    spent = budget.spent
+    line = f"spent before the end: {spent.calls} calls, {spent.tokens} tokens, {quote.of(spent)}"
+    if isinstance(end, KeyboardInterrupt):
+        line = f"interrupted; {line}, besides calls under way; what was answered is kept, a second "
+        line += "run asks only for the rest"
+    return line
 
 
 def preview(job: Job) -> str:
     """Every question word for word, then calls, tokens and cost at most; asks nothing."""
-    provider, price = job.provider, job.price
+    provider = job.provider
     asked = questions(job.template, job.classes, job.limits.samples, job.images)
     known = provider.costs and not job.limits.refresh
     lines, worst = [], Usage()
@@ -115,40 +164,50 @@ def preview(job: Job) -> str:
         lines.append(_shown(question, cached))
         if provider.costs and not cached:
             worst = worst + provider.worst_usage(question)
-    cost = "price unknown" if price is None else f"at most ${price.of(worst):.4f}"
     if not provider.costs:
-        cost = "no cost"
+        return "\n".join([*lines, f"{len(asked)} questions, all from the answer store, no cost"])
+    cost = job.quote.of(worst) if job.quote.price is None else f"at most {job.quote.of(worst)}"
     lines.append(
         f"{len(asked)} questions, {worst.calls} calls to make, at most {worst.input_tokens} input "
-        f"and {worst.output_tokens} output tokens ({cost}); repeated attempts come on top"
+        f"and {worst.output_tokens} output tokens ({cost}); repeated attempts come on top, and up "
+        f"to {len(OUTPUTS) - 1} short calls that find out what a new server can do"
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, str(job.quote)])
 
 
 def write(job: Job, asked: Asked, target: Path, store: Path | None) -> str:
     """Write descriptions, with their cost, and the answer store if asked for; says so in a line."""
-    made = asked.descriptions
-    cost = None if job.price is None else job.price.of(made.totals)
+    made, price = asked.descriptions, job.quote.price
+    cost = None if price is None or not job.provider.costs else price.of(made.totals)
     made.model_copy(update={"cost_usd": cost}).write(target)
     if store is not None:
         asked.store.write(store)
-    return f"{target}: {summary(asked, job.price)}"
+    return f"{target}: {summary(asked, job)}"
 
 
-def summary(asked: Asked, price: Price | None) -> str:
+def write_literal(template: Template, classes: tuple[str, ...], target: Path) -> str:
+    """Write the descriptions of a template that asks nobody; says so in a line."""
+    literal(template, classes).write(target)
+    return f"{target}: {len(classes)} classes in the template's own words; nobody asked"
+
+
+def summary(asked: Asked, job: Job) -> str:
     """One line: what was asked, what it cost, in this run and altogether."""
     made = asked.descriptions
     number = sum(len(item.samples) for item in made.descriptions)
     words = sum(len(item.text.split()) for item in made.descriptions) / len(made.descriptions)
-    cost = "" if price is None else f", ${price.of(asked.spent):.4f}"
     alike = agreement(made)
     agree = "" if alike.words is None else f", samples agree in {alike.words:.0%} of words"
     if alike.claims is not None:
         agree += f" and {alike.claims:.0%} of claims"
+    line = f"{number} answers, {words:.0f} words each{agree}"
+    if not job.provider.costs:
+        return f"{line}; replayed, no cost"
+    spent, totals = asked.spent, made.totals
     return (
-        f"{number} answers, {words:.0f} words each{agree}; this run: {asked.spent.calls} calls, "
-        f"{asked.spent.tokens} tokens{cost}; all answers together: {made.totals.calls} calls, "
-        f"{made.totals.tokens} tokens"
+        f"{line}; this run: {spent.calls} calls, {spent.tokens} tokens, {job.quote.of(spent)}; "
+        f"all answers together: {totals.calls} calls, {totals.tokens} tokens, "
+        f"{job.quote.of(totals)}"
     )
 
 
@@ -159,14 +218,34 @@ def _shown(question: Question, cached: bool) -> str:
     return "\n".join([head, question.system, question.task, question.format_hint, *pictures, ""])
 
 
-def variables(pairs: list[str]) -> dict[str, str]:
-    """`name=value` pairs as a dictionary."""
+def pairs(option: str, texts: list[str]) -> dict[str, str]:
+    """`name=value` texts as a dictionary; a wrong one is named by its option, without its value."""
     result = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ValueError(f"--var {pair}: write name=value")
-        result[name] = value
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"{option} {name}: write name=value")
+        result[name.strip()] = value
+    return result
+
+
+def headers(texts: list[str]) -> dict[str, str]:
+    """`NAME=VALUE` as HTTP headers; `env:VARIABLE` stands for what the environment holds."""
+    return from_environment(pairs("--header", texts))
+
+
+def from_environment(given: dict[str, str]) -> dict[str, str]:
+    """Values `env:VARIABLE` replaced; ValueError for an unset one, or one that no header holds."""
+    result = {}
+    for name, value in given.items():
+        if value.startswith("env:"):
+            variable = value.removeprefix("env:")
+            if not os.environ.get(variable):
+                raise ValueError(f"header {name}: the environment has no {variable}")
+            value = os.environ[variable]
+        result[name] = value.strip()
+        if not (f"{name}{value}".isascii() and result[name].isprintable()):
+            raise ValueError(f"header {name}: holds characters that no header has")
     return result
 
 
@@ -194,7 +273,7 @@ def pictures(choice: str, folder: Path | None, classes: tuple[str, ...]) -> Imag
 
 def make_shortener(encoder: TextEncoder, options: ProviderOptions, cache: Path | None) -> Shortener:
     """What asks a live model for shorter texts; its answers are cached like any other."""
-    folder = cache_folder(cache)
-    options = ProviderOptions(**{**vars(options), "memory": folder / "servers.json"})
+    kept = answer_cache(cache)
     kind = choose("knowledge.providers", "openai_compatible", Provider)
-    return Shortener(kind.from_options(options), encoder, cache=AnswerCache(folder))
+    service = kind.from_options(replace(options, memory=kept.folder / "servers.json"))
+    return Shortener(service, encoder, cache=kept)

@@ -12,8 +12,13 @@ def make_encoder(spec: str, device: str = "cpu") -> TextEncoder:
 
     Raises:
         LookupError: no such encoder.
+        ValueError: a device that this machine does not have; found before anything is loaded.
         OSError: its weights cannot be had.
     """
+    if device != "cpu":
+        from pipeline.build import pick_device
+
+        device = str(pick_device(device))
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     name, _, argument = spec.partition(":")

@@ -26,7 +26,7 @@ from knowledge.provider import Provider, ProviderOptions
 from knowledge.statistics import statistics
 from knowledge.template import Template
 from pipeline import shipped
-from pipeline.asking import make_provider, price_of
+from pipeline.asking import from_environment, make_provider, quote_of
 from pipeline.encoding import make_encoder
 from pipeline.labeled import find_labeled
 from pipeline.organs import class_list
@@ -40,6 +40,8 @@ class ModelChoice(Strict):
     model: str = ""
     base_url: str | None = None
     key_env: str = "OPENAI_API_KEY"
+    headers: dict[str, str] = Field(default_factory=dict)
+    query: dict[str, str] = Field(default_factory=dict)
     answers: Path | None = None
     output: str = "auto"
     temperature: float | None = None
@@ -157,11 +159,11 @@ class Cells:
         ).descriptions
 
     def _provider(self, template: Template, model: ModelChoice) -> Provider:
-        chosen = model.model_dump(exclude={"name", "provider"})
-        if model.answers is not None:
-            chosen["answers"] = self.folder / model.answers
-        options = ProviderOptions(**chosen, memory=self.cache.folder / "servers.json")
-        return make_provider(model.provider, template, options)
+        chosen = model.model_dump(exclude={"name", "provider", "answers"})
+        chosen["headers"] = from_environment(model.headers)
+        answers = None if model.answers is None else self.folder / model.answers
+        options = ProviderOptions(**chosen)
+        return make_provider(model.provider, template, options, answers, self.cache.folder)
 
     def _measured(
         self, made: DescriptionSet, template: Template, name: str, model: ModelChoice | None
@@ -173,7 +175,7 @@ class Cells:
         price = None
         if model is not None and model.provider != "recorded":
             prices = self.folder / self.matrix.prices if self.matrix.prices else None
-            price = price_of(model.model, prices)
+            price = quote_of(model.model, prices).price
         row: dict[str, Any] = {
             **_of_descriptions(made),
             "supported": report.supported_share,

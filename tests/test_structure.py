@@ -16,10 +16,12 @@ ALLOWED = {
     "pipeline": set(PACKAGES),
 }
 HOME = {
-    "openai": {"knowledge/providers/openai_compatible.py", "knowledge/retry.py"},
+    "openai": {"knowledge/chat.py"},
     "open_clip": {"knowledge/encoders/openclip.py"},
     "transformers": {"knowledge/encoders/transformer.py"},
     "pyvista": {"knowledge/render.py"},
+    "highdicom": {"segmentation/dicom_seg.py"},
+    "pydicom": {"segmentation/dicom_seg.py"},
 }
 
 

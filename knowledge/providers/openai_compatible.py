@@ -6,32 +6,33 @@ import threading
 from pathlib import Path
 from typing import Any, ClassVar
 
-import openai
-
+from knowledge.budget import Budget
+from knowledge.chat import ChatClient, LimitRenamed, refuses_format
 from knowledge.files import Strict, canonical_json, read_json, write_whole
 from knowledge.provider import OUTPUTS, Answer, Provider, ProviderOptions, Question, Usage
 from knowledge.reading import InvalidAnswer, find_json
-from knowledge.retry import REPEATABLE, EmptyReply, Retry, explain
+from knowledge.retry import CallFailed, Retry
 
-
-class Unsupported(Exception):
-    """The server refuses this kind of output."""
-
-
-PROBE = (
-    "Answer with one JSON object and nothing else. Its keys are "
-    '"ready" with the value true and "list" with an empty list.'
-)
-# Holds every kind of rule that the schema of an answer has, so that what works here works there.
-PROBE_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "ready": {"type": "boolean"},
-        "list": {"type": "array", "items": {"type": "string", "enum": ["a"]}, "maxItems": 1},
+# The schema holds every kind of rule that an answer's has: what works here works there.
+PROBE = Question(
+    organ="",
+    aspect="",
+    system="",
+    task="Answer with one JSON object and nothing else. Its keys are "
+    '"ready" with the value true and "list" with an empty list.',
+    format_hint="",
+    schema={
+        "type": "object",
+        "properties": {
+            "ready": {"type": "boolean"},
+            "list": {"type": "array", "items": {"type": "string", "enum": ["a"]}, "maxItems": 1},
+        },
+        "required": ["ready", "list"],
+        "additionalProperties": False,
     },
-    "required": ["ready", "list"],
-    "additionalProperties": False,
-}
+    template="",
+    template_digest="",
+)
 
 
 class ServerMemory(Strict):
@@ -44,8 +45,9 @@ class OpenAICompatible(Provider):
     """Chat completions with structured output, as far as the server can do that.
 
     With `output="auto"` the server is probed once per run, best way first: a JSON schema that it
-    enforces, its JSON mode, JSON asked for in words, plain sentences. What worked is remembered in
-    the file `memory` and recorded with each answer. Tool calls are never used.
+    enforces, its JSON mode with a schema beside it (llama-cpp-python), its JSON mode, JSON asked
+    for in words, plain sentences. What worked is remembered in the file `memory` and recorded with
+    each answer. Tool calls are never used.
     """
 
     name: ClassVar[str] = "openai_compatible"
@@ -55,18 +57,10 @@ class OpenAICompatible(Provider):
             raise LookupError(f"no output {options.output!r}; there is auto, {', '.join(OUTPUTS)}")
         self.options = options
         self.max_answer_tokens = options.max_answer_tokens
-        self._client = openai.OpenAI(
-            api_key=key or "none",
-            base_url=options.base_url,
-            timeout=options.timeout_seconds,
-            max_retries=0,
-        )
-        self.url = str(self._client.base_url).rstrip("/")
-        self._keyless = not key and options.base_url is None
+        self._client = ChatClient(options, key)
         self._retry = Retry(options.retries)
         self._lock = threading.Lock()
         self._output = None if options.output == "auto" else options.output
-        self._limit_key = "max_tokens"
         self._probed = Usage()
 
     @classmethod
@@ -82,32 +76,33 @@ class OpenAICompatible(Provider):
         chosen = self.options
         return {
             "model": chosen.model,
-            "base_url": self.url,
+            "base_url": self._client.url,
             "output": chosen.output,
             "temperature": chosen.temperature,
             "seed": chosen.seed,
             "max_answer_tokens": chosen.max_answer_tokens,
         }
 
-    def ask(self, question: Question) -> Answer:
+    def ask(self, question: Question, budget: Budget) -> Answer:
         """The server's answer; errors as in `Provider.ask`.
 
         Raises:
             ValueError: the service needs a key and the environment has none.
         """
-        if self._keyless:
+        if self._client.needs_key:
             raise ValueError(
                 f"no key: set {self.options.key_env} in the environment, or name another server "
                 "(--base-url URL), or replay recorded answers (--provider recorded)"
             )
-        output = self._settled_output()
-        schema = question.schema if output == "json_schema" else None
-        messages = _messages(question, output)
-        reply, wasted = self._send(messages, output, schema, question.sample)
+        try:
+            output = self._settled_output(budget)
+            reply, spent = self._send(question, output, budget)
+        except CallFailed as failed:
+            # Not chained: what the service said may quote the key.
+            raise self._client.explain(failed) from None
         choice = reply.choices[0]
         text = choice.message.content or ""
         with self._lock:
-            spent = _usage(reply, _input_estimate(messages)) + wasted
             usage, self._probed = spent + self._probed, Usage()
         return Answer(
             text=text,
@@ -117,22 +112,23 @@ class OpenAICompatible(Provider):
             fault=_fault(choice, text, self.max_answer_tokens),
         )
 
-    def _settled_output(self) -> str:
+    def _settled_output(self, budget: Budget) -> str:
         with self._lock:
             if self._output is None:
-                self._output = self._remembered() or self._probe()
+                self._output = self._remembered() or self._probe(budget)
             return self._output
 
-    def _probe(self) -> str:
+    def _probe(self, budget: Budget) -> str:
         """The best output that this server and model can do, by asking a small question."""
-        question = [{"role": "user", "content": PROBE}]
         for output in OUTPUTS[:-1]:
-            schema = PROBE_SCHEMA if output == "json_schema" else None
             try:
-                reply, wasted = self._send(question, output, schema, 0)
-            except Unsupported:
+                reply, spent = self._send(PROBE, output, budget)
+            except CallFailed as failed:
+                if output == "text" or not refuses_format(failed):
+                    raise
+                self._probed = self._probed + failed.total
                 continue
-            self._probed = self._probed + _usage(reply, _input_estimate(question)) + wasted
+            self._probed = self._probed + spent
             try:
                 find_json(reply.choices[0].message.content or "")
             except InvalidAnswer:
@@ -140,86 +136,62 @@ class OpenAICompatible(Provider):
             return self._remember(output)
         return self._remember("plain")
 
-    def _send(
-        self,
-        messages: list[dict[str, Any]],
-        output: str,
-        schema: dict[str, Any] | None,
-        sample: int,
-    ) -> tuple[Any, Usage]:
-        """The server's reply, and what attempts that came to nothing may have cost."""
+    def _send(self, question: Question, output: str, budget: Budget) -> tuple[Any, Usage]:
+        """The server's reply, and what it took with the attempts that came to nothing."""
+        body = self._body(question, output)
+        worst = self.worst_usage(question)
+        try:
+            return self._retry.run(lambda: self._client.complete(body), worst, budget)
+        except LimitRenamed as renamed:
+            reply, spent = self._retry.run(lambda: self._client.complete(body), worst, budget)
+            return reply, renamed.total + spent
+
+    def _body(self, question: Question, output: str) -> dict[str, Any]:
+        """The request, but for the limit of the answer."""
+        messages = _messages(question, output)
         body: dict[str, Any] = {"model": self.options.model, "messages": messages}
         if self.options.temperature is not None:
             body["temperature"] = self.options.temperature
         if self.options.seed is not None:
-            body["seed"] = self.options.seed + sample
+            body["seed"] = self.options.seed + question.sample
         if output == "json_schema":
-            strict = {"name": "answer", "strict": True, "schema": schema}
+            strict = {"name": "answer", "strict": True, "schema": question.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": strict}
+        elif output == "json_object_schema":
+            body["response_format"] = {"type": "json_object", "schema": question.schema}
         elif output == "json_object":
             body["response_format"] = {"type": "json_object"}
-        try:
-            return self._retry.run(lambda: self._create(body), _input_estimate(messages))
-        except openai.BadRequestError as error:
-            if output in ("json_schema", "json_object") and self._output is None:
-                raise Unsupported from error
-            raise self._explained(error) from error
-        except (openai.OpenAIError, *REPEATABLE) as error:
-            raise self._explained(error) from error
-
-    def _create(self, body: dict[str, Any]) -> Any:
-        """One HTTP call. Newer models of OpenAI have another word for the limit of the answer."""
-        limit = self.options.max_answer_tokens
-        create: Any = self._client.chat.completions.create
-        try:
-            reply = create(**body, **{self._limit_key: limit})
-        except openai.BadRequestError as error:
-            if "max_completion_tokens" not in str(error) or self._limit_key != "max_tokens":
-                raise
-            self._limit_key = "max_completion_tokens"
-            reply = create(**body, **{self._limit_key: limit})
-        if not getattr(reply, "choices", None):
-            raise EmptyReply("the reply holds no answer")
-        return reply
-
-    def _explained(self, error: Exception) -> Exception:
-        return explain(error, self.url, self.options, self._client.api_key, self._models)
-
-    def _models(self) -> list[str]:
-        return [model.id for model in self._client.models.list()]
+        return body
 
     def _remembered(self) -> str | None:
-        memory = self.options.memory
-        if memory is None or not memory.is_file():
-            return None
-        try:
-            output = read_json(memory, ServerMemory).outputs.get(self._server)
-        except ValueError:
-            return None
+        output = self._memory().get(self._server)
         return output if output in OUTPUTS else None
 
     def _remember(self, output: str) -> str:
-        memory = self.options.memory
-        if memory is not None:
-            known = {}
-            if memory.is_file():
-                try:
-                    known = read_json(memory, ServerMemory).outputs
-                except ValueError:
-                    known = {}
-            known = {**known, self._server: output}
-            write_whole(memory, canonical_json({"outputs": known}))
+        if self.options.memory is not None:
+            known = {**self._memory(), self._server: output}
+            write_whole(self.options.memory, canonical_json({"outputs": known}))
         return output
+
+    def _memory(self) -> dict[str, str]:
+        """What the memory file says; a damaged one is written anew."""
+        memory = self.options.memory
+        if memory is None or not memory.is_file():
+            return {}
+        try:
+            return read_json(memory, ServerMemory).outputs
+        except ValueError:
+            return {}
 
     @property
     def _server(self) -> str:
-        return f"{self.url} {self.options.model}"
+        return f"{self._client.url} {self.options.model}"
 
 
 def _messages(question: Question, output: str) -> list[dict[str, Any]]:
     """The chat so far: system, question with pictures, earlier answers with complaints."""
     text = question.task
-    if output != "plain":
+    if output != "plain" and question.format_hint:
         text = f"{text}\n\n{question.format_hint}"
     content: Any = text
     if question.images:
@@ -238,30 +210,6 @@ def _messages(question: Question, output: str) -> list[dict[str, Any]]:
 
 def _data_url(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-
-
-def _input_estimate(messages: list[dict[str, Any]]) -> int:
-    """Tokens of the texts, at four characters each; pictures count 1500."""
-    tokens = 0
-    for message in messages:
-        content = message["content"]
-        parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-        for part in parts:
-            tokens += len(part["text"]) // 4 if part["type"] == "text" else 1500
-    return tokens
-
-
-def _usage(reply: Any, input_tokens: int) -> Usage:
-    """What the server says it took; an estimate where it says nothing."""
-    usage = reply.usage
-    if usage is None:
-        text = reply.choices[0].message.content or ""
-        return Usage(calls=1, input_tokens=input_tokens, output_tokens=-(-len(text) // 4))
-    return Usage(
-        calls=1,
-        input_tokens=usage.prompt_tokens or 0,
-        output_tokens=usage.completion_tokens or 0,
-    )
 
 
 def _fault(choice: Any, text: str, limit: int) -> str:

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from knowledge.answers import AnswerStore
+from knowledge.budget import Budget
 from knowledge.provider import Answer, Provider, ProviderOptions, Question, Usage
 
 
@@ -28,7 +29,7 @@ class Recorded(Provider):
         """The model that once answered, and its parameters."""
         return {"model": self.store.model, **self.store.parameters}
 
-    def ask(self, question: Question) -> Answer:
+    def ask(self, question: Question, budget: Budget) -> Answer:
         """The recorded answer.
 
         Raises:

@@ -33,13 +33,12 @@ def matrix(
 
     and then `tak matrix matrix.toml`. `scans = "phantoms"` adds the truth of the claims.
     """
-    from knowledge.answers import AnswerCache
-    from pipeline.asking import cache_folder
+    from pipeline.asking import answer_cache
     from pipeline.matrix import Cells, run
     from pipeline.progress import counted
     from pipeline.tables import show_matrix
 
-    cells = Cells(file, AnswerCache(cache_folder(cache)))
+    cells = Cells(file, answer_cache(cache))
     with counted("cells", len(list(cells))) as tick:
         rows = run(cells, tick)
     show_matrix(rows)

@@ -174,15 +174,17 @@ def test_a_second_run_asks_nothing_and_a_broken_run_goes_on_where_it_stopped(
     ("refused", "expected"),
     [
         (set(), "json_schema"),
-        ({"json_schema"}, "json_object"),
-        ({"json_schema", "json_object"}, "text"),
+        ({"json_schema"}, "json_object_schema"),
+        ({"json_schema", "json_object with schema"}, "json_object"),
+        ({"json_schema", "json_object with schema", "json_object"}, "text"),
     ],
 )
 def test_the_ladder_of_outputs_is_probed_once_and_remembered(
     refused: set[str], expected: str, tmp_path: Path
 ) -> None:
     def behave(body: Body) -> Reply:
-        kind = body.get("response_format", {}).get("type", "text")
+        asked_for = body.get("response_format", {})
+        kind = asked_for.get("type", "text") + (" with schema" if "schema" in asked_for else "")
         return Reply("unsupported", status=400) if kind in refused else good_answer(body)
 
     memory = tmp_path / "servers.json"

@@ -145,7 +145,7 @@ def test_prose_ends_with_one_message_and_no_descriptions(tak, tmp_path: Path) ->
         )
     assert code == 1
     assert "28 of 28 questions: no usable answer about" in err
-    assert "spent before the end: 87 calls" in err
+    assert "spent before the end: 88 calls" in err
     assert not (tmp_path / "d.json").exists()
 
 

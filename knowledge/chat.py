@@ -1,0 +1,196 @@
+"""One call of the chat protocol over HTTP, and its failures in words that never hold a secret."""
+
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+
+from knowledge.provider import IMAGE_TOKENS, ProviderOptions, Usage
+from knowledge.retry import CallFailed
+
+# Headers that carry a key of their own: with one of them no other key is sent.
+KEY_HEADERS = ("authorization", "api-key", "x-api-key")
+# Ways to fail before anything was sent, by the names of the client's HTTP library.
+_NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
+
+
+class EmptyReply(Exception):
+    """The service answered, but not with a chat completion."""
+
+
+class LimitRenamed(CallFailed):
+    """The service has another word for the limit of the answer; the next call uses it."""
+
+
+class ChatClient:
+    """A service by its address, key, headers and query; `complete` is one HTTP call.
+
+    Raises:
+        ValueError: an address that holds a password or a query, or a key that no header can hold.
+    """
+
+    def __init__(self, options: ProviderOptions, key: str) -> None:
+        key = key.strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError(f"{options.key_env} holds characters that no key has")
+        self.options = options
+        keyed = any(name.lower() in KEY_HEADERS for name in options.headers)
+        # Given with each call, since the client accepts the absence of a key only there.
+        self._headers: dict[str, Any] = dict(options.headers)
+        if not any(name.lower() == "authorization" for name in options.headers):
+            self._headers |= {"Authorization": openai.Omit()} if keyed or not key else {}
+        self._client = openai.OpenAI(
+            api_key=key or "none",
+            base_url=_checked(options.base_url),
+            timeout=options.timeout_seconds,
+            max_retries=0,
+            default_query=dict(options.query),
+        )
+        self.url = str(self._client.base_url).rstrip("/")
+        self.needs_key = not (key or keyed) and urlsplit(self.url).hostname == "api.openai.com"
+        self._secrets = [key, *options.headers.values()]
+        self._secrets += [value for name, value in options.query.items() if name != "api-version"]
+        self._limit_key = "max_tokens"
+
+    def complete(self, body: dict[str, Any]) -> tuple[Any, Usage]:
+        """The reply to a request body, and what the service says that it took.
+
+        Raises:
+            CallFailed: says whether to repeat it and what it cost.
+            LimitRenamed: to be repeated at once.
+        """
+        limit_key = self._limit_key
+        create: Any = self._client.chat.completions.create
+        try:
+            limit = {limit_key: self.options.max_answer_tokens}
+            reply = create(**body, **limit, extra_headers=self._headers)
+            if not getattr(reply, "choices", None):
+                raise EmptyReply("the reply holds no answer")
+            return reply, _usage(reply, body["messages"])
+        except openai.BadRequestError as error:
+            # Newer models of OpenAI have another word for the limit of the answer.
+            if limit_key == "max_tokens" and "max_completion_tokens" in str(error):
+                self._limit_key = "max_completion_tokens"
+                raise LimitRenamed(error, again=False, spent=Usage(calls=1)) from None
+            raise _failure(error) from None
+        except (openai.OpenAIError, json.JSONDecodeError, EmptyReply) as error:
+            raise _failure(error) from None
+
+    def explain(self, failed: CallFailed) -> Exception:
+        """What went wrong, as one message for the user that never holds a key."""
+        error, url = failed.error, self.url
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            return OSError(
+                f"{url} refuses the key ({error.status_code}): check the environment variable "
+                f"{self.options.key_env}, or the --header that carries it"
+            )
+        if isinstance(error, openai.NotFoundError):
+            return self._not_found()
+        if isinstance(error, openai.APITimeoutError):
+            seconds = self.options.timeout_seconds
+            return OSError(f"no answer from {url} within {seconds:g} s (--timeout)")
+        if isinstance(error, openai.APIConnectionError):
+            return OSError(
+                f"cannot reach the server at {url}: {self._detail(error.__cause__ or error)}"
+            )
+        if isinstance(error, openai.RateLimitError):
+            return OSError(f"{url} keeps refusing (429, rate or quota): {self._detail(error)}")
+        if isinstance(error, openai.APIStatusError):
+            return OSError(f"{url} answered {error.status_code}: {self._detail(error)}")
+        return OSError(f"{url} does not answer with chat completions: {self._detail(error)}")
+
+    def _not_found(self) -> Exception:
+        model = self.options.model
+        try:
+            known = [item.id for item in self._client.models.list(extra_headers=self._headers)]
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+            return OSError(
+                f"{self.url} answered 404: it is no OpenAI-compatible address (these usually end "
+                f"in /v1), or it has no model {model!r}"
+            )
+        shown = ", ".join(known[:20]) or "none"
+        return LookupError(f"no model {model!r} at {self.url}; there is {shown}")
+
+    def _detail(self, error: BaseException) -> str:
+        message = getattr(error, "message", "") or str(error) or type(error).__name__
+        line = " ".join(message.split())
+        for secret in filter(None, self._secrets):
+            line = line.replace(secret, "***")
+        return line if len(line) <= 300 else f"{line[:297]}..."
+
+
+def refuses_format(failed: CallFailed) -> bool:
+    """Whether the service cannot give the output asked for: it says so, or the call is malformed.
+
+    Some servers answer a `response_format` that they do not know with a 500 that names it.
+    """
+    error = failed.error
+    if not isinstance(error, openai.APIStatusError):
+        return False
+    return error.status_code in (400, 422) or _names_format(error)
+
+
+def _names_format(error: openai.APIStatusError) -> bool:
+    return error.status_code not in (401, 403, 429) and "response_format" in error.message
+
+
+def _checked(base_url: str | None) -> str | None:
+    """The address, if nothing secret can stand in it: it is printed and stored."""
+    if base_url is None:
+        return None
+    parts = urlsplit(base_url)
+    if parts.username or parts.password:
+        raise ValueError("--base-url holds a name or password; hand it over as --header NAME=VALUE")
+    if parts.query:
+        raise ValueError("--base-url holds a query after '?'; hand it over as --query NAME=VALUE")
+    return base_url
+
+
+def _failure(error: Exception) -> CallFailed:
+    """Whether to repeat a failed call, and what it cost.
+
+    A connection that never came about cost nothing, and a refusal no tokens; of a time-out, a cut
+    connection or an unreadable reply nobody knows, since the service may have answered.
+    """
+    if isinstance(error, openai.APIConnectionError):
+        unsent = type(error.__cause__).__name__ in _NEVER_SENT
+        return CallFailed(error, again=True, spent=Usage() if unsent else None)
+    if isinstance(error, openai.APIStatusError):
+        status = error.status_code
+        # An empty account is a 429 that is not worth a second call.
+        again = status in (408, 409, 429) or status >= 500
+        again = again and error.code != "insufficient_quota" and not _names_format(error)
+        return CallFailed(
+            error,
+            again=again,
+            # A gateway gave up waiting for a model that may still have answered.
+            spent=None if status == 504 else Usage(calls=1),
+            retry_after=error.response.headers.get("retry-after", ""),
+        )
+    unreadable = openai.APIResponseValidationError | json.JSONDecodeError | EmptyReply
+    return CallFailed(error, again=isinstance(error, unreadable), spent=None)
+
+
+def _usage(reply: Any, messages: list[dict[str, Any]]) -> Usage:
+    """What the server says it took; an estimate where it says nothing."""
+    usage = reply.usage
+    if usage is None:
+        text = reply.choices[0].message.content or ""
+        return Usage(calls=1, input_tokens=_estimate(messages), output_tokens=-(-len(text) // 4))
+    return Usage(
+        calls=1,
+        input_tokens=usage.prompt_tokens or 0,
+        output_tokens=usage.completion_tokens or 0,
+    )
+
+
+def _estimate(messages: list[dict[str, Any]]) -> int:
+    """Tokens of the texts, at four characters each, and of the pictures."""
+    tokens = 0
+    for message in messages:
+        content = message["content"]
+        parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+        for part in parts:
+            tokens += len(part["text"]) // 4 if part["type"] == "text" else IMAGE_TOKENS
+    return tokens

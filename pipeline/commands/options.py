@@ -1,0 +1,72 @@
+"""Options that several commands of the knowledge stage share: whom to ask, and within what."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Descriptor = Annotated[
+    str, typer.Argument(help="A shipped data set name, or a file that lists the organs.")
+]
+Descriptions = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Default: descriptions/NAME.json.")
+]
+Template = Annotated[str, typer.Option(help="A shipped prompt wording, or a TOML file.")]
+Provider = Annotated[str, typer.Option(help="recorded or openai_compatible.")]
+Answers = Annotated[Path | None, typer.Option(help="Answer store to replay (provider recorded).")]
+Model = Annotated[str, typer.Option(help="Model name, as the server knows it.")]
+BaseUrl = Annotated[
+    str | None, typer.Option(help="Server address, such as http://localhost:11434/v1.")
+]
+KeyEnv = Annotated[str, typer.Option(help="Environment variable that holds the key.")]
+Header = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Send this HTTP header: NAME=VALUE, or NAME=env:VARIABLE for a secret. "
+        "Values are never stored or printed."
+    ),
+]
+Query = Annotated[
+    list[str] | None,
+    typer.Option(help="Add to the address: NAME=VALUE, such as api-version=2024-10-21."),
+]
+Output = Annotated[
+    str,
+    typer.Option(
+        help="auto, json_schema, json_object_schema, json_object, text (JSON in words) or plain."
+    ),
+]
+Temperature = Annotated[float | None, typer.Option(help="Sampling temperature.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the service's sampling.")]
+Samples = Annotated[int, typer.Option(min=1, help="Answers per question.")]
+Attempts = Annotated[int, typer.Option(min=1, help="How often an unusable answer is asked for.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Questions under way at once.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")]
+Retries = Annotated[int, typer.Option(min=0, help="How often a failed call is repeated.")]
+ImageChoice = Annotated[
+    str, typer.Option(help="none, or multi: send renderings; the model must see pictures.")
+]
+RenderingFolder = Annotated[
+    Path | None, typer.Option(help="Folder made by `tak render`, for --images multi.")
+]
+Scans = Annotated[Path | None, typer.Option(help="Labeled scans, for --verify: see `tak check`.")]
+Verify = Annotated[bool, typer.Option(help="Show claims that the scans contradict, and ask again.")]
+Rounds = Annotated[int, typer.Option(min=1, help="How often --verify asks again.")]
+ScanSplit = Annotated[str | None, typer.Option(help="Split of the scans, if several.")]
+MaxAnswerTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in the model's tokens.")]
+MaxTokensTotal = Annotated[
+    int | None, typer.Option(min=1, help="Stop before this many tokens are spent.")
+]
+MaxCost = Annotated[
+    float | None, typer.Option(min=0, help="Stop before this many US dollars are spent.")
+]
+Prices = Annotated[Path | None, typer.Option(help="Your own price table (TOML).")]
+Variables = Annotated[
+    list[str] | None, typer.Option(help="Set a variable of the template: name=value.")
+]
+Cache = Annotated[Path | None, typer.Option(help="Folder of cached answers.")]
+Refresh = Annotated[bool, typer.Option(help="Ask again for cached answers too.")]
+SaveAnswers = Annotated[
+    Path | None, typer.Option(help="Write the raw answers as a store for `recorded`.")
+]
+DryRun = Annotated[bool, typer.Option(help="Show every question and the cost; ask nothing.")]
