@@ -12,6 +12,9 @@ from scipy import ndimage
 
 _CROSS = ndimage.generate_binary_structure(3, 1)
 
+Mask = NDArray[np.bool_]
+Spacing = tuple[float, float, float]
+
 
 class SurfaceScores(NamedTuple):
     """How far two surfaces lie apart.
@@ -29,11 +32,7 @@ class SurfaceScores(NamedTuple):
 
 
 def surface_scores(
-    prediction: NDArray[np.bool_],
-    truth: NDArray[np.bool_],
-    spacing_mm: tuple[float, float, float],
-    *,
-    tolerance_mm: float = 1.0,
+    prediction: Mask, truth: Mask, spacing_mm: Spacing, *, tolerance_mm: float = 1.0
 ) -> SurfaceScores:
     """Compare two masks [x, y, z] on one grid.
 
@@ -42,20 +41,12 @@ def surface_scores(
     Raises:
         ValueError: the shapes differ.
     """
-    if prediction.shape != truth.shape:
-        raise ValueError(f"a prediction of {prediction.shape} for a truth of {truth.shape}")
+    check_shapes(prediction, truth)
     nan = float("nan")
     there = prediction.any(), truth.any()
     if not all(there):
         return SurfaceScores(nan, 0.0 if any(there) else nan, nan)
-    box = _bounding_box(prediction | truth)
-    surfaces = [_surface(np.pad(mask[box], 1)) for mask in (prediction, truth)]
-    distances = np.concatenate(
-        [
-            ndimage.distance_transform_edt(~other, sampling=spacing_mm)[own]
-            for own, other in (surfaces, surfaces[::-1])
-        ]
-    )
+    distances = np.concatenate(surface_distances(prediction, truth, spacing_mm))
     return SurfaceScores(
         hd95_mm=float(np.percentile(distances, 95)),
         nsd=float((distances <= tolerance_mm).mean()),
@@ -63,11 +54,36 @@ def surface_scores(
     )
 
 
-def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+def surface_distances(
+    one: Mask, other: Mask, spacing_mm: Spacing
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distances in mm of each surface voxel of `one` to the surface of `other`, and back.
+
+    Both masks need a voxel. Works in the box around both, where one distance transform per mask is
+    enough.
+    """
+    box = _bounding_box(one | other)
+    near, far = (_surface(np.pad(mask[box], 1)) for mask in (one, other))
+    to_far = ndimage.distance_transform_edt(~far, sampling=spacing_mm)[near]
+    to_near = ndimage.distance_transform_edt(~near, sampling=spacing_mm)[far]
+    return to_far, to_near
+
+
+def check_shapes(prediction: NDArray[np.generic], truth: NDArray[np.generic]) -> None:
+    """Refuse masks of different shapes.
+
+    Raises:
+        ValueError: both shapes.
+    """
+    if prediction.shape != truth.shape:
+        raise ValueError(f"a prediction of {prediction.shape} for a truth of {truth.shape}")
+
+
+def _bounding_box(mask: Mask) -> tuple[slice, ...]:
     found = ndimage.find_objects(mask.astype(np.uint8))[0]
     assert found is not None
     return found
 
 
-def _surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _surface(mask: Mask) -> Mask:
     return mask & ~ndimage.binary_erosion(mask, _CROSS)
