@@ -1,9 +1,8 @@
-"""Progress in the terminal: bars with time left, the loss and the scores as they come."""
+"""Progress in the terminal: bars with time left."""
 
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -58,21 +57,3 @@ def parts_of(description: str, total: int) -> Iterator[Callable[[str], Callable[
 
         yield start
         bars.update(task, completed=total, note="")
-
-
-@contextmanager
-def training_progress(steps: int) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A bar that follows the records of a run's log; every validation leaves a line."""
-    with _progress() as bars:
-        task = bars.add_task("training", total=steps, note="")
-
-        def report(record: dict[str, Any]) -> None:
-            if "loss" in record:
-                bars.update(task, completed=record["step"], note=f"loss {record['loss']:.3f}")
-            else:
-                means = ", ".join(
-                    f"{name} {100 * mean:.1f}" for name, mean in record["validation"].items()
-                )
-                bars.console.print(f"step {record['step']}: validation Dice, %: {means}")
-
-        yield report

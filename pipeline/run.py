@@ -14,6 +14,8 @@ from segmentation.dataset import DatasetSpec
 from segmentation.method import Method
 from segmentation.predict import probabilities
 
+BANK = "bank.h5"  # in a run's folder: the copy of the text vectors that it was trained with
+
 
 def setting_of(
     config: RunConfig, spec: DatasetSpec, bank_path: Path | None
@@ -67,6 +69,7 @@ class Opened:
     Attributes:
         step: completed steps of the checkpoint.
         predictor: name of the network that predicts.
+        data: digest of the data that it was trained on (`protocols.data_digest`), if known.
     """
 
     config: RunConfig
@@ -76,6 +79,7 @@ class Opened:
     step: int
     predictor: str
     checkpoint: Path
+    data: str | None = None
 
     def classify(self, image: torch.Tensor) -> torch.Tensor:
         """Image [x, y, z] on the network's grid to class probabilities [C, x, y, z]."""
@@ -119,7 +123,8 @@ def open_run(
         method.load_state_dict(state.method)
     name = chosen_predictor(method, predictor or config.inference.predictor)
     network = method.predictors()[name].to(device).eval()
-    return Opened(config, spec, network, device, 0 if untrained else state.step, name, file)
+    step = 0 if untrained else state.step
+    return Opened(config, spec, network, device, step, name, file, state.identity.data)
 
 
 def chosen_predictor(method: Method, name: str | None) -> str:

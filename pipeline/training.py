@@ -1,24 +1,27 @@
 """A run started or resumed: its folder, its patches, its validation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomli_w
 import torch
 
-from knowledge.files import digest_of, write_whole
+from knowledge.files import write_whole
 from pipeline.build import build_method
 from pipeline.config import RunConfig
-from pipeline.run import chosen_predictor, classify_image, setting_of
+from pipeline.protocols import data_digest
+from pipeline.provenance import session
+from pipeline.run import BANK, chosen_predictor, setting_of
+from pipeline.validation import Tick, validator
 from segmentation.checkpoint import Identity
-from segmentation.method import Method
-from segmentation.metrics import dice, nan_mean
+from segmentation.leaks import check_images
+from segmentation.log import LOG
 from segmentation.patches import PatchStream
-from segmentation.prepare import Prepared, read_case
-from segmentation.train import Scores, Trainer
+from segmentation.prepare import Prepared
+from segmentation.tracking import KEPT, TensorBoard, Tracker
+from segmentation.train import Trainer
 
 CONFIG = "config.toml"
 
@@ -32,38 +35,64 @@ def start(
     device: torch.device,
     resume: bool,
     report: Callable[[dict[str, Any]], None],
+    tick: Tick = lambda case, done, total: None,
+    trackers: Sequence[type[Tracker]] = (TensorBoard,),
 ) -> bool:
     """Train a run in `folder`; False if a signal stopped it early.
 
+    Args:
+        bank_path: text vectors; a run that is resumed without them takes its own copy.
+        report: called with every record of the log.
+        tick: called with every case that a validation begins.
+        trackers: where curves and pictures go.
+
     Raises:
         FileExistsError: the folder holds a run and `resume` was not asked for.
-        ValueError: `resume` with another configuration than the run was started with.
+        ValueError: `resume` with another configuration than the run was started with, or parts
+            of the split that share an image.
     """
+    own = folder / BANK
+    if resume and bank_path is None and own.is_file():
+        bank_path = own
     setting, digest = setting_of(config, prepared.spec, bank_path)
+    check_images(prepared)
     setting = replace(setting, voxels=labeled_voxels(prepared))
     method = build_method(config, setting).to(device)
     chosen_predictor(method, config.inference.predictor)
-    stream = _stream(config, prepared)
     plain = config.model_dump(mode="json", exclude_none=True)
     trainer = Trainer(
         method,
-        stream,
+        _stream(config, prepared),
         config.training,
         folder,
-        identity=Identity(setting.classes, digest, _data_digest(prepared)),
+        identity=Identity(setting.classes, digest, data_digest(prepared)),
         config={
             "run": plain,
             "dataset": prepared.spec.model_dump(mode="json"),
             "vectors": None if setting.vectors is None else list(setting.vectors.shape),
         },
         device=device,
-        validate=_validator(config, prepared, device) if prepared.split.validation else None,
+        validate=validator(config, prepared, device, tick) if prepared.split.validation else None,
+        opening=_opening(prepared),
+        trackers=trackers,
         report=report,
     )
-    _claim(folder, plain, resume)
+    _claim(folder, plain, bank_path, resume)
     if resume:
         trainer.resume()
-    return trainer.run()
+    with session(trainer):
+        return trainer.run()
+
+
+def _opening(prepared: Prepared) -> dict[str, Any]:
+    """What a run begins with: cases per part, voxels per class, organs that nothing teaches."""
+    voxels = dict(zip(prepared.spec.classes, labeled_voxels(prepared), strict=True))
+    absent = [name for name, count in voxels.items() if not count]
+    return {
+        "cases": {part: len(cases) for part, cases in prepared.split.parts().items()},
+        "labeled_voxels": voxels,
+        "warnings": [f"in no labeled case, so never learned: {', '.join(absent)}"] * bool(absent),
+    }
 
 
 def _stream(config: RunConfig, prepared: Prepared) -> PatchStream:
@@ -79,32 +108,24 @@ def _stream(config: RunConfig, prepared: Prepared) -> PatchStream:
     )
 
 
-def _data_digest(prepared: Prepared) -> str:
-    """What a run must find again when it is resumed: the preparation and the split."""
-    parts = {part: sorted(cases) for part, cases in prepared.split.parts().items()}
-    return digest_of([prepared.spec.digest, parts])
-
-
 def labeled_voxels(prepared: Prepared) -> tuple[int, ...]:
     """Voxels per class, background first, in the labeled cases on the prepared grid.
 
     Raises:
         ValueError: a labeled case has no label.
     """
-    classes = len(prepared.spec.classes)
-    counts = np.zeros(classes, dtype=np.int64)
-    for case in prepared.split.labeled:
-        label = read_case(prepared.file(case)).label
-        if label is None:
-            raise ValueError(f"{prepared.file(case)}: a labeled case without a label")
-        counts += np.bincount(label.ravel(), minlength=classes)
-    return tuple(map(int, counts))
+    counts = {case: prepared.cases[case]["voxels_per_class"] for case in prepared.split.labeled}
+    bare = [case for case, voxels in counts.items() if voxels is None]
+    if bare:
+        raise ValueError(f"{prepared.root}: labeled cases without a label: {', '.join(bare)}")
+    return tuple(map(sum, zip(*counts.values(), strict=True)))
 
 
-def _claim(folder: Path, plain: dict[str, Any], resume: bool) -> None:
+def _claim(folder: Path, plain: dict[str, Any], bank: Path | None, resume: bool) -> None:
     """Make the folder of a new run, or check that an old one was started the same way.
 
-    A folder without a checkpoint holds nothing worth keeping: its log is begun anew.
+    A folder without a checkpoint holds nothing worth keeping: its log is begun anew. The bank is
+    copied into it, so that the run keeps the texts that it was trained with.
     """
     path = folder / CONFIG
     text = tomli_w.dumps(plain)
@@ -119,32 +140,8 @@ def _claim(folder: Path, plain: dict[str, Any], resume: bool) -> None:
         return
     if any((folder / name).exists() for name in ("last.pt", "best.pt")):
         raise FileExistsError(f"{folder} holds a run; --resume goes on with it, -o starts another")
-    for stale in (folder / "log.jsonl", *folder.glob("events.out.tfevents.*")):
+    for stale in (folder / LOG, folder / KEPT, *folder.glob("events.out.tfevents.*")):
         stale.unlink(missing_ok=True)
     write_whole(path, text)
-
-
-def _validator(
-    config: RunConfig, prepared: Prepared, device: torch.device
-) -> Callable[[Method], Scores]:
-    """Mean Dice per organ over the validation cases, on the prepared grid, for every predictor."""
-
-    def validate(method: Method) -> Scores:
-        scores: dict[str, dict[str, float]] = {}
-        for name, network in method.predictors().items():
-            cases = []
-            for case_name in prepared.split.validation:
-                case = read_case(prepared.file(case_name))
-                found = classify_image(network, torch.from_numpy(case.image).to(device), config)
-                assert case.label is not None
-                labels = found.argmax(0).cpu().numpy()
-                cases.append(dice(labels, case.label, prepared.spec.classes))
-            scores[name] = _mean_over_cases(cases)
-        first = config.inference.predictor or next(iter(scores))
-        return {first: scores.pop(first), **scores}
-
-    return validate
-
-
-def _mean_over_cases(cases: list[dict[str, float]]) -> dict[str, float]:
-    return {name: nan_mean([case[name] for case in cases]) for name in cases[0]}
+    if bank is not None and bank.resolve() != (folder / BANK).resolve():
+        write_whole(folder / BANK, bank.read_bytes())

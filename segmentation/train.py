@@ -1,27 +1,25 @@
 """The training loop: optimizer, rate, precision, log, validation, checkpoints, exact resume."""
 
-import json
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from segmentation.checkpoint import Identity, TrainState, check_identity, load, save
+from segmentation.interrupt import stop_on_signal
+from segmentation.log import LOG, RunLog, open_log, truncate_log
 from segmentation.method import Batch, Method
 from segmentation.metrics import nan_mean
 from segmentation.patches import PatchStream, batches
 from segmentation.schedule import poly_rate
+from segmentation.tracking import TensorBoard, Tracker
+from segmentation.watch import Unpredicted, Validation, peak_memory_mib
 
-Scores = Mapping[str, Mapping[str, float]]  # predictor -> organ -> Dice
 _PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -33,6 +31,7 @@ class Training(BaseModel):
         rate_horizon: steps after which the poly rate would reach 0, as a multiple of `steps`.
         clip_norm: upper limit of the gradient's norm; none as published.
         validate_every, checkpoint_every: in steps; the last step always does both.
+        warn_after_validations: an organ that so many in a row never predicted is warned about.
         workers: processes that make patches.
         cached_cases: volumes that each of these processes keeps in memory; all unless given.
     """
@@ -54,6 +53,7 @@ class Training(BaseModel):
     validate_every: int = Field(default=1000, gt=0)
     checkpoint_every: int = Field(default=500, gt=0)
     log_every: int = Field(default=10, gt=0)
+    warn_after_validations: int = Field(default=3, gt=0)
     workers: int = Field(default=0, ge=0)
     cached_cases: int | None = Field(default=None, gt=0)
 
@@ -67,7 +67,9 @@ class Trainer:
         folder: of the run; must exist.
         identity: classes and bank, kept in the checkpoints.
         config: the run's configuration as plain values, kept in the checkpoints.
-        validate: scores of the method on the validation cases, or None without such cases.
+        validate: what the method reaches on the validation cases, or None without such cases.
+        opening: what the log of a new run begins with, as its record of step 0.
+        trackers: where curves and pictures go beside the log.
         report: called with every record that goes to the log.
 
     Raises:
@@ -84,7 +86,9 @@ class Trainer:
         identity: Identity,
         config: dict[str, Any],
         device: torch.device,
-        validate: Callable[[Method], Scores] | None = None,
+        validate: Callable[[Method], Validation] | None = None,
+        opening: Mapping[str, Any] | None = None,
+        trackers: Sequence[type[Tracker]] = (TensorBoard,),
         report: Callable[[dict[str, Any]], None] = lambda record: None,
     ) -> None:
         if options.precision != "fp32" and device.type == "cpu":
@@ -94,7 +98,9 @@ class Trainer:
             )
         self.method, self.stream, self.options, self.folder = method, stream, options, folder
         self.identity, self.config, self.device = identity, config, device
-        self.validate, self.report = validate, report
+        self.validate, self.opening = validate, opening
+        self.trackers, self.report = trackers, report
+        self.unpredicted = Unpredicted(options.warn_after_validations)
         self.optimizer = torch.optim.SGD(
             [weight for weight in method.parameters() if weight.requires_grad],
             lr=options.rate,
@@ -122,17 +128,19 @@ class Trainer:
         if state.scaler:
             self.scaler.load_state_dict(state.scaler)
         self.step, self.best = state.step, state.best
-        _truncate_log(self.folder / "log.jsonl", self.step)
+        for record in truncate_log(self.folder / LOG, self.step):
+            self.unpredicted.see(record)
 
     def run(self) -> bool:
         """Train to the last step; False if a signal stopped it earlier, with last.pt written."""
         options = self.options
         self.method.train()
         with (
-            SummaryWriter(str(self.folder), purge_step=self.step + 1) as events,
-            (self.folder / "log.jsonl").open("a", encoding="utf-8") as log,
-            _stop_on_signal() as stopped,
+            stop_on_signal() as stopped,
+            open_log(self.folder, self.trackers, self.config, self.step, self.report) as log,
         ):
+            if self.step == 0 and self.opening is not None:
+                log.write({"step": 0, **self.opening})
             stream = batches(self.stream, self.step, options.steps, workers=options.workers)
             begin = time.perf_counter()
             for batch in stream:
@@ -140,10 +148,9 @@ class Trainer:
                 self.step += 1
                 last = self.step == options.steps
                 if self.step % options.log_every == 0 or self.step == 1 or last:
-                    now = time.perf_counter()
-                    self._write(self._record(terms, now - begin), log, events)
+                    log.write(self._record(terms, time.perf_counter() - begin))
                 if self.validate and (self.step % options.validate_every == 0 or last):
-                    self._write(self._validate(), log, events)
+                    self._validate(self.validate, log)
                 if self.step % options.checkpoint_every == 0 or last or stopped():
                     self._save("last.pt")
                 if stopped():
@@ -175,25 +182,32 @@ class Trainer:
         if not math.isfinite(total):
             raise self._diverged(f"the loss is {total} ({losses})")
         rate = self.optimizer.param_groups[0]["lr"]
-        return {"step": self.step, "loss": total, "rate": rate, "seconds": seconds, "terms": losses}
+        return {
+            "step": self.step,
+            "loss": total,
+            "rate": rate,
+            "seconds": seconds,
+            "peak_memory_mib": peak_memory_mib(self.device),
+            "terms": losses,
+        }
 
-    def _validate(self) -> dict[str, Any]:
+    def _validate(self, validate: Callable[[Method], Validation], log: RunLog) -> None:
         """Score the method; best.pt holds the state with the best mean of the first predictor."""
-        assert self.validate is not None
-        scores = self.validate(self.method)
-        means = {name: nan_mean(list(organs.values())) for name, organs in scores.items()}
+        found = validate(self.method)
+        means = {name: nan_mean(list(organs.values())) for name, organs in found.scores.items()}
         score = next(iter(means.values()))
         if self.best is None or score > self.best:
             self.best = score
             self._save("best.pt")
-        return {"step": self.step, "validation": means, "organs": scores}
-
-    def _write(self, record: dict[str, Any], log: Any, events: SummaryWriter) -> None:
-        log.write(json.dumps(record) + "\n")
-        log.flush()
-        for name, value in _scalars(record):
-            events.add_scalar(name, value, self.step)
-        self.report(record)
+        record = {
+            "step": self.step,
+            "validation": means,
+            "organs": found.scores,
+            "predicted_voxels": found.predicted_voxels,
+            "measures": found.measures,
+        }
+        record["warnings"] = self.unpredicted.see(record)
+        log.write(record, found.pictures)
 
     def _diverged(self, what: str) -> ValueError:
         return ValueError(
@@ -218,52 +232,3 @@ class Trainer:
             identity=self.identity,
             config=self.config,
         )
-
-
-def _scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    if "loss" in record:
-        yield "loss/total", record["loss"]
-        yield "rate", record["rate"]
-        yield from ((f"loss/{name}", value) for name, value in record["terms"].items())
-    for predictor, organs in record.get("organs", {}).items():
-        yield f"dice/{predictor}/mean", record["validation"][predictor]
-        yield from ((f"dice/{predictor}/{name}", value) for name, value in organs.items())
-
-
-def _truncate_log(path: Path, step: int) -> None:
-    """Keep the records up to a step; a last line that was cut off is dropped as well."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if record["step"] <= step:
-            kept.append(line + "\n")
-    beside = path.with_name(f".{path.name}")
-    beside.write_text("".join(kept), encoding="utf-8")
-    beside.replace(path)
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a flag; the second one acts as ever."""
-    caught: list[int] = []
-    before: dict[signal.Signals, Any] = {}
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, remember)
-    except ValueError:  # not in the main thread: whoever runs us there stops us
-        pass
-    try:
-        yield lambda: bool(caught)
-    finally:
-        for caught_signal, handler in before.items():
-            signal.signal(caught_signal, handler)

@@ -33,29 +33,47 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Shorthand for --set seed=N.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Also to Weights & Biases.")] = False,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Also to MLflow.")] = False,
     device: Device = "auto",
 ) -> None:
     """Train a run from a recipe.
 
     Ctrl-C ends the current step, writes last.pt and leaves a run that `--resume` continues, with
-    the same weights as if it had never stopped.
+    the same weights as if it had never stopped; a second Ctrl-C stops at once. Parts of the split
+    that share a case, an image or a patient are refused. The run keeps its bank and, in
+    run.json, versions, device, command and times.
 
     Example: `tak train prepared --recipe tak --bank bank.h5 -o runs/tak`
     """
     from pipeline import shipped
     from pipeline.build import pick_device
     from pipeline.config import read_config
-    from pipeline.progress import training_progress
+    from pipeline.live import watching
     from pipeline.training import start
+    from segmentation.log import LOG, read_log
     from segmentation.prepare import load_prepared
+    from segmentation.tracking import trackers_of
 
+    trackers = trackers_of(wandb=wandb, mlflow=mlflow)
     every_change = [*(changes or ()), *([] if seed is None else [f"seed={seed}"])]
     config = read_config(shipped.find("recipes", recipe), every_change)
     chosen = pick_device(device)
     data = load_prepared(prepared)
     typer.echo(f"{config.title}: {config.training.steps} steps on {chosen}, into {output}")
-    with training_progress(config.training.steps) as report:
-        finished = start(output, config, data, bank, device=chosen, resume=resume, report=report)
+    past = read_log(output / LOG) if resume else []
+    with watching(config.training.steps, past) as watcher:
+        finished = start(
+            output,
+            config,
+            data,
+            bank,
+            device=chosen,
+            resume=resume,
+            report=watcher.report,
+            tick=watcher.tick,
+            trackers=trackers,
+        )
     if not finished:
         typer.echo(f"stopped; go on with the same command and --resume ({output / 'last.pt'})")
         raise typer.Exit(130)

@@ -81,12 +81,12 @@ def sweep(
 
 def _filled(cell: "Cell", bench: "Bench") -> str:
     """Finish one run; what kept it from being finished, or nothing."""
-    from pipeline.progress import training_progress
+    from pipeline.live import watching
     from pipeline.sweep import fill
 
     try:
-        with training_progress(cell.config.training.steps) as report:
-            finished = fill(cell, bench, report)
+        with watching(cell.config.training.steps) as watcher:
+            finished = fill(cell, bench, watcher.report)
     except ValueError as fault:
         return str(fault)
     if not finished:

@@ -14,6 +14,7 @@ from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
 from segmentation.patches import PatchStream
 from segmentation.train import Trainer, Training
+from segmentation.watch import Validation
 
 CPU = torch.device("cpu")
 IDENTITY = Identity(("background", *"abcdefghijklm"), "digest")
@@ -119,7 +120,8 @@ def test_the_best_checkpoint_is_the_one_with_the_best_validation(prepared, tmp_p
 
     def validate(method):
         value = next(values)
-        return {"student": {"a": value, "b": float("nan")}, "teacher": {"a": 1.0, "b": 1.0}}
+        scores = {"a": value, "b": float("nan")}
+        return Validation({"student": scores, "teacher": {"a": 1.0, "b": 1.0}})
 
     make_trainer(prepared, tmp_path, validate=validate, validate_every=2).run()
     best, last = load(tmp_path / "best.pt"), load(tmp_path / "last.pt")

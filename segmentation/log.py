@@ -1,0 +1,89 @@
+"""The log of a run: a JSON record per line, and the same numbers for the trackers.
+
+Records: step 0 says what the run begins with; `loss` and `terms` every few steps; `validation`,
+`organs` and what else a validation found. `warnings` are sentences for the reader.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from segmentation.tracking import Picture, Tracker
+
+LOG = "log.jsonl"
+Report = Callable[[dict[str, Any]], None]
+
+
+class RunLog:
+    """Takes a record to the log, to the trackers and to whoever watches."""
+
+    def __init__(self, lines: TextIO, trackers: Sequence[Tracker], report: Report) -> None:
+        self._lines, self._trackers, self._report = lines, trackers, report
+
+    def write(self, record: dict[str, Any], pictures: Mapping[str, Picture] | None = None) -> None:
+        """Append a record, on disk at once; pictures go to the trackers alone."""
+        self._lines.write(json.dumps(record) + "\n")
+        self._lines.flush()
+        values = dict(scalars(record))
+        for tracker in self._trackers:
+            if values:
+                tracker.scalars(values, record["step"])
+            for name, picture in (pictures or {}).items():
+                tracker.picture(name, picture, record["step"])
+        self._report(record)
+
+
+@contextmanager
+def open_log(
+    folder: Path,
+    trackers: Sequence[type[Tracker]],
+    config: Mapping[str, Any],
+    step: int,
+    report: Report,
+) -> Iterator[RunLog]:
+    """The log of a run that has done `step` steps, open for more."""
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(closing(kind(folder, config, step)))  # type: ignore[abstract]
+            for kind in trackers
+        ]
+        lines = stack.enter_context((folder / LOG).open("a", encoding="utf-8"))
+        yield RunLog(lines, opened, report)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The records of a log, none if there is no log; a line that was cut off is left out."""
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found
+
+
+def truncate_log(path: Path, step: int) -> list[dict[str, Any]]:
+    """Drop the records after a step, and a line that was cut off; the records that stay."""
+    kept = [record for record in read_log(path) if record["step"] <= step]
+    beside = path.with_name(f".{path.name}")
+    beside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    beside.replace(path)
+    return kept
+
+
+def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The curves that a record adds to, with their tags."""
+    if "loss" in record:
+        yield "loss/total", record["loss"]
+        yield "rate", record["rate"]
+        yield from ((f"loss/{name}", value) for name, value in record["terms"].items())
+    if record.get("peak_memory_mib") is not None:
+        yield "peak_memory_mib", record["peak_memory_mib"]
+    for predictor, organs in record.get("organs", {}).items():
+        yield f"dice/{predictor}/mean", record["validation"][predictor]
+        yield from ((f"dice/{predictor}/{name}", value) for name, value in organs.items())
+    yield from record.get("measures", {}).items()
