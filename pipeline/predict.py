@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from knowledge.files import read_text, write_whole
 from pipeline.predictor import Predictor, Segmentation
-from segmentation.colors import write_itksnap_labels, write_slicer_colors
+from segmentation.colors import colors, write_itksnap_labels, write_slicer_colors
 from segmentation.formats import READERS, WRITABLE, holds_dicom, stem_of, suffix_of
 from segmentation.probability import kept_probabilities
 from segmentation.volume import read_volume
@@ -27,6 +28,11 @@ class Target:
     def report(self) -> Path:
         """`ct.json` beside `ct.nii.gz`."""
         return self.mask.with_name(f"{stem_of(self.mask)}.json")
+
+    @property
+    def dicom_seg(self) -> Path:
+        """`ct.seg.dcm` beside `ct.nii.gz`."""
+        return self.mask.with_name(f"{stem_of(self.mask)}.seg.dcm")
 
     @property
     def probabilities(self) -> Path:
@@ -58,6 +64,24 @@ def targets(inputs: Sequence[Path], output: Path) -> list[Target]:
         found = [Target(scan, output / _mask_name(scan)) for scan in scans]
     _check(found, output)
     return found
+
+
+def check_dicom_seg(found: Sequence[Target]) -> None:
+    """Whether DICOM segmentations can be written for all of these, before any work is done.
+
+    Raises:
+        ValueError: a scan that is no DICOM series, or highdicom is not installed.
+    """
+    if find_spec("highdicom") is None:
+        raise ValueError(
+            "--dicom-seg needs highdicom, which is not installed: pip install 'tak-seg[dicom]'"
+        )
+    other = [str(target.scan) for target in found if not target.scan.is_dir()]
+    if other:
+        raise ValueError(
+            f"--dicom-seg refers to the slices of a DICOM series, which {', '.join(other[:3])} "
+            "is not; give folders of DICOM slices, or leave it away"
+        )
 
 
 def scans_of(given: Path) -> list[Path]:
@@ -98,12 +122,14 @@ class Work:
     Attributes:
         skip_existing: leave alone what has a mask; masks are written last, so they are whole.
         probabilities: also write a probability map per organ.
+        dicom_seg: also write a DICOM segmentation beside the mask of a DICOM series.
     """
 
     predictor: Predictor
     model: Path
     skip_existing: bool = False
     probabilities: bool = False
+    dicom_seg: bool = False
 
     def segment(self, target: Target, share: Callable[[float], None]) -> dict[str, Any] | None:
         """Segment one scan, write its files, and return its report; None if it was skipped.
@@ -125,12 +151,35 @@ class Work:
             self.predictor.organs,
         ) as keep:
             found = self.predictor.segment_volume(
-                volume, tick=lambda done, windows: share(done / windows), keep=keep
+                volume,
+                source=target.scan,
+                tick=lambda done, windows: share(done / windows),
+                keep=keep,
             )
         report = self._report(target, found)
+        if self.dicom_seg:
+            report["dicom_seg"] = str(target.dicom_seg) if found.labels.any() else None
+        if self.dicom_seg and found.labels.any():  # DICOM knows no segmentation without a frame
+            self._write_dicom_seg(target, found)
         write_whole(target.report, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         found.save(target.mask)
         return report
+
+    def _write_dicom_seg(self, target: Target, found: Segmentation) -> None:
+        from segmentation.dicom_seg import write_dicom_seg  # needs the extra `dicom`
+
+        opened = self.predictor.opened
+        organs = [opened.spec.organ(name) for name in self.predictor.organs]
+        shades = colors(opened.spec.classes)
+        write_dicom_seg(
+            target.dicom_seg,
+            found.labels,
+            target.scan,
+            organs,
+            [shades[organ.label] for organ in organs],
+            algorithm=opened.config.title,
+            version=f"step {opened.step}",
+        )
 
     def _report(self, target: Target, found: Segmentation) -> dict[str, Any]:
         opened = self.predictor.opened

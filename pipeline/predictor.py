@@ -14,6 +14,7 @@ from pipeline import bundle
 from pipeline.build import pick_device
 from pipeline.run import Opened, open_run
 from segmentation.dataset import BACKGROUND, DatasetSpec
+from segmentation.formats import states_orientation
 from segmentation.measure import doubt_of, measured
 from segmentation.predict import Keep, predict_scan
 from segmentation.volume import Volume, read_volume, write_labels
@@ -86,7 +87,7 @@ class Predictor:
     def segment(
         self, scan: str | Path | Volume, *, tick: Tick | None = None, keep: Keep | None = None
     ) -> Segmentation:
-        """The mask of a scan; warns if its intensities do not look like HU.
+        """The mask of a scan; warns if intensities do not look like HU, or orientation is unknown.
 
         Args:
             scan: a file, the folder of a DICOM series, or voxels in HU with their affine.
@@ -97,16 +98,21 @@ class Predictor:
             FileNotFoundError, ValueError: no scan there, or a damaged one.
         """
         volume = scan if isinstance(scan, Volume) else read_volume(scan)
-        found = self.segment_volume(volume, tick=tick, keep=keep)
+        source = None if isinstance(scan, Volume) else Path(scan)
+        found = self.segment_volume(volume, source=source, tick=tick, keep=keep)
         if found.doubt:
-            name = "the scan" if isinstance(scan, Volume) else scan
-            warnings.warn(f"{name}: {found.doubt}", stacklevel=2)
+            warnings.warn(f"{source or 'the scan'}: {found.doubt}", stacklevel=2)
         return found
 
     def segment_volume(
-        self, volume: Volume, *, tick: Tick | None = None, keep: Keep | None = None
+        self,
+        volume: Volume,
+        *,
+        source: Path | None = None,
+        tick: Tick | None = None,
+        keep: Keep | None = None,
     ) -> Segmentation:
-        """As `segment`, with the doubt in the result alone."""
+        """As `segment`, with the doubt in the result alone; `source` is where the scan lies."""
         opened = self.opened
 
         def planes_of(image: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -131,7 +137,7 @@ class Predictor:
             affine=volume.affine,
             classes=opened.spec.classes,
             organs=measured(labels, volume, organs),
-            doubt=doubt_of(volume),
+            doubt="; ".join(filter(None, (_lies_anyhow(source), doubt_of(volume)))) or None,
         )
 
 
@@ -150,6 +156,16 @@ def open_model(
     if predictor not in (None, opened.predictor):
         raise LookupError(f"no predictor {predictor!r} in {path}; there is {opened.predictor}")
     return opened
+
+
+def _lies_anyhow(source: Path | None) -> str | None:
+    """Why left and right of a mask may be exchanged; None where the file says how it lies."""
+    if source is None or states_orientation(source):
+        return None
+    return (
+        "neither sform nor qform is set, so nothing says which way its axes run; they were taken "
+        "as nibabel takes them, and organs of the left and right may be exchanged"
+    )
 
 
 def _chosen(spec: DatasetSpec, organs: Sequence[str] | None) -> tuple[str, ...]:

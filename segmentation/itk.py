@@ -63,7 +63,7 @@ def read_series(folder: Path) -> tuple[Array, Array]:
         FileNotFoundError: no DICOM slice in the folder.
         ValueError: several series, a damaged slice, a slice that is missing or there twice.
     """
-    names = _slices(folder)
+    names = series_files(folder)
     with _quiet():
         try:
             reader = SimpleITK.ImageSeriesReader()
@@ -77,8 +77,12 @@ def read_series(folder: Path) -> tuple[Array, Array]:
     return _voxels(image, folder), affine
 
 
-def _slices(folder: Path) -> list[str]:
-    """The files of the only series, ordered by position along the slices' normal."""
+def series_files(folder: Path) -> list[str]:
+    """The files of the only series, ordered by position along the slices' normal.
+
+    Raises:
+        FileNotFoundError, ValueError: no series in the folder, or several.
+    """
     reader = SimpleITK.ImageSeriesReader
     with _quiet():
         series = {

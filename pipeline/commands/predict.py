@@ -44,6 +44,12 @@ def predict(
     save_probabilities: Annotated[
         bool, typer.Option("--save-probabilities", help="Also a probability map per organ.")
     ] = False,
+    dicom_seg: Annotated[
+        bool,
+        typer.Option(
+            "--dicom-seg", help="Also a DICOM segmentation, NAME.seg.dcm, of a DICOM series."
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was measured as JSON.")
     ] = False,
@@ -54,20 +60,24 @@ def predict(
     """Segment scans: a mask per scan, on the scan's own grid with its affine.
 
     Beside each mask a JSON file tells volume in ml and mean HU of every organ; names and colors
-    come as .ctbl for 3D Slicer and .label for ITK-SNAP. A scan that cannot be read does not keep
-    the others from being segmented; the command then ends with exit code 1.
+    come as .ctbl for 3D Slicer and .label for ITK-SNAP; `--dicom-seg` writes a DICOM
+    segmentation that refers to the slices of a DICOM series (needs the extra `dicom`). A scan that
+    cannot be read does not keep the others from being segmented; the command then ends with exit
+    code 1.
 
     Example: `tak predict runs/tak ct.nii.gz -o mask.nii.gz --classes liver spleen`
     """
-    from pipeline.predict import Work, targets, write_colors
+    from pipeline.predict import Work, check_dicom_seg, targets, write_colors
     from pipeline.predictor import Predictor
     from pipeline.progress import parts_of
 
     found = targets(scans, output)
+    if dicom_seg:
+        check_dicom_seg(found)
     chosen = Predictor(
         model, organs=classes, checkpoint=checkpoint, predictor=predictor, device=device
     )
-    work = Work(chosen, model, skip_existing, save_probabilities)
+    work = Work(chosen, model, skip_existing, save_probabilities, dicom_seg)
     reports: list[dict[str, Any]] = []
     faults: list[Exception] = []
     skipped = 0
@@ -100,11 +110,15 @@ def _tell(
     for report in reports:
         if report["warning"]:
             typer.echo(f"warning: {report['scan']}: {report['warning']}", err=True)
+        if report.get("dicom_seg", "") is None:
+            told = "no organ was found, so no DICOM segmentation was written"
+            typer.echo(f"warning: {report['scan']}: {told}", err=True)
     if as_json:
         typer.echo(json.dumps(reports, indent=2, ensure_ascii=False))
         return
     for report in reports:
-        typer.echo(f"wrote {report['mask']}")
+        files = [report["mask"], report.get("dicom_seg")]
+        typer.echo(f"wrote {', '.join(file for file in files if file)}")
     if color_files:
         typer.echo(f"names and colors: {', '.join(map(str, color_files))}")
     if skipped:

@@ -272,3 +272,16 @@ def test_a_read_only_view_of_a_scan_is_left_as_it_was(run, scans):
     voxels_before = before.voxels.copy()
     Predictor(run, device="cpu").segment(before)
     np.testing.assert_array_equal(before.voxels, voxels_before)
+
+
+def test_a_nifti_that_states_no_orientation_is_warned_about(tak, run, scans, tmp_path):
+    image = nibabel.Nifti1Image(voxels(), None)
+    image.header.set_zooms((5, 6, 8))
+    nibabel.save(image, tmp_path / "bare.nii.gz")
+    code, _, err = tak("predict", run, tmp_path / "bare.nii.gz", "-o", tmp_path / "mask.nii.gz")
+    assert code == 0
+    told = "neither sform nor qform is set"
+    assert f"warning: {tmp_path}/bare.nii.gz: {told}" in err
+    assert told in json.loads((tmp_path / "mask.json").read_text())["warning"]
+    with pytest.warns(UserWarning, match=told):
+        Predictor(run, device="cpu").segment(tmp_path / "bare.nii.gz")

@@ -131,6 +131,7 @@ def write_series(
             "0020|0032": "\\".join(f"{value:.6f}" for value in position),
             "0020|0037": "\\".join(f"{value:.8f}" for value in direction.T[:2].ravel()),
             "0020|0013": str(depth - k),
+            "0020|0052": "1.2.826.0.1.3680043.2.1125.4",
             "0028|1052": str(INTERCEPT),
             "0028|1053": str(SLOPE),
         }
