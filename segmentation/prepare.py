@@ -54,11 +54,11 @@ def to_grid(volume: Volume, spec: DatasetSpec) -> Volume:
             "`tak prepare` read itself"
         )
     upright = canonical(volume)
-    seen = Volume(_scaled(upright.voxels, spec), upright.affine)
+    seen = Volume(scaled(upright.voxels, spec), upright.affine)
     return resample(seen, grid_shape(upright, spec))
 
 
-def _scaled(voxels: Array, spec: DatasetSpec) -> Array:
+def scaled(voxels: Array, spec: DatasetSpec) -> Array:
     """HU clipped to the window; its ends, or the scan's own extremes in it, become 0 and 1."""
     if spec.scaling == "window":
         return window(voxels, spec.window_hu)

@@ -4,7 +4,6 @@ Their axes are known by their layout, but not which way these run: that is found
 or told. Their spacing is assumed: that of the protocol's grid, or told.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +54,7 @@ class SharedArrays:
         spacing_mm: along the patient's x, y and z; None where nothing is known, then 1 mm is put.
         shape: the number of voxels [x, y, z] that the protocol fixes, if it does.
         told: whether the user gave the orientation; else the organs did.
+        against: how many masks' organs lie otherwise.
     """
 
     layout: str
@@ -62,6 +62,7 @@ class SharedArrays:
     spacing_mm: Spacing | None
     shape: Sizes | None = None
     told: bool = False
+    against: int = 0
 
     @property
     def stamp(self) -> str:
@@ -72,6 +73,8 @@ class SharedArrays:
     def note(self) -> str:
         """What was taken as it is, and what was assumed."""
         source = "as told" if self.told else "by their organs"
+        if self.against:
+            source += f", though the organs of {self.against} masks lie otherwise"
         spacing = "spacing unknown, so that distances count voxels"
         if self.spacing_mm is not None:
             spacing = f"spacing {' x '.join(f'{side:g}' for side in self.spacing_mm)} mm assumed"
@@ -112,105 +115,103 @@ class SharedArrays:
         return checked_volume(path, voxels, affine_of(self.orientation, voxels.shape, steps))
 
 
-def layout_in(root: Path) -> str | None:
-    """The layout of shared arrays that lies in a folder; None if there are none.
+def layouts_in(root: Path) -> tuple[str, ...]:
+    """The layouts that shared arrays in a folder can have, by their files; none: nothing shared.
 
-    The two kinds of .npy are told apart by the axis whose side differs from the two others': the
-    last one is z in `npy-ga`, the first one in `npy-dhc`.
+    The two kinds of .npy differ in the order of their axes alone, which `open_arrays` finds out.
 
     Raises:
-        ValueError: .npy arrays whose shapes do not tell, or cases that `tak prepare` wrote.
+        ValueError: cases that `tak prepare` wrote, or a damaged file.
     """
-    arrays = [path for kind, _, path in LAYOUTS["npy-ga"][0](root) if kind == "image"]
-    if arrays:
-        return _npy_layout(root, arrays)
-    files = [path for kind, _, path in LAYOUTS["h5-magicnet"][0](root) if kind == "image"]
-    if not files:
-        return None
-    with _h5(files[0]) as file:
+    if any(LAYOUTS["npy-ga"][0](root)):
+        return "npy-ga", "npy-dhc"
+    first = next((path for _, _, path in LAYOUTS["h5-magicnet"][0](root)), None)
+    if first is None:
+        return ()
+    with _h5(first) as file:
         if "format_version" in file.attrs:
-            raise ValueError(f"{root} is prepared already; train on it")
-        return "h5-magicnet" if "image" in file and "label" in file else None
-
-
-def _npy_layout(root: Path, arrays: Sequence[Path]) -> str:
-    found: Counter[str | None] = Counter()
-    for path in arrays:
-        shape = _npy(path).shape
-        z_last, z_first = (
-            len(shape) == 3 and len(set(plane)) == 1 and len(set(shape)) == 2
-            for plane in (shape[:2], shape[1:])
-        )
-        found["npy-ga" if z_last else "npy-dhc" if z_first else None] += 1
-    if len(found) == 1 and None not in found:
-        return str(next(iter(found)))
-    told = ", ".join(f"{count} {layout or 'undecided'}" for layout, count in found.items())
-    raise ValueError(
-        f"{root}: the shapes of the arrays do not tell their axes ({told}); say which: "
-        "--layout npy-ga is [x, y, z], npy-dhc is [z, y, x]"
-    )
+            raise ValueError(f"{root}: prepared already; train on it")
+        return ("h5-magicnet",) if "image" in file and "label" in file else ()
 
 
 def open_arrays(
     spec: DatasetSpec,
     root: Path,
     cases: Sequence[str],
-    layout: str,
+    layouts: Sequence[str],
     *,
     orientation: str | None = None,
     spacing_mm: Spacing | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[DatasetSpec, SharedArrays]:
-    """The reader of a folder of shared arrays, and the descriptor that fits what it gives.
+    """The descriptor and the reader that fit a folder of shared arrays.
 
     Args:
         cases: with a mask; their organs tell the orientation, or are compared with a given one.
+        layouts: those that come into question; the order of the axes decides.
         orientation: axis codes of the arrays; None finds them.
         spacing_mm: along x, y, z; None takes that of the descriptor's grid.
 
     Raises:
-        FileNotFoundError: no such folder, or a case without array.
-        ValueError: organs that lie as in no or in several orientations, or whose axes are not
-            those of the layout.
+        FileNotFoundError: no such folder, or no array in it.
+        ValueError: organs that lie as in no or in several orientations, or axes that are not
+            those of a layout.
     """
-    known = find_cases(spec, root, layout)
-    found: dict[str, list[str]] = {}
-    for name in cases:
-        case = known.get(name)
-        if orientation is None and case is not None and case.label is not None:
-            labels = whole_labels(case.label, _bare(case)).voxels
-            found.setdefault(orientation_by_organs(labels, spec) or "?", []).append(name)
-            if progress:
-                progress(name)
-    given = _settled(found, root, layout) if orientation is None else orientation
-    if axes_of(given) != FORMS[layout].axes:
+    found = _seen(spec, find_cases(spec, root, layouts[0]), cases, progress)
+    codes = orientation or _settled(found, root)
+    fitting = [name for name in layouts if FORMS[name].axes == axes_of(codes)]
+    if not fitting:
+        known = "; ".join(f"{name} has {', '.join(form.axes)}" for name, form in FORMS.items())
         raise ValueError(
-            f"{root}: axes {given} run along {', '.join(axes_of(given))}, but those of {layout} "
-            f"are {', '.join(FORMS[layout].axes)}; {_layouts_with(axes_of(given))}"
+            f"{root}: axes {codes} run along {', '.join(axes_of(codes))}, which is not the order "
+            f"of {' or '.join(layouts)}: {known}"
         )
+    against = sum(len(names) for seen, names in found.items() if seen not in (codes, None))
     spacing = spacing_mm or spec.grid.spacing_mm
-    reader = SharedArrays(layout, given, spacing, spec.grid.shape, orientation is not None)
-    return _descriptor(spec, layout, spacing_mm), reader
+    reader = SharedArrays(
+        fitting[0],
+        codes,
+        spacing,
+        shape=spec.grid.shape,
+        told=orientation is not None,
+        against=against,
+    )
+    return _descriptor(spec, fitting[0], spacing_mm), reader
 
 
-def _settled(found: dict[str, list[str]], root: Path, layout: str) -> str:
+def _seen(
+    spec: DatasetSpec,
+    known: dict[str, RawCase],
+    cases: Sequence[str],
+    progress: Callable[[str], None] | None,
+) -> dict[str | None, list[str]]:
+    """Names of cases by the orientation in which their organs lie; None where undecided."""
+    found: dict[str | None, list[str]] = {}
+    for name in cases:
+        path = known[name].label if name in known else None
+        if path is not None:
+            bare = checked_volume(path, read_array(path, "label"), np.eye(4))
+            codes = orientation_by_organs(whole_labels(path, bare).voxels, spec)
+            found.setdefault(codes, []).append(name)
+        if progress:
+            progress(name)
+    return found
+
+
+def _settled(found: dict[str | None, list[str]], root: Path) -> str:
     """The one orientation that all masks agree on."""
-    if len(found) == 1 and "?" not in found:
-        return next(iter(found))
+    codes = next(iter(found), None)
+    if len(found) == 1 and codes is not None:
+        return codes
     told = "; ".join(
-        f"{'undecided' if codes == '?' else codes}: {len(names)} (such as {names[0]})"
-        for codes, names in sorted(found.items(), key=lambda pair: -len(pair[1]))
+        f"{seen or 'undecided'} in {len(names)} (such as {names[0]})"
+        for seen, names in sorted(found.items(), key=lambda pair: -len(pair[1]))
     )
     raise ValueError(
-        f"{root}: {layout} arrays do not say which way their axes run, and their organs do not "
-        f"settle it ({told or 'no mask to look at'}); give --orientation, such as RAS or LPS, to "
-        "take all arrays so"
+        f"{root}: the arrays do not say which way their axes run, and the organs in their masks "
+        f"do not settle it: {told or 'no mask to look at'}; give --orientation, such as RAS or "
+        "LPS, to take all arrays so"
     )
-
-
-def _layouts_with(axes: str) -> str:
-    fitting = [name for name, form in FORMS.items() if form.axes == axes]
-    return f"{' and '.join(fitting)} would fit" if fitting else "no known layout has these"
 
 
 def _descriptor(spec: DatasetSpec, layout: str, spacing_mm: Spacing | None) -> DatasetSpec:
@@ -223,11 +224,6 @@ def _descriptor(spec: DatasetSpec, layout: str, spacing_mm: Spacing | None) -> D
     if not FORMS[layout].in_hu:
         changes["scaling"] = "stored"
     return spec.model_copy(update=changes)
-
-
-def _bare(case: RawCase) -> Volume:
-    assert case.label is not None
-    return checked_volume(case.label, read_array(case.label, "label"), np.eye(4))
 
 
 def read_array(path: Path, kind: str) -> Array:

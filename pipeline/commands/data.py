@@ -1,9 +1,14 @@
 """Commands of the data: phantom, prepare."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from segmentation.dataset import DatasetSpec, Split
+    from segmentation.prepared import Prepared
+    from segmentation.reader import Reader
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +61,9 @@ def phantom(
 
 
 def prepare(
-    root: Annotated[Path, typer.Argument(help="Folder of the data set as downloaded.")],
+    root: Annotated[
+        Path, typer.Argument(help="Folder of the data set as downloaded, or of shared arrays.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the prepared cases.")],
     descriptor: Annotated[
         str | None,
@@ -72,20 +79,86 @@ def prepare(
         tuple[float, float, float] | None,
         typer.Option(metavar="X Y Z", help="Another grid than the descriptor's, in mm."),
     ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="amos, synapse, nnunet; npy-ga, npy-dhc or h5-magicnet for shared arrays. "
+            "[default: found from the files, else the descriptor's]"
+        ),
+    ] = None,
+    orientation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODES",
+            help="Axes of arrays or headers that state none, such as RAS or LPS. "
+            "[default for shared arrays: found from the organs]",
+        ),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="Shared arrays of the same cases: say how what was prepared differs."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     force: Annotated[bool, typer.Option("--force", help="Also redo what is finished.")] = False,
 ) -> None:
     """Bring a raw data set to one orientation, window and grid, ready for training.
 
-    Reads AMOS22, Synapse/BTCV and nnU-Net's raw layout. Masks of unlabeled cases are never
-    opened. A second call does only what is missing or has changed.
+    Reads AMOS22, Synapse/BTCV and nnU-Net's raw layout, and, as they are, arrays that other
+    repositories share prepared: .npy pairs of GALoss/TAK and of DHC, .h5 of MagicNet. Masks of
+    unlabeled cases are never opened. A second call does only what is missing or has changed.
+
+    `--compare FOLDER` then says how the prepared cases differ from shared arrays of the same
+    cases: axes, grid, intensities, labels.
 
     Example: `tak prepare AMOS22 -o prepared/amos --descriptor amos --split 5p --jobs 8`
     """
-    from pipeline import shipped
     from pipeline.progress import counted
-    from segmentation.dataset import DatasetSpec
     from segmentation.prepare import prepare as prepare_all
+
+    if as_json and compare is None:
+        raise ValueError("--json prints a comparison; say with what by --compare FOLDER")
+    spec = _descriptor(root, descriptor)
+    parts = spec.split(split, root)
+    spec, reader = _reader(spec, root, parts, layout, orientation, spacing)
+    with counted("cases", len(parts.cases), stderr=as_json) as tick:
+        prepared = prepare_all(
+            spec, root, out, parts, reader=reader, jobs=jobs, force=force, progress=tick
+        )
+    counts = ", ".join(f"{len(cases)} {part}" for part, cases in prepared.split.parts().items())
+    summary = f"{out}: {counts}; {len(spec.organs)} organs, protocol {spec.protocol}"
+    typer.echo(summary, err=as_json)
+    if reader.note:
+        typer.echo(reader.note, err=as_json)
+    if compare is not None:
+        _compare(prepared, compare, jobs, as_json)
+
+
+def _compare(prepared: "Prepared", folder: Path, jobs: int, as_json: bool) -> None:
+    import json
+
+    from rich.console import Console
+
+    from pipeline.difference import compare_folder, tables_of
+    from pipeline.progress import counted
+
+    with counted("comparing", len(prepared.cases), stderr=True) as tick:
+        found = compare_folder(prepared, folder, jobs=jobs, progress=tick)
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    console = Console()
+    for table in tables_of(found):
+        console.print(table)
+    if found.only_here:
+        typer.echo(f"not in {folder}: {', '.join(found.only_here)}")
+    for sentence in found.verdict:
+        typer.echo(sentence)
+
+
+def _descriptor(root: Path, descriptor: str | None) -> "DatasetSpec":
+    from pipeline import shipped
+    from segmentation.dataset import DatasetSpec
 
     own = root / "dataset.toml"
     if descriptor is None and not own.is_file():
@@ -93,12 +166,36 @@ def prepare(
         raise ValueError(
             f"{root} has no dataset.toml; name a data set by --descriptor: {known}, or a TOML file"
         )
-    path = own if descriptor is None else shipped.find("data", descriptor)
-    spec = DatasetSpec.read(path)
-    if spacing is not None:
-        spec = spec.with_spacing(spacing)
-    parts = spec.split(split, root)
-    with counted("cases", len(parts.cases)) as tick:
-        prepared = prepare_all(spec, root, out, parts, jobs=jobs, force=force, progress=tick)
-    counts = ", ".join(f"{len(cases)} {part}" for part, cases in prepared.split.parts().items())
-    typer.echo(f"{out}: {counts}; {len(spec.organs)} organs, protocol {spec.protocol}")
+    return DatasetSpec.read(own if descriptor is None else shipped.find("data", descriptor))
+
+
+def _reader(
+    spec: "DatasetSpec",
+    root: Path,
+    parts: "Split",
+    layout: str | None,
+    orientation: str | None,
+    spacing: tuple[float, float, float] | None,
+) -> "tuple[DatasetSpec, Reader]":
+    """What reads the folder, and the descriptor for what it gives."""
+    from pipeline.progress import counted
+    from segmentation.orientation import checked_orientation
+    from segmentation.reader import Files
+    from segmentation.shared import FORMS, layouts_in, open_arrays
+
+    codes = None if orientation is None else checked_orientation(orientation)
+    chosen = (layout,) if layout else layouts_in(root) or (spec.layout,)
+    if chosen[0] not in FORMS:
+        if spacing is not None:
+            spec = spec.with_spacing(spacing)
+        return spec, Files(chosen[0], codes)
+    with counted("looking at masks", len(parts.with_labels), stderr=True) as tick:
+        return open_arrays(
+            spec,
+            root,
+            parts.with_labels,
+            chosen,
+            orientation=codes,
+            spacing_mm=spacing,
+            progress=tick,
+        )
