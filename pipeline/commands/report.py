@@ -1,0 +1,67 @@
+"""`tak report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add `report`."""
+    app.command()(report)
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of runs. The first is reported, others are its baselines."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="A folder, or a file ending in .html. [default: RUN]"),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `tak prepare` wrote; shows cases, shapes, uncertainty."),
+    ] = None,
+    part: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    bank: Annotated[
+        Path | None, typer.Option(help="Bank of the first RUN, where it keeps no copy.")
+    ] = None,
+    descriptions: Annotated[
+        Path | None, typer.Option(help="What the bank was made from; shows its claims.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Verdicts on the claims: `tak check --report FILE`.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto takes the best.")
+    ] = "auto",
+) -> None:
+    """Show a run in one HTML file that opens from disk, with figures as PNG beside it.
+
+    Dice against baselines and published numbers, the best, median and worst case in a slice
+    viewer, uncertainty, size and shape of the organs, learning curves, the descriptions that drove
+    the head with their claims, cosines of the text vectors. Runs that differ by their seed alone
+    are averaged. Scores are read from `tak evaluate`'s files; with --data, missing ones are made.
+    What cannot be shown is said in its place.
+
+    Example: `tak report runs/tak runs/magicnet --data prepared -o report`
+    """
+    from pipeline.build import pick_device
+    from pipeline.progress import counted
+    from pipeline.report.material import Asked, collect
+    from pipeline.report.write import as_json as summary
+    from pipeline.report.write import write_report
+
+    if part not in ("validation", "test"):
+        raise LookupError(f"no part {part!r} to report; there is validation, test")
+
+    asked = Asked(tuple(runs), part, data, bank, descriptions, check, pick_device(device))
+    material = collect(asked, lambda words, total: counted(words, total, stderr=True))
+    written = write_report(material, {}, output or runs[0])
+    if as_json:
+        typer.echo(summary(material, written))
+    else:
+        typer.echo(f"wrote {written[0]} and {len(written) - 1} figures in {written[-1].parent}")

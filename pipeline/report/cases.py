@@ -1,0 +1,119 @@
+"""Cases segmented again to be looked at: scan, truth, prediction and uncertainty on one grid."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.evaluate import Evaluation
+from pipeline.run import Opened
+from segmentation.prepared import Prepared, read_case
+
+
+@dataclass(frozen=True, eq=False)
+class ShownCase:
+    """One case on the network's grid [x, y, z] in RAS+.
+
+    Attributes:
+        rank: best, median or worst, among the cases of the evaluation.
+        scores: Dice by organ, as evaluated on the scan's own grid.
+        image: float32, as the network is given it.
+        entropy: float32 in [0, 1]: of the class probabilities, divided by log C.
+        gray: the image values that are shown black and white.
+    """
+
+    name: str
+    rank: str
+    scores: dict[str, float]
+    image: NDArray[np.float32]
+    truth: NDArray[np.uint8]
+    prediction: NDArray[np.uint8]
+    entropy: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    gray: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def shade(self) -> NDArray[np.float32]:
+        """The image between black, 0, and white, 1."""
+        low, high = self.gray
+        return ((self.image - low) / max(high - low, 1e-6)).clip(0, 1)
+
+    @property
+    def entropy_scale(self) -> tuple[float, float]:
+        """The entropies at the ends of the color scale: all but the rarest values lie between."""
+        low, high = np.percentile(self.entropy, (1, 99.9))
+        return float(low), float(max(high, low + 0.01))
+
+    @property
+    def glow(self) -> NDArray[np.float32]:
+        """The entropy between the ends of the color scale, [0, 1]."""
+        low, high = self.entropy_scale
+        return ((self.entropy - low) / (high - low)).clip(0, 1)
+
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Where prediction and truth differ."""
+        return self.truth != self.prediction
+
+
+def show_cases(
+    opened: Opened,
+    prepared: Prepared,
+    evaluation: Evaluation,
+    chosen: Mapping[str, str],
+    tick: Callable[[str], None],
+) -> list[ShownCase]:
+    """Segment the chosen cases (rank -> case) again and keep what can be looked at.
+
+    Raises:
+        LookupError: the data set lacks a case of the evaluation.
+        ValueError: a case without a label.
+    """
+    shown = []
+    for rank, name in chosen.items():
+        case = read_case(prepared.file(name))
+        if case.label is None:
+            raise ValueError(f"{case.path}: case {name} has no label to show")
+        found = opened.classify(torch.from_numpy(case.image).float())
+        shown.append(
+            ShownCase(
+                name=name,
+                rank=rank,
+                scores={o: scores["dice"] for o, scores in evaluation.cases[name].items()},
+                image=np.asarray(case.image, np.float32),
+                truth=case.label.astype(np.uint8),
+                prediction=found.argmax(0).to(torch.uint8).cpu().numpy(),
+                entropy=entropy_of(found).cpu().numpy(),
+                affine=case.affine,
+                gray=_gray(case.image, prepared.spec.scaling),
+            )
+        )
+        tick(name)
+    return shown
+
+
+def _gray(image: NDArray[np.floating], scaling: str) -> tuple[float, float]:
+    """Black and white: the ends of the scaled range, or of most of values that have no range."""
+    if scaling != "stored":
+        return 0.0, 1.0
+    low, high = np.percentile(image, (0.5, 99.5))
+    return float(low), float(high)
+
+
+def entropy_of(probabilities: torch.Tensor) -> torch.Tensor:
+    """Entropy [x, y, z] of class probabilities [C, x, y, z] in units of log C: 0 sure, 1 not."""
+    total = torch.special.entr(probabilities.clamp(min=0)).sum(0)
+    return (total / math.log(len(probabilities))).clamp(0, 1)
+
+
+def share_of_errors_found(case: ShownCase, share: float) -> float:
+    """How much of all wrong voxels lies among the `share` most uncertain ones; NaN without any."""
+    wrong = case.wrong.ravel()
+    count = round(share * wrong.size)
+    if not wrong.any() or not count:
+        return float("nan")
+    most = np.argpartition(-case.entropy.ravel(), count - 1)[:count]
+    return float(wrong[most].sum() / wrong.sum())

@@ -1,0 +1,234 @@
+"""What run folders hold, read for a report: configuration, log, scores, checkpoint, bank.
+
+Runs that differ by their seed alone make up one arm; the first arm is what a report is about, the
+others are its baselines.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from knowledge.bank import Bank
+from pipeline.compare import Scored, mean_of, read_evaluation
+from pipeline.config import RunConfig
+from pipeline.evaluate import Evaluation, comparable
+from segmentation.checkpoint import TrainState, load
+from segmentation.dataset import DatasetSpec
+from segmentation.metrics import nan_mean
+
+BANK = "bank.h5"
+
+
+@dataclass(frozen=True)
+class Log:
+    """The records of `log.jsonl`: loss terms per logged step, Dice per validation.
+
+    Attributes:
+        terms: term -> [(step, value)], the weighted terms and `total`, their sum.
+        organs: predictor -> organ -> [(step, Dice)]; NaN where an organ was not scored.
+    """
+
+    terms: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    organs: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """One run folder.
+
+    Attributes:
+        evaluation: of the part that the report is about; None where it was not scored.
+        bank: the copy of the bank that the run keeps, None where there is none.
+        checkpoint: `best`, or `last` where the run was never validated.
+        bank_digest: of the text vectors that the run was trained with; None without text.
+    """
+
+    path: Path
+    config: RunConfig
+    spec: DatasetSpec
+    log: Log
+    evaluation: Evaluation | None
+    bank: Bank | None
+    bank_digest: str | None
+    checkpoint: str
+    step: int
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.resolve().name
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs that differ by their seed alone.
+
+    Attributes:
+        label: what sets the arm apart, for tables and legends.
+    """
+
+    label: str
+    runs: tuple[RunData, ...]
+
+    @property
+    def first(self) -> RunData:
+        """The run that stands for the arm where one run is shown."""
+        return self.runs[0]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the runs."""
+        return tuple(run.config.seed for run in self.runs)
+
+    @cached_property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """Those of the runs that were scored."""
+        return tuple(run.evaluation for run in self.runs if run.evaluation is not None)
+
+    @property
+    def scored(self) -> Scored | None:
+        """The scores case by case, averaged over the seeds; None where no run was scored."""
+        found = self.evaluations
+        return Scored(self.label, len(found), mean_of(found)) if found else None
+
+    def over_seeds(self, name: str, metric: str) -> tuple[float, float]:
+        """Mean and standard deviation of an organ or group; over seeds, or over cases of one."""
+        found = [
+            one.group(name, metric) if name in one.groups else one.organ(name, metric)
+            for one in self.evaluations
+        ]
+        if len(found) < 2:
+            return found[0] if found else (float("nan"), float("nan"))
+        means = [mean for mean, _ in found if not np.isnan(mean)]
+        deviation = float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
+        return nan_mean(means), deviation
+
+
+def read_arms(paths: Sequence[Path], part: str) -> tuple[Arm, ...]:
+    """Run folders as arms, in the order in which they are first named.
+
+    Raises:
+        FileNotFoundError: a folder holds no run.
+        ValueError: a run twice, runs of different data, or scores that must not be compared.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(f"a run is named twice: {', '.join(map(str, paths))}")
+    runs = [read_run(folder, part) for path in paths for folder in _folders(path)]
+    first = runs[0]
+    for run in runs[1:]:
+        if run.spec.classes != first.spec.classes:
+            raise ValueError(
+                f"{run.path} knows {', '.join(run.spec.classes)}; {first.path} knows "
+                f"{', '.join(first.spec.classes)}; runs of one report have the same classes"
+            )
+    _check_comparable(runs)
+    groups: dict[str, list[RunData]] = {}
+    for run in runs:
+        groups.setdefault(_kind_of(run), []).append(run)
+    labels = _labels([members[0] for members in groups.values()])
+    return tuple(
+        Arm(label, tuple(members)) for label, members in zip(labels, groups.values(), strict=True)
+    )
+
+
+def _folders(path: Path) -> list[Path]:
+    """A run's folder itself, or the runs of a folder of seeds."""
+    seeds = sorted(path.glob("seed-*/"))
+    return [path] if _has_checkpoint(path) or not seeds else seeds
+
+
+def _has_checkpoint(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("best.pt", "last.pt"))
+
+
+def read_run(path: Path, part: str) -> RunData:
+    """One run folder.
+
+    Raises:
+        FileNotFoundError: the folder holds no checkpoint.
+        ValueError: a file of the run cannot be read.
+    """
+    state, file = _checkpoint(path)
+    scores = path / f"evaluation-{part}.json"
+    bank = path / BANK
+    return RunData(
+        path=path,
+        config=RunConfig.model_validate(state.config["run"]),
+        spec=DatasetSpec.check(state.config["dataset"], file),
+        log=read_log(path / "log.jsonl"),
+        evaluation=read_evaluation(scores) if scores.is_file() else None,
+        bank=Bank.read(bank) if bank.is_file() else None,
+        bank_digest=state.identity.bank,
+        checkpoint=file.stem,
+        step=state.step,
+    )
+
+
+def read_log(path: Path) -> Log:
+    """The log of a run, empty where there is none; a last line that was cut off is dropped."""
+    log = Log()
+    if not path.is_file():
+        return log
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        step = int(record.get("step", 0))
+        if "terms" in record:
+            for name, value in {"total": record["loss"], **record["terms"]}.items():
+                log.terms.setdefault(name, []).append((step, float(value)))
+        for predictor, organs in record.get("organs", {}).items():
+            for name, value in organs.items():
+                points = log.organs.setdefault(predictor, {}).setdefault(name, [])
+                points.append((step, float(value)))
+    return log
+
+
+def _checkpoint(path: Path) -> tuple[TrainState, Path]:
+    for name in ("best.pt", "last.pt"):
+        if (path / name).is_file():
+            return load(path / name), path / name
+    what = "has no checkpoint yet" if (path / "config.toml").is_file() else "is no run's folder"
+    raise FileNotFoundError(f"{path} {what}; `tak train` leaves best.pt and last.pt there")
+
+
+def _check_comparable(runs: Sequence[RunData]) -> None:
+    scored = [run for run in runs if run.evaluation is not None]
+    for run in scored[1:]:
+        assert run.evaluation is not None
+        assert scored[0].evaluation is not None
+        try:
+            comparable(scored[0].evaluation, run.evaluation)
+        except ValueError as fault:
+            raise ValueError(
+                f"{scored[0].path} and {run.path} do not belong into one table: {fault}"
+            ) from None
+
+
+def _kind_of(run: RunData) -> str:
+    """What runs of one arm share: all of the configuration but title and seed, and the text."""
+    content = run.config.model_dump(mode="json", exclude={"seed", "title"})
+    return json.dumps([content, run.bank_digest], sort_keys=True)
+
+
+def choices_of(config: RunConfig) -> str:
+    """The four free choices of a run in words, those that are the plain ones left out."""
+    parts = [config.method.name, config.loss.name.replace("_", " + ")]
+    parts += ["text head"] * (config.head.name == "text")
+    parts += ["contrast"] * (config.alignment.name != "none")
+    return ", ".join(parts)
+
+
+def _labels(firsts: Sequence[RunData]) -> list[str]:
+    """A label per arm: its choices, and the folder's name where these do not tell arms apart."""
+    plain = [choices_of(run.config) for run in firsts]
+    return [
+        f"{label} ({run.name})" if plain.count(label) > 1 else label
+        for label, run in zip(plain, firsts, strict=True)
+    ]

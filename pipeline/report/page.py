@@ -1,0 +1,140 @@
+"""The page: one HTML file with style, script and data inside, and no way to load anything."""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from pipeline.report.material import Material
+from pipeline.report.view_pictures import learning, shapes, uncertainty, viewer
+from pipeline.report.view_scores import Published, summary
+from pipeline.report.view_texts import texts
+
+SECTIONS = (
+    ("summary", "Summary"),
+    ("organs", "Dice per organ"),
+    ("cases", "Cases"),
+    ("uncertainty", "Uncertainty"),
+    ("shapes", "Size and shape"),
+    ("learning", "Learning"),
+    ("texts", "Descriptions"),
+    ("vectors", "Text vectors"),
+    ("about", "How made"),
+)
+_EMPTY: dict[str, Any] = {
+    "heroes": [],
+    "organ_rows": [],
+    "missed": "",
+    "texts": [],
+    "text_problems": [],
+    "maps": [],
+}
+
+
+def render(material: Material, published: Published) -> str:
+    """The page as HTML. Whatever a model, a file or a user wrote is escaped."""
+    environment = Environment(
+        loader=PackageLoader("pipeline.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["prose"] = prose
+    script = _source(environment, "theme.js") + _source(environment, "viewer.js")
+    context = {
+        **_EMPTY,
+        **summary(material, published),
+        **learning(material),
+        **texts(material),
+        "viewer": viewer(material),
+        "uncertainty": uncertainty(material),
+        "shapes": shapes(material),
+        "absences": absences(material),
+        "notes": _notes(material),
+        "sections": SECTIONS,
+        "version": version("tak-seg"),
+        "style": Markup(_source(environment, "page.css")),
+        "script": Markup(script),
+        "script_digest": digest_of_script(script),
+    }
+    return environment.get_template("page.html.j2").render(context)
+
+
+def prose(sentence: str) -> Markup:
+    """A sentence, escaped, with what stands between backticks as code."""
+    parts = [str(escape(part)) for part in sentence.split("`")]
+    return Markup("".join(f"<code>{p}</code>" if n % 2 else p for n, p in enumerate(parts)))
+
+
+def digest_of_script(script: str) -> str:
+    """What the content security policy calls the one script that may run."""
+    found = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(found).decode()}"
+
+
+def absences(material: Material) -> Mapping[str, str]:
+    """For everything that a report can lack, why it does and what would mend it."""
+    first, part = material.first, material.part
+    scores = (
+        f"No scores: {first.name} has no evaluation-{part}.json. `tak evaluate` writes it, or "
+        "`tak report --data PREPARED` scores the run."
+    )
+    pictures = "Not shown: give --data PREPARED, the folder of the prepared scans."
+    told = "This run has no text: it was trained with a convolutional head and no contrast."
+    if first.bank_digest is not None:
+        told = "Not shown: the run's folder holds no copy of its bank. Give it by --bank FILE."
+    return {
+        "scores": scores,
+        "baseline": _no_baseline(material),
+        "published": f"No published numbers for the protocol {first.spec.protocol}; numbers of "
+        "other protocols are not comparable and are not shown.",
+        "cases": pictures,
+        "shapes": pictures,
+        "log": f"No learning curves: {first.name} has no log.jsonl.",
+        "losses": "No loss was logged.",
+        "validation": "The run was not validated while it was trained.",
+        "texts": told,
+        "claims": _no_claims(material),
+    }
+
+
+def _no_baseline(material: Material) -> str:
+    if len(material.arms) > 1:
+        return f"No gain: {material.arms[1].first.name} was not scored on this part."
+    return "No baseline: name more runs, `tak report RUN BASELINE`, to see what was gained."
+
+
+def _no_claims(material: Material) -> str:
+    """Why no claim has a verdict; empty if some have, or none is known."""
+    if material.outcome is not None:
+        return ""
+    if any(organ.claims for organ in material.texts):
+        return "The claims were not tested: give --data PREPARED or --check FILE."
+    return (
+        "No claims: the bank holds sentences alone. --descriptions FILE brings their claims, "
+        "--check FILE the verdicts that `tak check --report` wrote."
+    )
+
+
+def _notes(material: Material) -> list[str]:
+    first = material.first
+    notes = [
+        "Dice is 2 |A and B| / (|A| + |B|) per organ, on each scan's own grid; an organ that is "
+        "absent in truth and prediction is not scored, one that is in only one of them has 0.",
+        f"Runs of this report: {', '.join(str(run.path) for a in material.arms for run in a.runs)}",
+        f"Configuration and log of {first.name} come from its checkpoint ({first.checkpoint}.pt, "
+        f"step {first.step}) and log.jsonl.",
+    ]
+    if material.bank is not None:
+        notes.append(f"Bank: digest {material.bank.digest[:16]}, encoder {material.bank.encoder}.")
+    return notes
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]

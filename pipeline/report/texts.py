@@ -1,0 +1,127 @@
+"""What was said of each organ, and whether labeled scans support it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from knowledge.bank import Bank
+from knowledge.check import Report, Result
+from knowledge.description import BACKGROUND, Claim, DescriptionSet
+from knowledge.files import checked, read_text
+
+NOT_TESTED = "not tested"
+_ORDER = ("contradicted", "supported", "untestable", NOT_TESTED)
+
+
+@dataclass(frozen=True)
+class ClaimLine:
+    """One claim in words, its verdict, and on what the verdict rests.
+
+    Attributes:
+        agreed: whether all scans that can tell say the same.
+        measured: the mean, such as `54 mm`; empty where nothing was measured.
+        counted: how many scans support it, such as `3 of 4 scans`.
+    """
+
+    text: str
+    verdict: str
+    agreed: bool = True
+    measured: str = ""
+    counted: str = ""
+
+
+@dataclass(frozen=True)
+class OrganText:
+    """What the text head was told about one class.
+
+    Attributes:
+        texts: (aspect, text, tokens), tokens 0 where nobody counted.
+        claims: contradicted ones first.
+    """
+
+    name: str
+    texts: tuple[tuple[str, str, int], ...]
+    claims: tuple[ClaimLine, ...]
+
+
+def organ_texts(
+    bank: Bank,
+    classes: Sequence[str],
+    aspects: Sequence[str] | None,
+    descriptions: DescriptionSet | None,
+    outcome: Report | None,
+) -> list[OrganText]:
+    """Texts and claims by class, background last.
+
+    Raises:
+        ValueError: descriptions from which this bank was not made.
+        LookupError: the bank lacks a class.
+    """
+    if descriptions is not None and bank.description_digest != descriptions.digest:
+        raise ValueError(
+            f"the bank was made from descriptions {bank.description_digest[:12] or 'unknown'}, "
+            f"not from these, {descriptions.digest[:12]}; give the file that `tak encode` read"
+        )
+    claims = _claims(descriptions, outcome)
+    bank.select(classes, aspects)  # says what is missing
+    columns = [bank.aspects.index(name) for name in aspects or bank.aspects]
+    found = []
+    for name in sorted(classes, key=lambda name: name == BACKGROUND):
+        row = bank.classes.index(name)
+        texts = tuple(
+            (bank.aspects[column], bank.texts[row][column], int(bank.token_counts[row, column]))
+            for column in columns
+        )
+        found.append(OrganText(name, texts, tuple(claims.get(name, ()))))
+    return found
+
+
+def read_outcome(path: Path) -> Report:
+    """What `tak check --report` wrote.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or another one.
+    """
+    try:
+        content: Any = json.loads(read_text(path))
+    except json.JSONDecodeError as fault:
+        raise ValueError(f"{path}: not a JSON file: {fault}") from None
+    if isinstance(content, dict):
+        content.pop("supported_share", None)
+    return checked(content, Report, path)
+
+
+def _claims(
+    descriptions: DescriptionSet | None, outcome: Report | None
+) -> dict[str, list[ClaimLine]]:
+    """Claims by organ; of the descriptions where they are known, else those that were tested."""
+    results = {result.claim: result for result in outcome.results} if outcome else {}
+    claims = descriptions.claims if descriptions is not None else tuple(results)
+    found: dict[str, list[ClaimLine]] = {}
+    for claim in claims:
+        found.setdefault(claim.organ, []).append(_line(claim, results.get(claim)))
+    for lines in found.values():
+        lines.sort(key=lambda line: _ORDER.index(line.verdict))
+    return found
+
+
+def _line(claim: Claim, result: Result | None) -> ClaimLine:
+    text = f"{claim.relation.replace('_', ' ')} {claim.other}"
+    if result is None:
+        return ClaimLine(text, NOT_TESTED)
+    told = result.supported + result.contradicted
+    known = result.measured is not None
+    return ClaimLine(
+        text=text,
+        verdict=result.verdict,
+        agreed=told > 0 and told in (result.supported, result.contradicted),
+        measured=_amount(result.measured, result.unit) if known else "",
+        counted=f"{result.supported} of {told} scans" if told else "no scan can tell",
+    )
+
+
+def _amount(value: float, unit: str) -> str:
+    """Shares (`of the circle`) in percent, lengths as they are."""
+    return f"{100 * value:.0f} % {unit}" if unit.startswith("of ") else f"{value:.0f} {unit}"

@@ -1,0 +1,119 @@
+"""Slices of a shown case as pictures: scan, truth, prediction, error and uncertainty."""
+
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipeline.report.cases import ShownCase
+from segmentation.colors import colors
+
+Picture = NDArray[np.uint8]
+
+LAYERS = {
+    "scan": "CT",
+    "truth": "Truth",
+    "prediction": "Prediction",
+    "error": "Error",
+    "uncertainty": "Uncertainty",
+}
+# Missed, added, exchanged for another organ (Okabe and Ito 2008).
+ERRORS = {"missed": (86, 180, 233), "added": (230, 159, 0), "exchanged": (204, 121, 167)}
+_TINT = 0.6  # how much of a colored pixel is its color
+COLORMAP = "magma"
+
+
+class Cut(NamedTuple):
+    """A slice: across axis 0 (sagittal), 1 (coronal) or 2 (axial), at a place."""
+
+    axis: int
+    place: int
+
+
+def most_wrong(case: ShownCase, axis: int) -> Cut:
+    """The slice with most wrong voxels; with most organs where nothing is wrong."""
+    counted = case.wrong if case.wrong.any() else case.truth > 0
+    others = tuple(other for other in range(3) if other != axis)
+    return Cut(axis, int(counted.sum(others).argmax()))
+
+
+def tile(case: ShownCase, cut: Cut, layer: str, classes: Sequence[str], *, side: int) -> Picture:
+    """One slice [row, column, RGB] with true proportions; its longer side has `side` pixels.
+
+    The patient's right, or front, is on the left; head, or front, is up.
+    """
+    spacing = np.delete(np.linalg.norm(case.affine[:3, :3], axis=0), cut.axis)
+    gray, truth, found, glow = (
+        _upright(np.take(volume, cut.place, cut.axis))
+        for volume in (case.shade, case.truth, case.prediction, case.glow)
+    )
+    width, height = spacing * gray.shape[::-1]
+    size = np.maximum(np.rint(np.array([height, width]) / max(height, width) * side), 1)
+    zoom = size / gray.shape
+    shade = _zoomed(gray, zoom, 1)[..., None] * np.full(3, 255.0)
+    if layer in ("truth", "prediction"):
+        labels = _zoomed(truth if layer == "truth" else found, zoom, 0)
+        shade = _tinted(shade, np.array(colors(classes))[labels], _TINT * (labels > 0))
+    elif layer == "error":
+        table = np.array([(0, 0, 0), *ERRORS.values()])
+        kinds = error_kinds(_zoomed(truth, zoom, 0), _zoomed(found, zoom, 0))
+        shade = _tinted(shade * 0.7, table[kinds], 0.85 * (kinds > 0))
+    elif layer == "uncertainty":
+        much = _zoomed(glow, zoom, 1).clip(0, 1)
+        color = colormaps[COLORMAP](much)[..., :3] * 255
+        shade = _tinted(shade, color, np.minimum(2 * much, 0.9))
+    return np.rint(shade.clip(0, 255)).astype(np.uint8)
+
+
+def error_kinds(truth: NDArray[np.uint8], found: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """0 right, 1 an organ missed, 2 an organ where none is, 3 one organ taken for another."""
+    kinds = np.zeros(truth.shape, np.uint8)
+    wrong = truth != found
+    kinds[wrong & (found == 0)] = 1
+    kinds[wrong & (truth == 0)] = 2
+    kinds[wrong & (truth > 0) & (found > 0)] = 3
+    return kinds
+
+
+def _upright(flat: NDArray) -> NDArray:
+    """A slice [a, b] in RAS+ as rows and columns on a screen."""
+    return flat[::-1, ::-1].swapaxes(0, 1)
+
+
+def _zoomed(flat: NDArray, zoom: NDArray[np.float64], order: int) -> NDArray:
+    return ndimage.zoom(flat, zoom, order=order, grid_mode=True, mode="nearest")
+
+
+def _tinted(shade: NDArray, color: NDArray, tint: NDArray) -> NDArray:
+    return shade * (1 - tint[..., None]) + color * tint[..., None]
+
+
+def picture_png(picture: Picture) -> bytes:
+    """A picture as PNG, one pixel each."""
+    from matplotlib.image import imsave
+
+    buffer = io.BytesIO()
+    imsave(buffer, picture, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def draw_tiles(
+    figure: Figure, rows: Sequence[tuple[str, ShownCase, Cut]], layers: Sequence[str],
+    classes: Sequence[str],
+) -> None:  # fmt: skip
+    """A row of pictures per (words, case, cut), a column per layer, for a PNG."""
+    axes = figure.subplots(len(rows), len(layers), squeeze=False)
+    for line, (words, case, cut) in zip(axes, rows, strict=True):
+        for place, layer in zip(line, layers, strict=True):
+            place.imshow(tile(case, cut, layer, classes, side=320))
+            place.set_xticks([])
+            place.set_yticks([])
+            place.spines[:].set_visible(False)
+        line[0].set_ylabel(words)
+    for place, layer in zip(axes[0], layers, strict=True):
+        place.set_title(LAYERS[layer])

@@ -1,0 +1,199 @@
+"""Summary and Dice per organ, in the words and numbers that the page shows."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.compare import Difference
+from pipeline.evaluate import GROUPS
+from pipeline.report.gather import Arm, choices_of
+from pipeline.report.material import Material
+from pipeline.report.theme import short
+from segmentation.colors import colors
+
+Published = Mapping[str, Mapping[str, float]]  # method -> organ -> Dice as a share
+
+
+def summary(material: Material, published: Published) -> dict[str, Any]:
+    """The context of summary and organs."""
+    first, arm = material.first, material.arms[0]
+    scored = [one for one in material.arms if one.evaluations]
+    context: dict[str, Any] = {
+        "title": first.config.title,
+        "eyebrow": f"{first.spec.title} · protocol {first.spec.protocol}",
+        "lead": _lead(material),
+        "facts": _facts(material),
+        "arms": [_arm(one) for one in material.arms],
+        "scored_arms": [_arm(one) for one in scored],
+        "published": list(published),
+        "has_gain": bool(material.gains),
+    }
+    if not arm.evaluations:
+        return context
+    return context | {
+        "heroes": [_hero(arm, group, material.gains) for group in _groups(arm)],
+        "deviation_words": deviation_words(arm),
+        "organ_rows": _organ_rows(material, scored, published),
+        "organ_words": _organ_words(material),
+        "missed": _missed(arm),
+    }
+
+
+def deviation_words(arm: Arm) -> str:
+    """What the numbers are means of."""
+    cases = len(arm.evaluations[0].cases)
+    of = f"{cases} {arm.evaluations[0].part} {'case' if cases == 1 else 'cases'}"
+    if len(arm.evaluations) > 1:
+        seeds = ", ".join(map(str, arm.seeds))
+        return f"Percent; mean ± standard deviation over seeds {seeds}, each the mean of {of}."
+    return f"Percent; mean ± standard deviation over {of} of one training run."
+
+
+def percent_of(pair: tuple[float, float]) -> dict[str, str]:
+    """Mean and deviation in percent, as shown."""
+    return {"mean": short(pair[0]), "deviation": short(pair[1])}
+
+
+def _groups(arm: Arm) -> list[str]:
+    return [name for name in GROUPS if arm.evaluations and arm.evaluations[0].groups[name]]
+
+
+def _arm(arm: Arm) -> dict[str, Any]:
+    groups = [percent_of(arm.over_seeds(name, "dice")) for name in GROUPS]
+    return {"label": arm.label, "seeds": ", ".join(map(str, arm.seeds)), "groups": groups}
+
+
+def _hero(arm: Arm, group: str, gains: Mapping[str, Difference]) -> dict[str, Any]:
+    gain = gains.get(group)
+    name = "all organs" if group == "all" else f"{group} organs"
+    return {
+        "name": name,
+        **percent_of(arm.over_seeds(group, "dice")),
+        "gain": gain
+        and {
+            "value": 100 * gain.difference,
+            "low": None if math.isnan(gain.low) else 100 * gain.low,
+            "high": None if math.isnan(gain.high) else 100 * gain.high,
+        },
+    }
+
+
+def _lead(material: Material) -> str:
+    config, spec = material.first.config, material.first.spec
+    parts = [f"the loss {config.loss.name.replace('_', ' + ')}"]
+    parts.append("a text head" if config.head.name == "text" else "a convolutional head")
+    parts += ["contrast with the text vectors"] * (config.alignment.name != "none")
+    return (
+        f"{len(spec.organs)} organs in {spec.modality}, learned by {config.method.name} with "
+        f"{', '.join(parts[:-1])} and {parts[-1]}."
+    )
+
+
+def _facts(material: Material) -> list[tuple[str, str]]:
+    first, arm = material.first, material.arms[0]
+    config, spec, evaluation = first.config, first.spec, first.evaluation
+    low, high = spec.window_hu
+    facts = [
+        ("Data", f"{spec.name}, protocol {spec.protocol}"),
+        ("Scans", f"{spec.modality}, {low:g} to {high:g} HU on a grid of {spec.grid}"),
+        ("Choices", choices_of(config)),
+        ("Steps", f"{config.training.steps}, of these {config.training.warmup_steps} warm-up"),
+        ("Seeds", ", ".join(map(str, arm.seeds))),
+    ]
+    if evaluation is not None:
+        split = getattr(evaluation, "split", None)
+        facts += [("Split", str(split))] * bool(split)
+        facts += [
+            ("Scored", f"{len(evaluation.cases)} cases of the part {evaluation.part}"),
+            ("Network", f"{evaluation.predictor}, {evaluation.checkpoint}, step {evaluation.step}"),
+        ]
+    if material.bank is not None:
+        facts.append(("Text", origin_words(material)))
+    facts.append(("Folders", ", ".join(run.name for one in material.arms for run in one.runs)))
+    return facts
+
+
+def origin_words(material: Material) -> str:
+    """Who wrote the text and what encoded it."""
+    assert material.bank is not None
+    origin = material.bank.origin
+    models = origin.get("models") or [origin.get("model", "unknown origin")]
+    template = f", wording {origin['template']}" if "template" in origin else ""
+    return f"{', '.join(map(str, models))}{template}; encoded by {material.bank.encoder}"
+
+
+def _organ_rows(
+    material: Material, scored: list[Arm], published: Published
+) -> list[dict[str, Any]]:
+    spec, evaluation = material.first.spec, scored[0].evaluations[0]
+    tint = dict(zip(spec.classes, colors(spec.classes), strict=True))
+    rows = []
+    for group in ("large", "small"):
+        for name in evaluation.groups[group]:
+            red, green, blue = tint[name]
+            row = _row(name, name, material, scored, published)
+            rows.append(row | {"color": f"rgb({red} {green} {blue})"})
+        if evaluation.groups[group]:
+            rows.append(_row(group, f"mean of {group}", material, scored, published))
+    return [*rows, _row("all", "mean of all", material, scored, published)]
+
+
+def _row(
+    key: str, name: str, material: Material, scored: list[Arm], published: Published
+) -> dict[str, Any]:
+    gain = material.gains.get(key)
+    groups = scored[0].evaluations[0].groups
+    members = groups.get(key, (key,))
+    beside = []
+    for scores in published.values():
+        known = [scores[organ] for organ in members if organ in scores]
+        mean = sum(known) / len(known) if len(known) == len(members) else None
+        beside.append(
+            {"mean": None if mean is None else short(mean), "x": None if mean is None else _x(mean)}
+        )
+    return {
+        "name": name,
+        "color": "",
+        "is_mean": key in groups,
+        "gain": None if gain is None or math.isnan(gain.difference) else 100 * gain.difference,
+        "scores": [_dot(arm.over_seeds(key, "dice")) for arm in scored],
+        "published": beside,
+    }
+
+
+def _dot(pair: tuple[float, float]) -> dict[str, str]:
+    mean, deviation = pair
+    shown = percent_of(pair)
+    if math.isnan(mean):
+        return shown | {"x": ""}
+    spread = 0.0 if math.isnan(deviation) else deviation
+    return shown | {"x": _x(mean), "low": _x(mean - spread), "high": _x(mean + spread)}
+
+
+def _x(share: float) -> str:
+    return f"{100 * min(max(share, 0.0), 1.0):.2f}%"
+
+
+def _organ_words(material: Material) -> str:
+    arm = material.arms[0]
+    words = [deviation_words(arm), "Dots are means, bars reach one deviation to both sides."]
+    if material.gains:
+        cases = material.gains["all"].cases
+        words.append(
+            f"Gain: this report minus {material.arms[1].label}, in points, over the {cases} cases "
+            "that both score. `tak compare` tests it."
+        )
+    return " ".join(words)
+
+
+def _missed(arm: Arm) -> str:
+    """Which organs were missed or invented, in how many cases; empty if none was."""
+    counts = {
+        name: sum(one.missed(name) for one in arm.evaluations)
+        for name in arm.evaluations[0].groups["all"]
+    }
+    told = [f"{name} ({count})" for name, count in counts.items() if count]
+    if not told:
+        return ""
+    pairs = len(arm.evaluations) * len(arm.evaluations[0].cases)
+    return f"Wholly missed or invented, in how many of {pairs} predictions: {', '.join(told)}."

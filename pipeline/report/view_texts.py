@@ -1,0 +1,107 @@
+"""Descriptions, claims and cosine maps, as the page shows them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from knowledge.description import BACKGROUND
+from knowledge.statistics import cosines
+from pipeline.report.material import Material
+from pipeline.report.theme import short
+from pipeline.report.view_scores import origin_words
+from segmentation.colors import colors
+
+
+def texts(material: Material) -> dict[str, Any]:
+    """The context of the descriptions and of the text vectors."""
+    if material.bank is None:
+        return {}
+    spec, arm = material.first.spec, material.arms[0]
+    tint = dict(zip(spec.classes, colors(spec.classes), strict=True))
+    organs = []
+    for organ in material.texts:
+        red, green, blue = tint[organ.name]
+        real = organ.name != BACKGROUND
+        dice = short(arm.over_seeds(organ.name, "dice")[0]) if real and arm.evaluations else ""
+        organs.append(
+            {
+                "name": organ.name,
+                "color": f"rgb({red} {green} {blue})" if real else "",
+                "dice": dice,
+                "texts": organ.texts,
+                "claims": organ.claims,
+            }
+        )
+    return {
+        "texts": organs,
+        "text_words": _words(material),
+        "text_problems": list(material.outcome.problems) if material.outcome else [],
+        "maps": _maps(material),
+        "map_words": "Cosine similarity of the classes' text vectors. What is alike here, the head "
+        "cannot tell apart by text.",
+    }
+
+
+def _words(material: Material) -> str:
+    words = f"Text from {origin_words(material)}."
+    outcome = material.outcome
+    if outcome is not None:
+        counts = ", ".join(
+            f"{outcome.count(verdict)} {verdict}"
+            for verdict in ("supported", "contradicted", "untestable")
+        )
+        words += (
+            f" {len(outcome.results)} claims were tested on {len(outcome.cases)} labeled scans: "
+            f"{counts}. In brackets: the mean that was measured, and the count where scans differ."
+        )
+    return words
+
+
+def _maps(material: Material) -> list[dict[str, Any]]:
+    assert material.bank is not None
+    config, classes = material.first.config.text, material.first.spec.classes
+    aspects = config.aspects or material.bank.aspects
+    vectors = material.bank.select(classes, aspects)
+    kinds = [(vectors, "as encoded")]
+    if config.center:
+        kinds.append((vectors - vectors.mean(0, keepdims=True), "as the head reads them, centered"))
+    return [
+        _map(found[:, column], classes, f"{aspect.capitalize()}, {words}")
+        for found, words in kinds
+        for column, aspect in enumerate(aspects)
+    ]
+
+
+def _map(vectors: NDArray[np.float32], classes: tuple[str, ...], title: str) -> dict[str, Any]:
+    similar = cosines(vectors)
+    rows, columns = np.triu_indices(len(classes), k=1)
+    values = similar[rows, columns]
+    nearest = int(values.argmax())
+    low = float(min(values.min(), 0)) if values.min() < 0 else float(values.min())
+    high = float(values.max())
+    pair = f"{classes[rows[nearest]]} and {classes[columns[nearest]]}"
+    return {
+        "title": title,
+        "names": classes,
+        "cells": [[_cell(float(value), low, high) for value in row] for row in similar],
+        "words": f"From {values.min():.2f} to {high:.2f}, mean {values.mean():.2f}; most alike: "
+        f"{pair}.",
+    }
+
+
+def _cell(value: float, low: float, high: float) -> dict[str, Any]:
+    """Blue for alike, orange for opposed; without opposed classes the scale begins at the least."""
+    if low < 0:
+        strength = abs(value) / max(high, -low)
+        tone = "series-0" if value >= 0 else "series-1"
+    else:
+        strength = (value - low) / max(high - low, 1e-9)
+        tone = "series-0"
+    shown = f"{value + 0:.2f}".replace("-0.00", "0.00").replace("0.", ".").replace("-", "−")
+    return {
+        "cosine": value,
+        "strength": min(max(strength, 0.0), 1.0),
+        "tone": tone,
+        "shown": shown,
+    }
