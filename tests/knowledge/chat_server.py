@@ -31,11 +31,13 @@ class Reply:
 
 @dataclass
 class ChatServer:
-    """Where the server listens, and every request body and header it got."""
+    """Where the server listens, and every request it got: bodies, keys, paths, headers."""
 
     url: str
     requests: list[Body] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def questions(self) -> list[Body]:
@@ -89,6 +91,8 @@ def chat_server(behave: Callable[[Body], Reply] = good_answer) -> Iterator[ChatS
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             state.requests.append(body)
             state.keys.append(self.headers.get("Authorization", ""))
+            state.paths.append(self.path)
+            state.headers.append({name.lower(): value for name, value in self.headers.items()})
             reply = behave(body)
             if reply.delay_seconds:
                 threading.Event().wait(reply.delay_seconds)

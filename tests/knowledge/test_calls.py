@@ -1,0 +1,196 @@
+"""Calls to a real HTTP server: what each may cost, which secrets go out, which servers err."""
+
+import pytest
+from chat_server import Body, Reply, chat_server, good_answer, is_probe, user_text
+
+from knowledge.answers import AnswerCache
+from knowledge.budget import Budget, BudgetSpent
+from knowledge.describe import describe
+from knowledge.provider import ProviderOptions, Usage
+from knowledge.providers.openai_compatible import OpenAICompatible
+from knowledge.template import Template, Wording
+
+CLASSES = ("background", "knob", "left handle", "right handle")
+TEMPLATE = Template(
+    "test", Wording(title="t", system="Be brief.", aspects={"place": "Where is the {organ}?"})
+)
+
+
+def provider(url: str, key: str = "", **changes: object) -> OpenAICompatible:
+    options = {"model": "tiny", "base_url": url, "retries": 3, "timeout_seconds": 5.0}
+    return OpenAICompatible(ProviderOptions(**{**options, **changes}), key)  # type: ignore[arg-type]
+
+
+def test_not_even_the_probe_is_sent_when_it_might_pass_the_limit() -> None:
+    with chat_server() as server:
+        budget = Budget(max_tokens=500)  # an answer alone may take 800
+        with pytest.raises(BudgetSpent, match="500 tokens"):
+            describe(TEMPLATE, CLASSES, provider(server.url), budget=budget)
+        assert server.requests == []
+        assert budget.spent == Usage()
+
+
+def test_a_call_without_an_answer_counts_as_the_most_that_it_may_have_cost() -> None:
+    with chat_server(lambda body: Reply(delay_seconds=2.0)) as server:
+        service = provider(server.url, timeout_seconds=0.1, output="plain", retries=9)
+        budget = Budget(max_tokens=2600)
+        with pytest.raises(BudgetSpent):
+            describe(TEMPLATE, ("background",), service, budget=budget)
+        sent = len(server.requests)
+    assert sent == 2
+    assert budget.spent.calls == sent
+    assert budget.spent.output_tokens == 800 * sent
+    assert budget.spent.tokens <= 2600
+
+
+def test_repetitions_are_reserved_one_by_one_and_refusals_cost_no_tokens() -> None:
+    with chat_server(lambda body: Reply("busy", status=500)) as server:
+        budget = Budget(max_tokens=1500)  # one call at a time
+        service = provider(server.url, retries=2)
+        with pytest.raises(OSError, match="answered 500"):
+            describe(TEMPLATE, ("background",), service, budget=budget)
+    assert len(server.requests) == 3
+    assert budget.spent == Usage(calls=3)
+
+
+def test_a_server_that_is_not_there_costs_nothing() -> None:
+    with chat_server() as server:
+        gone = server.url
+    budget = Budget(max_tokens=2000)
+    with pytest.raises(OSError, match="cannot reach"):
+        describe(TEMPLATE, CLASSES, provider(gone, retries=1), budget=budget)
+    assert budget.spent == Usage()
+
+
+def test_estimates_that_proved_too_small_are_enlarged() -> None:
+    budget = Budget(max_tokens=10_000)
+    expected = Usage(calls=1, input_tokens=100, output_tokens=50)
+    with budget.attempt(expected) as attempt:
+        attempt.spent = Usage(calls=1, input_tokens=3_000, output_tokens=50)
+    with budget.attempt(expected):
+        pass  # nobody says what it cost
+    assert budget.spent.input_tokens == 6_000
+    with budget.attempt(expected) as attempt:
+        attempt.spent = Usage(calls=1, input_tokens=3_000)
+    with pytest.raises(BudgetSpent, match="next call may take 3050"), budget.attempt(expected):
+        pass
+
+
+def test_a_budget_limits_calls_that_are_under_way_together() -> None:
+    def slow(body: Body) -> Reply:
+        reply = good_answer(body)
+        reply.delay_seconds = 0.0 if is_probe(body) else 0.1
+        reply.usage = {"prompt_tokens": 400, "completion_tokens": 700, "total_tokens": 1100}
+        return reply
+
+    with chat_server(slow) as server:
+        budget = Budget(max_tokens=4000)
+        with pytest.raises(BudgetSpent):
+            describe(TEMPLATE, CLASSES, provider(server.url), budget=budget, concurrency=4)
+    assert 1100 * len(server.requests) == budget.spent.tokens <= 4000
+
+
+def test_headers_and_query_go_out_with_every_call_as_classic_azure_wants_them() -> None:
+    with chat_server() as server:
+        url = server.url.replace("/v1", "/openai/deployments/gpt")
+        azure = {"headers": {"api-key": "azure-secret"}, "query": {"api-version": "2024-10-21"}}
+        describe(TEMPLATE, CLASSES, provider(url, "sk-other", **azure))
+    assert len(server.requests) == len(CLASSES) + 1
+    expected = "/openai/deployments/gpt/chat/completions?api-version=2024-10-21"
+    assert set(server.paths) == {expected}
+    assert {sent["api-key"] for sent in server.headers} == {"azure-secret"}
+    assert set(server.keys) == {""}  # the key of another service stays here
+
+
+@pytest.mark.parametrize(
+    ("key", "headers", "sent"),
+    [
+        ("sk-a ", {}, "Bearer sk-a"),
+        ("", {}, ""),
+        ("sk-a", {"X-Team": "ct"}, "Bearer sk-a"),
+        ("sk-a", {"Authorization": "Basic b"}, "Basic b"),
+    ],
+)
+def test_at_most_one_key_is_sent(key: str, headers: dict[str, str], sent: str) -> None:
+    with chat_server() as server:
+        describe(TEMPLATE, ("background",), provider(server.url, key, headers=headers))
+    assert set(server.keys) == {sent}
+
+
+def test_secret_headers_and_queries_are_in_no_message_and_no_file(tmp_path) -> None:
+    secret = {"headers": {"api-key": "azure-secret"}, "query": {"code": "query-secret"}}
+    for status in (400, 401, 429, 500):
+        reply = Reply("azure-secret and query-secret are wrong", status=status)
+        with (
+            chat_server(lambda body, reply=reply: reply) as server,
+            pytest.raises(OSError, match=str(status)) as end,
+        ):
+            describe(TEMPLATE, CLASSES, provider(server.url, retries=0, **secret))
+        assert "secret" not in str(end.value)
+        assert end.value.__cause__ is None
+    with chat_server() as server:
+        service = provider(server.url, memory=tmp_path / "servers.json", **secret)
+        made = describe(TEMPLATE, CLASSES, service, cache=AnswerCache(tmp_path / "cache"))
+        made.descriptions.write(tmp_path / "d.json")
+        made.store.write(tmp_path / "s.json")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == len(CLASSES) + 3
+    assert not [path for path in files if b"secret" in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [("http://me:secret@127.0.0.1/v1", "--header"), ("http://127.0.0.1/v1?k=secret", "--query")],
+)
+def test_an_address_that_holds_a_secret_is_refused(url: str, advice: str) -> None:
+    with pytest.raises(ValueError, match=advice) as end:
+        provider(url)
+    assert "secret" not in str(end.value)
+
+
+def test_a_server_that_answers_500_to_an_unknown_format_is_asked_otherwise_at_once() -> None:
+    """llama-cpp-python: no json_schema, but a schema beside json_object."""
+
+    def behave(body: Body) -> Reply:
+        if body["response_format"]["type"] == "json_schema":
+            return Reply("1 validation error: ('body', 'response_format', 'type')", status=500)
+        return good_answer(body)
+
+    with chat_server(behave) as server:
+        made = describe(TEMPLATE, CLASSES, provider(server.url))
+    assert len(server.requests) == len(CLASSES) + 2
+    assert {item.origin.output for item in made.descriptions.descriptions} == {"json_object_schema"}
+    organ = server.questions[0]["response_format"]["schema"]["properties"]["organ"]
+    assert organ["enum"][0] in CLASSES
+    assert made.spent.calls == len(server.requests)
+
+
+def test_line_breaks_inside_json_strings_are_read() -> None:
+    def broken(body: Body) -> Reply:
+        reply = good_answer(body)
+        if not is_probe(body):
+            reply.content = str(reply.content).replace(" lies ", " lies\n\n")
+        return reply
+
+    with chat_server(broken) as server:
+        made = describe(TEMPLATE, ("background", "knob"), provider(server.url))
+    assert len(server.questions) == 2
+    assert made.descriptions.get("knob", "place").text.startswith("The knob lies where")
+
+
+def test_calls_under_way_are_kept_when_another_ends_the_run(tmp_path) -> None:
+    def behave(body: Body) -> Reply:
+        if is_probe(body):
+            return good_answer(body)
+        if "knob" in user_text(body):
+            return Reply("no", status=400, delay_seconds=0.2)
+        reply = good_answer(body)
+        reply.delay_seconds = 0.6
+        return reply
+
+    cache = AnswerCache(tmp_path)
+    with chat_server(behave) as server:
+        service = provider(server.url)
+        with pytest.raises(OSError, match="answered 400"):
+            describe(TEMPLATE, ("background", "knob"), service, concurrency=2, cache=cache)
+    assert len(list(tmp_path.rglob("*.json"))) == 1
