@@ -24,7 +24,7 @@ from knowledge.files import problems, write_whole
 from pipeline.build import Setting, build_method
 from pipeline.card import model_card
 from pipeline.config import RunConfig
-from pipeline.run import Opened, open_run
+from pipeline.run import BANK, Opened, open_run
 from segmentation.checkpoint import load
 from segmentation.dataset import DatasetSpec
 
@@ -47,7 +47,8 @@ def write(
 
     Args:
         run: a run's folder, or a checkpoint file.
-        bank: the bank that the run was trained with, so that its texts go along.
+        bank: the bank that the run was trained with, so that its texts go along; the run's own
+            copy unless given.
 
     Raises:
         FileNotFoundError, ValueError: no run there, a name that does not end in .zip, or another
@@ -63,8 +64,11 @@ def write(
     }
     packed = save_tensors(weights)
     digest = load(opened.checkpoint).identity.bank
+    folder = run if run.is_dir() else run.parent
+    if bank is None and digest is not None and (folder / BANK).is_file():
+        bank = folder / BANK
     texts = None if bank is None else _texts(Bank.read(bank), bank, digest)
-    metrics = _metrics(run if run.is_dir() else run.parent)
+    metrics = _metrics(folder)
     metadata = _metadata(opened, digest, hashlib.sha256(packed).hexdigest())
     files = {METADATA: _json(metadata), WEIGHTS: packed}
     files |= {f"metrics/{name}": _json(content) for name, content in metrics.items()}
@@ -190,7 +194,7 @@ def _texts(bank: Bank, path: Path, digest: str | None) -> dict[str, Any]:
     """Texts and origin of a bank, if it is the one that the run was trained with."""
     if bank.digest != digest:
         raise ValueError(
-            f"--bank {path} has the digest {bank.digest[:12]}; the run was trained with "
+            f"the bank {path} has the digest {bank.digest[:12]}; the run was trained with "
             f"{'no bank' if digest is None else digest[:12]}"
         )
     return {

@@ -129,7 +129,8 @@ def bundle(
     run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
     output: Annotated[Path, typer.Option("--out", "-o", help="File to write: NAME.zip.")],
     bank: Annotated[
-        Path | None, typer.Option(help="Bank of the run: its texts are put into the bundle.")
+        Path | None,
+        typer.Option(help="Bank whose texts are put into the bundle. [default: the run's copy]"),
     ] = None,
     checkpoint: Checkpoint = "best",
     predictor: Network = None,
@@ -139,7 +140,7 @@ def bundle(
     Weights are safetensors, the rest is JSON and text: loading a bundle executes nothing. Scores
     that `tak evaluate` left in the run go along.
 
-    Example: `tak bundle runs/tak -o tak.zip --bank bank.h5`, then
+    Example: `tak bundle runs/tak -o tak.zip`, then
     `tak predict tak.zip ct.nii.gz -o mask.nii.gz` on any machine.
     """
     from pipeline.bundle import write

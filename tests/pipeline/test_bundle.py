@@ -27,7 +27,7 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def packed(run, tmp_path) -> Path:
-    bundle.write(run, tmp_path / "model.zip", bank=run / "bank.h5")
+    bundle.write(run, tmp_path / "model.zip")
     return tmp_path / "model.zip"
 
 
@@ -68,11 +68,9 @@ def test_scores_of_the_run_go_along(run, tmp_path):
         "organs": {"liver": {"mean": 0.5, "deviation": None}},
         "groups": {"all": {"mean": 0.5, "deviation": None}},
     }
-    (run / "evaluation-test.json").write_text(json.dumps(scores))
-    try:
-        bundle.write(run, tmp_path / "model.zip")
-    finally:
-        (run / "evaluation-test.json").unlink()
+    (tmp_path / "best.pt").write_bytes((run / "best.pt").read_bytes())
+    (tmp_path / "evaluation-test.json").write_text(json.dumps(scores))
+    bundle.write(tmp_path, tmp_path / "model.zip")
     card = bundle.read_member(tmp_path / "model.zip", "docs/README.md").decode()
     assert "| liver | 50.0 | - |" in card
     assert "over 1 cases" in card
