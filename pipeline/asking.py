@@ -219,12 +219,14 @@ def _shown(question: Question, cached: bool) -> str:
 
 
 def pairs(option: str, texts: list[str]) -> dict[str, str]:
-    """`name=value` texts as a dictionary; a wrong one is named by its option, without its value."""
+    """`name=value` texts as a dictionary; ValueError for what has no name."""
     result = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise ValueError(f"{option} {name}: write name=value")
+            # A header without a name may be a key.
+            shown = "" if option == "--header" else f" {text}"
+            raise ValueError(f"{option}{shown}: write name=value")
         result[name.strip()] = value
     return result
 

@@ -80,8 +80,67 @@ def test_a_dry_run_shows_every_question_and_asks_nothing(tak, tmp_path: Path) ->
     assert code == 0
     assert out.count("Describe shape and structure of") == 16
     assert "32 questions, 32 calls to make" in out
-    assert "at most $" in out
+    assert "output tokens (at most $" in out
+    assert "price: $2.5 per million input tokens and $10 per million output tokens, by" in out
+    assert 'usd.toml, [models."gpt-4o"] of 2025-07 (an example: check it' in out
     assert not list(tmp_path.iterdir())
+
+
+def test_the_cost_of_an_unlisted_model_is_unknown_and_never_zero(tak, tmp_path: Path) -> None:
+    options = ("--provider", "openai_compatible", "--model", "tiny")
+    code, out, _ = tak("describe", "amos", *options, "--dry-run")
+    assert code == 0
+    assert "(cost unknown)" in out
+    assert "price unknown" in out
+    assert "does not list 'tiny'" in out
+    assert "$" not in out
+    code, _, err = tak("describe", "amos", *options, "--max-cost", "1")
+    assert code == 1
+    assert "a limit on the cost needs the model's price" in err
+    with chat_server() as server:
+        options = (*options, "--base-url", server.url, "--cache", "c", "-o", "d.json")
+        code, out, _ = tak("describe", "phantom", *options)
+    assert code == 0
+    assert out.count("cost unknown") == 2
+    assert DescriptionSet.read(tmp_path / "d.json").cost_usd is None
+
+
+def test_a_price_table_of_ones_own_gives_the_cost(tak, tmp_path: Path) -> None:
+    table = 'date = "today"\n[models.tiny]\ninput_usd = 1000\noutput_usd = 10000\n'
+    (tmp_path / "mine.toml").write_text(table)
+    with chat_server() as server:
+        code, out, _ = tak(
+            *("describe", "phantom", "--provider", "openai_compatible", "--model", "tiny"),
+            *("--base-url", server.url, "--cache", "c", "-o", "d.json", "--prices", "mine.toml"),
+        )
+    assert code == 0
+    # 28 questions and a probe of 100 + 20 tokens: 0.3 dollars each
+    assert out.count("$8.7000") == 2
+    assert DescriptionSet.read(tmp_path / "d.json").cost_usd == pytest.approx(8.7)
+
+
+def test_a_secret_header_comes_from_the_environment_and_is_stored_nowhere(
+    tak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with chat_server() as server:
+        options = (
+            *("--provider", "openai_compatible", "--model", "m", "--base-url", server.url),
+            *("--query", "api-version=2024-10-21", "--header", "api-key=env:TAK_TEST_KEY"),
+            *("--cache", "c", "-o", "d.json", "--save-answers", "s.json"),
+        )
+        code, _, err = tak("describe", "phantom", *options)
+        assert code == 1
+        assert "error: header api-key: the environment has no TAK_TEST_KEY" in err
+        assert server.requests == []
+        monkeypatch.setenv("TAK_TEST_KEY", "azure-secret")
+        code, out, err = tak("describe", "phantom", *options)
+    assert code == 0
+    assert {sent["api-key"] for sent in server.headers} == {"azure-secret"}
+    assert set(server.paths) == {"/v1/chat/completions?api-version=2024-10-21"}
+    assert "secret" not in out + err
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 28 + 3
+    assert not [path for path in files if b"azure-secret" in path.read_bytes()]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +154,7 @@ def test_a_dry_run_shows_every_question_and_asks_nothing(tak, tmp_path: Path) ->
             "the provider openai_compatible needs a model",
         ),
         (("describe", "amos", "--var", "words"), "--var words: write name=value"),
+        (("describe", "amos", "--header", "s3cret"), "--header: write name=value"),
         (("describe", "amos", "--answers", "x.json"), "there is no file x.json"),
         (("encode", "x.json"), "there is no file x.json"),
         (("bank", "inspect", "x.h5"), "there is no bank x.h5"),
@@ -147,6 +207,13 @@ def test_prose_ends_with_one_message_and_no_descriptions(tak, tmp_path: Path) ->
     assert "28 of 28 questions: no usable answer about" in err
     assert "spent before the end: 88 calls" in err
     assert not (tmp_path / "d.json").exists()
+
+
+def test_a_device_that_is_not_there_is_named_before_anything_is_loaded(tak) -> None:
+    assert tak("describe", "phantom", "--template", "class-name", "-o", "d.json")[0] == 0
+    code, _, err = tak("encode", "d.json", "--encoder", "openclip:none@none", "--device", "cuda:99")
+    assert code == 1
+    assert "error: --device cuda:99: this machine has " in err
 
 
 def test_a_misspelled_key_in_a_template_is_named(tak, tmp_path: Path) -> None:
