@@ -9,6 +9,10 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from segmentation.files import write_text
+
+PATIENTS = "patients.txt"
+
 
 class Strict(BaseModel):
     """Frozen, and an unknown key is an error."""
@@ -17,12 +21,18 @@ class Strict(BaseModel):
 
 
 class Split(Strict):
-    """Which case is used for what; the four parts share no case."""
+    """Which case is used for what; the four parts share no case.
+
+    Attributes:
+        patients: of each case whose patient is known. Training, validation and test share none;
+            a patient may have labeled and unlabeled scans.
+    """
 
     labeled: tuple[str, ...] = Field(min_length=1)
     unlabeled: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    patients: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
@@ -37,6 +47,26 @@ class Split(Strict):
                 found.append(f"{len(common)} in {first} and {second}: {', '.join(common)}")
         if found:
             raise ValueError(f"a case belongs to one part only; shared are {'; '.join(found)}")
+        return self
+
+    @model_validator(mode="after")
+    def _patients_apart(self) -> Self:
+        uses = {"train": self.train, "validation": self.validation, "test": self.test}
+        scans: dict[str, dict[str, list[str]]] = {}
+        for use, cases in uses.items():
+            for case in cases:
+                if case in self.patients:
+                    scans.setdefault(self.patients[case], {}).setdefault(use, []).append(case)
+        found = []
+        for patient, used in scans.items():
+            if len(used) > 1:
+                told = "; ".join(f"{use}: {', '.join(cases)}" for use, cases in used.items())
+                found.append(f"{patient} ({told})")
+        if found:
+            raise ValueError(
+                "a patient belongs to training, validation or test only; shared are "
+                f"{', '.join(found)}"
+            )
         return self
 
     def parts(self) -> dict[str, tuple[str, ...]]:
@@ -75,6 +105,7 @@ class Split(Strict):
         labeled: tuple[str, ...],
         validation: tuple[str, ...],
         test: tuple[str, ...],
+        patients: dict[str, str] | None = None,
     ) -> Self:
         """The split whose unlabeled cases are the training cases that are not labeled.
 
@@ -87,14 +118,21 @@ class Split(Strict):
                 f"{len(strangers)} labeled cases are not in the train list: {', '.join(strangers)}"
             )
         unlabeled = tuple(case for case in train if case not in set(labeled))
-        return cls(labeled=labeled, unlabeled=unlabeled, validation=validation, test=test)
+        return cls(
+            labeled=labeled,
+            unlabeled=unlabeled,
+            validation=validation,
+            test=test,
+            patients=patients or {},
+        )
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """The split in `folder`: labeled, validation, test, and train or unlabeled (`.txt`).
 
         One case per line. With `train.txt` the unlabeled cases are derived; `unlabeled.txt` is
-        for lists that name them outright. A part without cases is an empty file.
+        for lists that name them outright. A part without cases is an empty file. `patients.txt`,
+        where it lies there, has a case and its patient on each line.
 
         Raises:
             FileNotFoundError: a list is missing.
@@ -110,6 +148,16 @@ class Split(Strict):
         rest = {part: folder / f"{part}.txt" for part in ("labeled", "validation", "test")}
         return cls.from_lists({given[0]: lists[given[0]], **rest})
 
+    def write(self, folder: Path) -> None:
+        """Write the lists that `read` takes: train, labeled, validation, test, known patients."""
+        folder.mkdir(parents=True, exist_ok=True)
+        lists = {"train": sorted(self.train), **self.parts()}
+        for part in ("train", "labeled", "validation", "test"):
+            write_text(folder / f"{part}.txt", "".join(f"{case}\n" for case in lists[part]))
+        if self.patients:
+            lines = [f"{case} {patient}\n" for case, patient in self.patients.items()]
+            write_text(folder / PATIENTS, "".join(lines))
+
     @classmethod
     def from_lists(cls, files: dict[str, Path]) -> Self:
         """The split from one text file per part (`train` or `unlabeled`, and the other three).
@@ -119,12 +167,28 @@ class Split(Strict):
             ValueError: the parts do not fit together; names the folder and the cases.
         """
         cases = {part: read_list(path) for part, path in files.items()}
+        patients = _read_patients(files["labeled"].with_name(PATIENTS))
         try:
-            return cls.derive(**cases) if "train" in cases else cls(**cases)
+            if "train" in cases:
+                return cls.derive(**cases, patients=patients)
+            return cls(**cases, patients=patients)
         except ValidationError as fault:
             raise ValueError(explain(fault, files["labeled"].parent)) from None
         except ValueError as fault:
             raise ValueError(f"{files['labeled']}: {fault}") from None
+
+
+def _read_patients(path: Path) -> dict[str, str]:
+    """The patient of each case in a text file, `case patient` per line; none without the file."""
+    found: dict[str, str] = {}
+    for line in read_list(path) if path.is_file() else ():
+        words = line.split()
+        if len(words) != 2:
+            raise ValueError(f"{path}: {line!r} is not a case and its patient")
+        case, patient = words
+        if found.setdefault(case, patient) != patient:
+            raise ValueError(f"{path}: {case} is of {found[case]} and of {patient}")
+    return found
 
 
 def read_list(path: Path) -> tuple[str, ...]:

@@ -1,0 +1,58 @@
+"""`tak split`: which training cases are labeled."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add `split`."""
+    app.command()(split)
+
+
+def split(
+    data: Annotated[Path, typer.Argument(help="Prepared folder, or data set as downloaded.")],
+    labeled: Annotated[str, typer.Option(help="Share of the training cases, 5%, or a number.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="New folder for the lists.")],
+    seed: Annotated[int, typer.Option(help="Decides the draw.")] = 0,
+    descriptor: Annotated[
+        str | None,
+        typer.Option(help="A shipped data set name, or a TOML file. [default: DATA/dataset.toml]"),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--split", help="The split whose training, validation and test cases stay."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the draw as JSON.")] = False,
+) -> None:
+    """Draw which training cases are labeled, so that every organ occurs among them.
+
+    Writes train.txt, labeled.txt, validation.txt and test.txt for `tak prepare --split`. Cases
+    are drawn from those training cases that have a mask; validation and test stay as they are.
+
+    Example: `tak split AMOS22 --descriptor amos --split 5p --labeled 5% --seed 1 -o lists`
+    """
+    import json
+    from functools import partial
+
+    from rich.console import Console
+
+    from pipeline.progress import counted
+    from pipeline.splitting import candidates, draw
+
+    if output.exists() and any(output.iterdir()):
+        raise FileExistsError(f"{output} is not empty; lists of cases need a folder of their own")
+    found = candidates(data, descriptor, base, partial(counted, stderr=as_json))
+    drawn = draw(found, labeled, seed)
+    drawn.split.write(output)
+    if as_json:
+        typer.echo(json.dumps(drawn.content(), indent=2))
+        return
+    Console().print(drawn.table())
+    typer.echo(
+        f"{output}: {len(drawn.split.labeled)} of {len(drawn.split.train)} training cases labeled "
+        f"({drawn.with_mask} have a mask): {', '.join(drawn.split.labeled)}"
+    )
+    if drawn.rare:
+        typer.echo(f"rare, a plain draw would often miss them: {', '.join(drawn.rare)}")

@@ -1,0 +1,157 @@
+"""`tak split`: a labeled part drawn so that every organ occurs in it; the other lists are kept."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from pipeline import shipped
+from segmentation.dataset import DatasetSpec
+from segmentation.draw import cases_with, chance_missed, draw_labeled
+from segmentation.layouts import find_cases
+from segmentation.prepared import load_prepared
+from segmentation.split import Split
+from segmentation.volume import read_labels
+
+RARE = 0.05  # a plain draw that misses an organ more often than this calls it rare
+Counted = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """A split to draw anew, and voxels per class of its training cases that have a mask."""
+
+    spec: DatasetSpec
+    split: Split
+    voxels: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn.
+
+    Attributes:
+        organs: per organ the cases with a mask that have it, how many of them were drawn, and how
+            likely a plain draw had missed it.
+    """
+
+    split: Split
+    with_mask: int
+    seed: int
+    organs: dict[str, dict[str, float]]
+
+    @property
+    def rare(self) -> list[str]:
+        """The organs that a plain draw would miss too often."""
+        return [name for name, facts in self.organs.items() if facts["chance_missed"] > RARE]
+
+    def content(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "seed": self.seed,
+            "train": len(self.split.train),
+            "with_mask": self.with_mask,
+            "labeled": list(self.split.labeled),
+            "rare": self.rare,
+            "organs": self.organs,
+        }
+
+    def table(self) -> Table:
+        """Organs and in how many cases they occur."""
+        table = Table("organ", box=SIMPLE_HEAD)
+        for column in ("cases", "drawn", "missed by a plain draw"):
+            table.add_column(column, justify="right")
+        for name, facts in self.organs.items():
+            missed = f"{100 * facts['chance_missed']:.1f} %"
+            style = "bold yellow" if name in self.rare else None
+            table.add_row(name, f"{facts['cases']}", f"{facts['drawn']}", missed, style=style)
+        return table
+
+
+def candidates(
+    folder: Path, descriptor: str | None, split: str | None, counted: Counted
+) -> Candidates:
+    """The training cases of a prepared or raw data set, with voxels per class.
+
+    A prepared data set knows those of its labeled cases; of a raw one every training mask is
+    read.
+
+    Raises:
+        FileNotFoundError, LookupError, ValueError: no data set there, or which one is not said.
+    """
+    if (folder / "dataset.json").is_file() and any(folder.glob("*.h5")):
+        prepared = load_prepared(folder)
+        noted = {case: prepared.cases[case]["voxels_per_class"] for case in prepared.split.train}
+        voxels = {case: list(counts) for case, counts in noted.items() if counts is not None}
+        return Candidates(prepared.spec, prepared.split, voxels)
+    own = folder / "dataset.toml"
+    if descriptor is None and not own.is_file():
+        raise ValueError(
+            f"{folder} has no dataset.toml; name a data set by --descriptor: "
+            f"{', '.join(shipped.names('data'))}, or a TOML file"
+        )
+    spec = DatasetSpec.read(own if descriptor is None else shipped.find("data", descriptor))
+    base = spec.split(split, folder)
+    found = find_cases(spec, folder)
+    masks = {
+        case: found[case].label
+        for case in base.train
+        if case in found and found[case].label is not None
+    }
+    with counted("masks", len(masks)) as tick:
+        return Candidates(spec, base, dict(_counts(masks, len(spec.classes), tick)))
+
+
+def _counts(
+    masks: dict[str, Path | None], classes: int, tick: Callable[[str], None]
+) -> Iterator[tuple[str, list[int]]]:
+    for case, path in masks.items():
+        assert path is not None
+        values = np.asarray(read_labels(path).voxels).ravel()
+        yield case, np.bincount(values, minlength=classes)[:classes].tolist()
+        tick(case)
+
+
+def draw(found: Candidates, labeled: str, seed: int) -> Drawn:
+    """Draw the labeled part anew.
+
+    Args:
+        labeled: a share of the training cases, `5%`, rounded down, or a number of them.
+
+    Raises:
+        ValueError: no such share or number, or no choice that holds every organ.
+    """
+    organs, base = found.spec.classes[1:], found.split
+    number = _number(labeled, len(base.train))
+    chosen = draw_labeled(found.voxels, organs, number, seed)
+    split = Split.derive(
+        tuple(sorted(base.train)), chosen, base.validation, base.test, base.patients
+    )
+    holders = cases_with(found.voxels, organs)
+    facts = {
+        organ: {
+            "cases": len(holders[organ]),
+            "drawn": len(set(holders[organ]) & set(chosen)),
+            "chance_missed": chance_missed(len(found.voxels), len(holders[organ]), number),
+        }
+        for organ in organs
+    }
+    return Drawn(split, len(found.voxels), seed, facts)
+
+
+def _number(text: str, cases: int) -> int:
+    try:
+        if not text.endswith("%"):
+            return int(text)
+        share = Decimal(text.removesuffix("%"))
+    except (ValueError, InvalidOperation):
+        raise ValueError(f"--labeled {text}: write a share such as 5% or a number") from None
+    if not 0 < share <= 100:
+        raise ValueError(f"--labeled {text}: a share lies above 0% and up to 100%")
+    return max(int(share * cases / 100), 1)
