@@ -46,7 +46,7 @@ def open_log(
     """The log of a run that has done `step` steps, open for more."""
     with ExitStack() as stack:
         opened = [
-            stack.enter_context(closing(kind(folder, config, step)))  # type: ignore[abstract]
+            stack.enter_context(closing(kind(folder, config, step)))
             for kind in trackers
         ]
         lines = stack.enter_context((folder / LOG).open("a", encoding="utf-8"))

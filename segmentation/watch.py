@@ -54,7 +54,7 @@ class Unpredicted:
     def see(self, record: Mapping[str, Any]) -> list[str]:
         """Take in the record of a validation; warnings that it gives rise to."""
         counts: Mapping[str, int] = record.get("predicted_voxels", {})
-        scores = next(iter(record.get("organs", {}).values()), {})
+        scores: Mapping[str, float] = next(iter(record.get("organs", {}).values()), {})
         for organ, voxels in counts.items():
             absent = math.isnan(scores[organ])
             self._in_a_row[organ] = 0 if voxels or absent else self._in_a_row[organ] + 1

@@ -19,6 +19,8 @@ HOME = {
     "openai": {"knowledge/chat.py"},
     "open_clip": {"knowledge/encoders/openclip.py"},
     "transformers": {"knowledge/encoders/transformer.py"},
+    "mlflow": {"segmentation/tracking.py"},
+    "wandb": {"segmentation/tracking.py"},
     "pyvista": {"knowledge/render.py"},
     "highdicom": {"segmentation/dicom_seg.py"},
     "pydicom": {"segmentation/dicom_seg.py"},
