@@ -19,10 +19,10 @@ from segmentation.prepared import Prepared, read_case
 from segmentation.shared import FORMS, layouts_in, read_array
 from segmentation.volume import Volume, checked_volume, whole_labels
 
-ALIKE = 0.9  # rank correlation from which on two pictures are taken for the same body
+ALIKE = 0.85  # rank correlation from which on two pictures are taken for the same body
 SAME_DICE = 0.999
 SAME_HISTOGRAM = 0.005  # of the range [0, 1]
-HU_SLOPE, HU_OFFSET = 0.06, 8.0  # what resampling may change of slope 1 and offset 0
+HU_SLOPE, HU_OFFSET = 0.15, 10.0  # what resampling may change of slope 1 and offset 0
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from segmentation.volume import Array, Sizes, Volume, resample
 _CUBE = (32, 32, 32)  # to this all 48 orientations are tried
 _QUANTILES = np.linspace(0.002, 0.998, 499)
 _FEWEST_ORGANS = 4  # that it takes to measure a grid by them
+_BETTER = 0.02  # in rank correlation, and another field of view is believed
 _SAME_EDGE_MM = 1.5  # edges of two fields of view that are nearer than this, and ...
 _SAME_EDGE_VOXELS = 0.75  # ... nearer than this are the same edge
 _FEWEST_VOXELS = 50  # that it takes to tell how intensities relate
-_CLIPPED = 0.005  # share of voxels at an extreme from which on it was clipped there
+_CLIPPED = 0.001  # share of voxels at an extreme from which on it was clipped there
 
 
 class Organ(NamedTuple):
@@ -105,7 +106,7 @@ def difference(
     image = orientations.apply_orientation(theirs, turn)
     labels = None if their_labels is None else orientations.apply_orientation(their_labels, turn)
     spacing = np.linalg.norm(ours.affine[:3, :3], axis=0)
-    step, start, edges = _placed(ours, image.shape, labels, spec, spacing)
+    step, start, edges = _placed(ours, image, labels, spec, spacing)
     sampled, inside = _sampled(ours.image, step, start, image.shape)
     seen = scaled(image, spec) if in_hu else image
     organs = {}
@@ -129,14 +130,17 @@ def difference(
 def best_orientation(ours: Array, theirs: Array) -> tuple[str, tuple[float, float]]:
     """The axis codes under which an array looks most like a picture in RAS+, of all 48.
 
-    By rank correlation of both, made small, so that no monotonous change of intensity matters.
-    Returns the codes, and the correlation of the best and of the second best.
+    By rank correlation of both, made small, so that no monotonous change of intensity matters;
+    where ours is within its window, for air lies around everybody. Returns the codes, and the
+    correlation of the best and of the second best.
     """
-    one, other = (
-        _ranks(resample(Volume(image, np.eye(4)), _CUBE).voxels) for image in (ours, theirs)
-    )
+    one, other = (resample(Volume(image, np.eye(4)), _CUBE).voxels for image in (ours, theirs))
+    body = (one > one.min()) & (one < one.max())
+    mine, ranks = _standard(stats.rankdata(one[body])), stats.rankdata(other).reshape(_CUBE)
     found = {
-        codes: float((one * orientations.apply_orientation(other, _turn(codes))).mean())
+        codes: float(
+            (mine * _standard(orientations.apply_orientation(ranks, _turn(codes))[body])).mean()
+        )
         for codes in EVERY
     }
     best, second = sorted(found, key=lambda codes: -found[codes])[:2]
@@ -178,20 +182,22 @@ def _untouched(image: Array) -> Array:
 
 
 def _placed(
-    ours: Case, shape: Sizes, labels: Array | None, spec: DatasetSpec, spacing: Array
+    ours: Case, image: Array, labels: Array | None, spec: DatasetSpec, spacing: Array
 ) -> tuple[Array, Array, tuple[tuple[float, float], ...] | None]:
     """Our index at their index 0 and per step of theirs, and how much further they see.
 
-    Organs tell, where both have enough of them; else, and where they tell the same, both show the
-    same field of view.
+    Both show the same field of view, unless organs that both have lie otherwise and the pictures,
+    laid upon each other by these organs, are more alike.
     """
-    sides = np.array(ours.image.shape)
+    sides, shape = np.array(ours.image.shape), image.shape
     step = sides / shape
     start = step / 2 - 0.5
     if labels is None or ours.label is None:
         return step, start, None
     mine, other = (centers(mask, spec.labels.items()) for mask in (ours.label, labels))
     shared = [name for name in mine if name in other]
+    cut = {label for mask in (ours.label, labels) for label in _at_border(mask)}
+    shared = [name for name in shared if spec.labels[name] not in cut]
     if len(shared) < _FEWEST_ORGANS:
         return step, start, None
     fits = [
@@ -208,12 +214,32 @@ def _placed(
     same = (np.abs(lows) < limit) & (np.abs(highs) < limit)
     if same.all() or (by_organs <= 0).any():
         return step, start, None
-    step, start = np.where(same, step, by_organs), np.where(same, start, first)
+    fitted = np.where(same, step, by_organs), np.where(same, start, first)
+    if _alike(ours.image, image, *fitted) < _alike(ours.image, image, step, start) + _BETTER:
+        return step, start, None
+    step, start = fitted
     edges = [
         (0.0, 0.0) if fits_ else (-float(low), float(high))
         for fits_, low, high in zip(same, lows, highs, strict=True)
     ]
     return step, start, tuple(edges)
+
+
+def _alike(ours: Array, theirs: Array, step: Array, start: Array) -> float:
+    """Rank correlation of the pictures, so placed, within our window."""
+    sampled, inside = _sampled(ours, step, start, theirs.shape)
+    body = inside & (sampled > ours.min()) & (sampled < ours.max())
+    if body.sum() < _FEWEST_VOXELS:
+        return -1.0
+    thin = slice(None, None, max(int(body.sum()) // 100_000, 1))
+    one, other = (_standard(stats.rankdata(array[body][thin])) for array in (sampled, theirs))
+    return float((one * other).mean())
+
+
+def _at_border(labels: Array) -> set[int]:
+    """Labels that reach the border of their array, so that their centers may be those of a part."""
+    faces = [np.take(labels, end, axis) for axis in range(3) for end in (0, -1)]
+    return {int(label) for face in faces for label in np.unique(face)}
 
 
 def _organs(
@@ -250,11 +276,9 @@ def _sampled(image: Array, step: Array, start: Array, shape: Sizes) -> tuple[Arr
     return sampled, inside
 
 
-def _ranks(image: Array) -> Array:
-    """Ranks of all voxels, with mean 0 and deviation 1."""
-    ranks = stats.rankdata(image).reshape(image.shape)
-    deviation = ranks.std()
-    return (ranks - ranks.mean()) / (deviation or 1.0)
+def _standard(values: Array) -> Array:
+    """With mean 0 and deviation 1; zeros where there is no deviation."""
+    return (values - values.mean()) / (values.std() or 1.0)
 
 
 def _distance(one: Array, other: Array) -> float:
