@@ -5,10 +5,10 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from knowledge.description import BACKGROUND, Claim, DescriptionSet
+from knowledge.description import BACKGROUND, Claim, Description, DescriptionSet
 from knowledge.files import Strict, write_whole
 from knowledge.grounding import Finding, Scene, Verdict
-from knowledge.sides import mirror, side
+from knowledge.sides import mirror, side, stated_sides
 
 # A claim holds of an anatomy when it holds in this share of the scans that can tell.
 HOLDS = 0.75
@@ -163,9 +163,10 @@ def _cycles(claims: tuple[Claim, ...]) -> list[str]:
 
 
 def _side_slips(descriptions: DescriptionSet) -> list[str]:
-    """Paired organs whose text speaks of the other side, or that claim to lie on it."""
+    """Texts with other sides than their claims; paired organs that are taken for their partner."""
     found = []
     for item in descriptions.descriptions:
+        found += _text_against_claims(item, descriptions.classes)
         mirrored = mirror(item.organ)
         if mirrored is None or mirrored not in descriptions.classes:
             continue
@@ -180,3 +181,18 @@ def _side_slips(descriptions: DescriptionSet) -> list[str]:
             if claim.other == mirrored and claim.relation == wrong:
                 found.append(f"left and right exchanged: {claim}")
     return found
+
+
+def _text_against_claims(item: Description, organs: Sequence[str]) -> list[str]:
+    """Where the sentences, which is what gets encoded, say the opposite of the claims."""
+    stated = stated_sides(item.text, (name for name in organs if name != BACKGROUND))
+    claimed: dict[str, set[str]] = {}
+    for claim in item.claims:
+        if claim.relation in ("left_of", "right_of"):
+            claimed.setdefault(claim.other, set()).add(claim.relation.removesuffix("_of"))
+    return [
+        f"left and right exchanged: {item.organ}, {item.aspect}: the text says "
+        f"{' and '.join(said)} of the {other}, a claim {' and '.join(sides)}_of"
+        for other, sides in claimed.items()
+        if (said := stated.get(other.lower(), set())) and not said & sides
+    ]

@@ -16,7 +16,7 @@ from knowledge.grounding import Finding, Scene
 from knowledge.provider import ProviderOptions
 from knowledge.providers.openai_compatible import OpenAICompatible
 from knowledge.providers.recorded import Recorded
-from knowledge.sides import mirror
+from knowledge.sides import mirror, stated_sides
 from knowledge.template import Template, Wording
 from segmentation.dataset import DatasetSpec
 from segmentation.phantom import Population, make_population
@@ -107,6 +107,34 @@ def test_texts_of_paired_organs_that_were_swapped_are_caught() -> None:
     one["text"], other["text"] = other["text"], one["text"]
     found = problems(DescriptionSet.model_validate(raw))
     assert any("left kidney, shape: the text names the right kidney" in line for line in found)
+
+
+def test_sentences_that_say_the_opposite_of_their_claims_are_caught() -> None:
+    made = shipped("paper", ("background", "liver", "spleen", "stomach", "aorta", "pancreas"))
+    assert problems(made) == []
+    raw = made.model_dump(mode="json")
+    for item in raw["descriptions"]:
+        sample = item["samples"][0]
+        text = sample["text"].replace("left of", "@").replace("right of", "left of")
+        sample["text"] = text.replace("@", "right of")
+    found = problems(DescriptionSet.model_validate(raw))
+    slip = "left and right exchanged: spleen, position: the text says right of the stomach"
+    assert f"{slip}, a claim left_of" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("To the left of the hub and the left knob.", {"hub": {"left"}, "left knob": {"left"}}),
+        ("Right of hub, rim, and of the axle; below all.", {"hub": {"right"}, "rim": {"right"}}),
+        ("Left of the hub, far to the right of the Rim", {"hub": {"left"}, "rim": {"right"}}),
+        ("left of the hubcap, right of the middle, the left knob", {}),
+        ("It lies left of the hub. The rim lies right of the hub.", {"hub": {"left", "right"}}),
+    ],
+)
+def test_sides_are_found_in_sentences(text: str, expected: dict[str, set[str]]) -> None:
+    assert stated_sides(text, ("hub", "rim", "left knob")) == expected
+    assert stated_sides(text, ()) == {}
 
 
 def test_claims_that_cannot_all_be_true_are_named(plain: DescriptionSet) -> None:
