@@ -51,7 +51,7 @@ class CoTraining(Method):
     Args:
         consistency_weight: of the cross term, reached at the end of the ramp.
         consistency_ramp: share of the run; 0 for the full weight from the start.
-        initialization: how the convolutions of the two networks are drawn.
+        initialization: how the convolutions of A and of B are drawn, `kaiming` or `xavier`.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class CoTraining(Method):
         warmup_steps: int = 0,
     ) -> None:
         super().__init__(build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps)
+        if len(initialization) != 2:
+            raise ValueError(f"two networks need two initializations, not {list(initialization)}")
         self.second = build()
         self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
         for network, scheme in zip(self.networks, initialization, strict=True):

@@ -94,14 +94,15 @@ class Method(nn.Module, ABC):
 
     def warm_up(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of a step of the warm-up, in which unlabeled patches teach nothing."""
-        return self.supervised(self.network, batch)
+        return self.supervised_terms(self.network(batch.image).logits, batch.label)
 
-    def supervised(self, network: Network, batch: Batch) -> dict[str, Tensor]:
-        """Half cross-entropy, half Dice on the labeled patches."""
-        logits = network(batch.image).logits
+    def supervised_terms(
+        self, logits: Tensor, label: Tensor, weight: float = 0.5
+    ) -> dict[str, Tensor]:
+        """Weighted `cross_entropy` and `dice` of labeled patches; half of each by default."""
         return {
-            "cross_entropy": self.loss.cross_entropy(logits, batch.label) / 2,
-            "dice": self.loss.dice(logits, batch.label) / 2,
+            "cross_entropy": weight * self.loss.cross_entropy(logits, label),
+            "dice": weight * self.loss.dice(logits, label),
         }
 
     def after_step(self, step: int) -> None:

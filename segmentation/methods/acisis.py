@@ -105,7 +105,7 @@ class ACISIS(Method):
             taught = self.teacher(batch.unlabeled).logits.float()
         output = self.network(torch.cat([batch.image, batch.unlabeled]))
         logits = output.logits.float()
-        terms = self._labeled_terms(logits[:labeled], batch.label)
+        terms = self.supervised_terms(logits[:labeled], batch.label, weight=1)
         with torch.no_grad():
             self._observe(logits[:labeled].softmax(1), batch.label, step)
             mask = self._mask(logits[labeled:].softmax(1), generator)
@@ -119,7 +119,7 @@ class ACISIS(Method):
 
     def warm_up(self, batch: Batch) -> dict[str, Tensor]:
         """The student on the labeled patches; doubts are gathered after the warm-up."""
-        return self._labeled_terms(self.network(batch.image).logits, batch.label)
+        return self.supervised_terms(self.network(batch.image).logits, batch.label, weight=1)
 
     def after_step(self, step: int) -> None:
         """The teacher follows; during the warm-up it is the student."""
@@ -129,12 +129,6 @@ class ACISIS(Method):
     def predictors(self) -> dict[str, nn.Module]:
         """Student and teacher."""
         return {"student": self.network, "teacher": self.teacher}
-
-    def _labeled_terms(self, logits: Tensor, label: Tensor) -> dict[str, Tensor]:
-        return {
-            "cross_entropy": self.loss.cross_entropy(logits, label),
-            "dice": self.loss.dice(logits, label),
-        }
 
     def _observe(self, probabilities: Tensor, label: Tensor, step: int) -> None:
         """Gather the doubts of labeled patches; at the end of a round, fuse them."""

@@ -12,12 +12,9 @@ class Supervised(Method):
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice` and, with alignment, `contrast`."""
-        if not self.aligns(step):
-            return self.supervised(self.network, batch)
         output = self.network(batch.image)
-        generator = self.generator(step, batch.image.device)
-        return {
-            "cross_entropy": self.loss.cross_entropy(output.logits, batch.label) / 2,
-            "dice": self.loss.dice(output.logits, batch.label) / 2,
-            "contrast": self.contrast(self.network, output.deep, batch.label, generator),
-        }
+        terms = self.supervised_terms(output.logits, batch.label)
+        if self.aligns(step):
+            generator = self.generator(step, batch.image.device)
+            terms["contrast"] = self.contrast(self.network, output.deep, batch.label, generator)
+        return terms

@@ -89,14 +89,10 @@ class UAMT(Method):
         logits = output.logits.float()
         certain = entropy(lesson.mean) < self._limit(step)
         rising = self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
-        terms = {
-            "cross_entropy": self.loss.cross_entropy(logits[:labeled], batch.label) / 2,
-            "dice": self.loss.dice(logits[:labeled], batch.label) / 2,
-            "consistency": rising
-            * masked_difference(
-                logits[labeled:].softmax(1), lesson.target, certain, self.assumed_classes
-            ),
-        }
+        terms = self.supervised_terms(logits[:labeled], batch.label)
+        terms["consistency"] = rising * masked_difference(
+            logits[labeled:].softmax(1), lesson.target, certain, self.assumed_classes
+        )
         if self.aligns(step):
             labels = torch.cat([batch.label, self.sure_labels(lesson.mean, step)])
             terms["contrast"] = self.contrast(self.network, output.deep, labels, generator)

@@ -85,6 +85,11 @@ def test_the_networks_begin_as_published(name, schemes):
         assert weight.std().item() == pytest.approx(spread, rel=0.05)
 
 
+def test_every_network_has_an_initialization_of_its_own():
+    with pytest.raises(ValueError, match=r"need two initializations, not \['xavier'\]"):
+        make("cps", initialization=["xavier"])
+
+
 def test_an_unknown_initialization_is_answered_with_the_known():
     with pytest.raises(LookupError, match="kaiming, xavier"):
         initialize(make("cps").network, "orthogonal")
