@@ -100,7 +100,9 @@ def read(path: Path, device: torch.device) -> Opened:
         raise ValueError(f"{path}: {METADATA}: {problems(fault)}") from None
     except (KeyError, RuntimeError, SafetensorError) as fault:
         raise ValueError(f"{path}: damaged or altered ({str(fault).splitlines()[0]})") from None
-    return Opened(config, spec, network.to(device).eval(), device, step, predictor, path)
+    data = metadata.get("data_digest")  # bundles of earlier versions do not tell
+    network = network.to(device).eval()
+    return Opened(config, spec, network, device, step, predictor, path, data)
 
 
 def _network(
@@ -186,6 +188,7 @@ def _metadata(opened: Opened, bank: str | None, weights: str) -> dict[str, Any]:
         "checkpoint": opened.checkpoint.stem,
         "predictor": opened.predictor,
         "bank_digest": bank,
+        "data_digest": opened.data,
         "weights_sha256": weights,
     }
 

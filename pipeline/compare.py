@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from scipy import stats
 
-from pipeline.evaluate import GROUPS, METRICS, Evaluation, without_nan
+from pipeline.evaluate import GROUPS, Evaluation, comparable, without_nan
 from segmentation.metrics import nan_mean
 
 RESAMPLES = 10_000
@@ -77,7 +77,7 @@ def read_scored(path: Path, part: str) -> Scored:
         )
     found = [read_evaluation(file) for file in files]
     for other in found[1:]:
-        check_alike(found[0], other)
+        comparable(found[0], other)
     return Scored(path.name or str(path), len(found), mean_of(found))
 
 
@@ -106,33 +106,15 @@ def read_evaluation(path: Path) -> Evaluation:
     return Evaluation(**{**known, "cases": cases, "groups": groups})
 
 
-def check_alike(one: Evaluation, other: Evaluation) -> None:
-    """Refuse to compare what was not measured alike.
-
-    Raises:
-        ValueError: another protocol, part, tolerance, other cases or other organs.
-    """
-    for what in ("data_set", "protocol", "part", "tolerance_mm"):
-        first, second = getattr(one, what), getattr(other, what)
-        if first != second:
-            raise ValueError(
-                f"{what.replace('_', ' ')} {first} and {second} are not to be compared"
-            )
-    if one.groups != other.groups:
-        raise ValueError("the two runs were scored on other organs")
-    only = sorted(set(one.cases) ^ set(other.cases))
-    if only:
-        raise ValueError(f"scored in one of the two alone: {', '.join(only)}; score both alike")
-
-
 def mean_of(found: Sequence[Evaluation]) -> Evaluation:
     """One evaluation whose scores are means over seeds, where scored."""
     first = found[0]
+    keys = [metric.key for metric in first.metrics]
     cases = {
         case: {
             organ: {
                 metric: nan_mean([each.cases[case][organ][metric] for each in found])
-                for metric in METRICS
+                for metric in keys
             }
             for organ in first.groups["all"]
         }
@@ -150,9 +132,10 @@ def differences(one: Scored, other: Scored, metric: str = "dice") -> list[Differ
         ValueError: runs that were not measured alike.
         LookupError: a metric that is not scored.
     """
-    if metric not in METRICS:
-        raise LookupError(f"no metric {metric!r}; there is {', '.join(METRICS)}")
-    check_alike(one.evaluation, other.evaluation)
+    keys = [each.key for each in one.evaluation.metrics]
+    if metric not in keys:
+        raise LookupError(f"no metric {metric!r}; there is {', '.join(keys)}")
+    comparable(one.evaluation, other.evaluation)
     organs = one.evaluation.groups["all"]
     first, second = (_table(scored.evaluation, metric) for scored in (one, other))
     both = ~(np.isnan(first) | np.isnan(second))
@@ -259,9 +242,11 @@ def as_json(one: Scored, other: Scored, metric: str, rows: Sequence[Difference])
 
 def table_of(one: Scored, other: Scored, metric: str, rows: Sequence[Difference]) -> Table:
     """The comparison for a terminal of 80 columns; Dice and NSD in percent, distances in mm."""
-    factor = 100 if metric in ("dice", "nsd") else 1
+    share = next(each.share for each in one.evaluation.metrics if each.key == metric)
+    factor = 100 if share else 1
+    unit = "%" if share else metric.rpartition("_")[2]
     table = Table(
-        title=f"{metric}, {'%' if factor == 100 else 'mm'}: A is {one.name}, B is {other.name}",
+        title=f"{metric}, {unit}: A is {one.name}, B is {other.name}",
         caption=_caption(one, other, rows),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

@@ -1,10 +1,10 @@
-"""Scores of a run on held-out cases, on each scan's own grid: table, CSV and JSON."""
+"""Scores of a run on held-out cases, by the rules that are asked for, in CSV and JSON."""
 
 import csv
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from knowledge.files import write_whole
+from pipeline.protocols import claim_of_run
 from pipeline.run import Opened
 from segmentation.dataset import DatasetSpec
-from segmentation.metrics import EMPTY_RULE, dice, nan_deviation, nan_mean
+from segmentation.metrics import nan_deviation, nan_mean
 from segmentation.predict import labels_at
 from segmentation.prepare import Case, Prepared, read_case
-from segmentation.surface import surface_scores
+from segmentation.rules import Metric, Rules, Scores, named
 from segmentation.volume import canonical_shape, from_canonical
 
 GROUPS = ("all", "large", "small")
-METRICS = ("dice", "nsd", "hd95_mm", "assd_mm")
-Scores = dict[str, dict[str, float]]  # organ -> metric -> value
+METRICS = tuple(metric.key for metric in named("scan").metrics)
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,12 @@ class Evaluation:
     """Scores of one predictor on one part of a data set.
 
     Attributes:
-        tolerance_mm: of NSD.
+        protocol: its name if all was done by it, otherwise with what was not; see `Claim`.
+        tolerance_mm: of NSD, by the rules `scan`.
         cases: by case, organ and metric; NaN where an organ is not scored.
         groups: organ names of `all`, `large` and `small`.
+        split: its name, or `own-` and a digest.
+        rules: name of the metric rules.
     """
 
     data_set: str
@@ -48,6 +49,13 @@ class Evaluation:
     tolerance_mm: float
     cases: dict[str, Scores]
     groups: dict[str, tuple[str, ...]]
+    split: str | None = None
+    rules: str = "scan"
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What was measured."""
+        return named(self.rules).metrics
 
     def organ(self, name: str, metric: str) -> tuple[float, float]:
         """Mean and standard deviation of an organ over the cases that score it."""
@@ -63,9 +71,12 @@ class Evaluation:
         return nan_mean(values), nan_deviation(values)
 
     def missed(self, name: str) -> int:
-        """In how many cases an organ is only in the truth or only in the prediction."""
+        """In how many cases an organ is only in the truth or only in the prediction.
+
+        By the rules `scan`; the others count an empty mask as a value like any other.
+        """
         found = [scores[name] for scores in self.cases.values()]
-        return sum(score["dice"] == 0 and math.isnan(score["hd95_mm"]) for score in found)
+        return sum(s["dice"] == 0 and math.isnan(s.get("hd95_mm", 0)) for s in found)
 
 
 def evaluate(
@@ -75,12 +86,19 @@ def evaluate(
     tick: Callable[[str], None],
     *,
     tolerance_mm: float = 1.0,
+    rules: str = "scan",
 ) -> Evaluation:
-    """Predict every case of a part and compare on the scan's own grid.
+    """Predict every case of a part and compare it with the truth.
+
+    Args:
+        tick: called with the name of every case that is done.
+        rules: name of metric rules; see `segmentation.rules`.
 
     Raises:
+        LookupError: no such rules.
         ValueError: the run was made for other classes than the data have, or the part is empty.
     """
+    chosen = named(rules)
     if opened.spec.classes != prepared.spec.classes:
         raise ValueError(
             f"{opened.checkpoint} knows {', '.join(opened.spec.classes)}; "
@@ -96,11 +114,12 @@ def evaluate(
         raise ValueError(f"{prepared.root}: the part {part!r} has no case")
     cases = {}
     for name in names:
-        cases[name] = _score(opened, prepared, name, tolerance_mm)
+        cases[name] = _score(opened, prepared, name, chosen, tolerance_mm)
         tick(name)
+    claim = claim_of_run(opened, prepared)
     return Evaluation(
         data_set=prepared.spec.name,
-        protocol=prepared.spec.protocol,
+        protocol=claim.protocol,
         part=part,
         checkpoint=opened.checkpoint.name,
         step=opened.step,
@@ -108,37 +127,57 @@ def evaluate(
         tolerance_mm=tolerance_mm,
         cases=cases,
         groups=organ_groups(prepared.spec),
+        split=claim.split,
+        rules=rules,
     )
+
+
+def comparable(one: Evaluation, other: Evaluation) -> None:
+    """Refuse to put two results into one table that were not measured alike.
+
+    Raises:
+        ValueError: another data set, protocol, part, metric rules, tolerance, organs or cases.
+    """
+    for what in ("data_set", "protocol", "part", "rules", "tolerance_mm"):
+        first, second = getattr(one, what), getattr(other, what)
+        if first != second:
+            raise ValueError(
+                f"{what.replace('_', ' ')} {first} and {second} are not to be compared"
+            )
+    if one.groups != other.groups:
+        raise ValueError("the two runs were scored on other organs")
+    only = sorted(set(one.cases) ^ set(other.cases))
+    if only:
+        raise ValueError(f"scored in one of the two alone: {', '.join(only)}; score both alike")
 
 
 def _preparation(spec: DatasetSpec) -> str:
     low, high = spec.window_hu
-    grid = spec.grid.spacing_mm or spec.grid.shape
-    return f"{spec.name}, protocol {spec.protocol}, window {low:g} to {high:g} HU, grid {grid}"
+    return (
+        f"{spec.name}, protocol {spec.protocol}, window {low:g} to {high:g} HU, scaling "
+        f"{spec.scaling}, grid {spec.grid}"
+    )
 
 
-def _score(opened: Opened, prepared: Prepared, name: str, tolerance_mm: float) -> Scores:
+def _score(
+    opened: Opened, prepared: Prepared, name: str, rules: Rules, tolerance_mm: float
+) -> Scores:
     case = read_case(prepared.file(name))
-    truth = case.source_label
+    truth = case.source_label if rules.grid == "scan" else case.label
     if truth is None:
         raise ValueError(f"{prepared.file(name)}: case {name} has no label to compare with")
-    labels = _segmented(opened, case)
-    classes = prepared.spec.classes
+    found = opened.classify(torch.from_numpy(case.image).float())
+    if rules.grid == "scan":
+        labels = _on_scan(found, case)
+    else:
+        labels = found.argmax(0).to(torch.uint8).cpu().numpy()
     spacing = np.linalg.norm(case.source_affine[:3, :3], axis=0)
     spacing_mm = float(spacing[0]), float(spacing[1]), float(spacing[2])
-    overlap = dice(labels, truth, classes)
-    scores = {}
-    for index, organ in enumerate(classes[1:], start=1):
-        surface = surface_scores(
-            labels == index, truth == index, spacing_mm, tolerance_mm=tolerance_mm
-        )
-        scores[organ] = {"dice": overlap[organ], **surface._asdict()}
-    return scores
+    return rules.score(labels, truth, prepared.spec.classes, spacing_mm, tolerance_mm)
 
 
-def _segmented(opened: Opened, case: Case) -> NDArray[np.uint8]:
-    """The run's labels of a prepared case on its scan's own grid."""
-    found = opened.classify(torch.from_numpy(case.image).float())
+def _on_scan(found: torch.Tensor, case: Case) -> NDArray[np.uint8]:
+    """Probabilities [C, x, y, z] of a prepared case as labels on its scan's own grid."""
     shape = canonical_shape(case.source_affine, case.source_shape)
     labels = from_canonical(labels_at(found, shape), case.source_affine, case.source_shape)
     return labels.astype(np.uint8)
@@ -152,61 +191,26 @@ def organ_groups(spec: DatasetSpec) -> dict[str, tuple[str, ...]]:
     }
 
 
-def table_of(columns: Mapping[str, Evaluation]) -> Table:
-    """A terminal table: a row per organ and group; all metrics of the first column, Dice of all."""
-    first = next(iter(columns.values()))
-    count = len(first.cases)
-    title = f"{first.part}: mean ± deviation over {count} cases, {first.protocol}"
-    table = Table(
-        title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-    )  # fits 80 columns
-    table.add_column("organ", no_wrap=True)
-    headings = [f"Dice %\n{name}" for name in columns]
-    headings[1:1] = [f"NSD %\nat {first.tolerance_mm:g} mm", "HD95\nmm", "ASSD\nmm", "miss\ned"]
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    for organ in first.groups["all"]:
-        table.add_row(organ, *_cells(columns, organ, first.missed(organ)))
-    table.add_section()
-    for group in GROUPS:
-        if first.groups[group]:
-            missed = sum(first.missed(organ) for organ in first.groups[group])
-            table.add_row(f"mean of {group}", *_cells(columns, group, missed), style="bold")
-    return table
-
-
-def _cells(columns: Mapping[str, Evaluation], row: str, missed: int) -> list[str]:
-    def summary(evaluation: Evaluation, metric: str) -> tuple[float, float]:
-        known = evaluation.group if row in GROUPS else evaluation.organ
-        return known(row, metric)
-
-    def cell(mean: float, deviation: float, factor: float) -> str:
-        return "-" if math.isnan(mean) else f"{factor * mean:.1f}±{factor * deviation:.1f}"
-
-    first, *others = columns.values()
-    whole = [cell(*summary(first, metric), 100) for metric in ("dice", "nsd")]
-    distances = [cell(*summary(first, metric), 1) for metric in ("hd95_mm", "assd_mm")]
-    rest = [cell(*summary(other, "dice"), 100) for other in others]
-    return [*whole, *distances, str(missed), *rest]
-
-
 def write_results(evaluation: Evaluation, stem: Path) -> tuple[Path, Path]:
     """`stem`.json with everything and `stem`.csv with a row per case and organ.
 
-    Dice and NSD are shares in [0, 1], distances are mm; an empty cell was not scored.
+    Dice and NSD are shares in [0, 1]; distances are in the unit that their name ends in. An empty
+    cell, or null, was not scored.
     """
     organs = evaluation.groups["all"]
+    metrics = [metric.key for metric in evaluation.metrics]
+    rules = named(evaluation.rules)
 
     def summary(known: Callable[[str, str], tuple[float, float]], name: str) -> dict[str, Any]:
-        pairs = {metric: known(name, metric) for metric in METRICS}
+        pairs = {metric: known(name, metric) for metric in metrics}
         return {metric: {"mean": m, "deviation": d} for metric, (m, d) in pairs.items()}
 
     content = {
         **asdict(evaluation),
-        "empty_masks": EMPTY_RULE,
+        "empty_masks": rules.facts["empty_masks"],
+        "rule_facts": dict(rules.facts),
         "organs": {
-            name: {**summary(evaluation.organ, name), "missed": evaluation.missed(name)}
-            for name in organs
+            name: summary(evaluation.organ, name) | _missed(evaluation, name) for name in organs
         },
         "means": {name: summary(evaluation.group, name) for name in GROUPS},
     }
@@ -215,12 +219,18 @@ def write_results(evaluation: Evaluation, stem: Path) -> tuple[Path, Path]:
     write_whole(files[0], text)
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow(["case", "organ", *METRICS])
+    known = {key: getattr(evaluation, key) for key in ("protocol", "split", "part", "rules")}
+    writer.writerow(["case", "organ", *metrics, *known])
     for case, scores in evaluation.cases.items():
         for name in organs:
-            writer.writerow([case, name, *(_number(scores[name][m]) for m in METRICS)])
+            numbers = [_number(scores[name][metric]) for metric in metrics]
+            writer.writerow([case, name, *numbers, *known.values()])
     write_whole(files[1], rows.getvalue())
     return files
+
+
+def _missed(evaluation: Evaluation, name: str) -> dict[str, int]:
+    return {"missed": evaluation.missed(name)} if evaluation.rules == "scan" else {}
 
 
 def _number(value: float) -> str:

@@ -31,6 +31,18 @@ def folder(kind: str) -> Path:
     raise FileNotFoundError(f"no folder {kind}: looked at {', '.join(map(str, places))}")
 
 
+def reference(kind: str) -> Path:
+    """The shipped folder of one kind, whatever folder of their own users have named.
+
+    Raises:
+        FileNotFoundError: the folder is nowhere.
+    """
+    for place in (_PACKAGE / kind, _PACKAGE.parent / kind):
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"no folder {kind} beside or in {_PACKAGE}; install tak-seg again")
+
+
 def names(kind: str) -> list[str]:
     """The names that `find` knows for a kind, sorted."""
     return sorted(path.stem for path in folder(kind).glob(f"*{_SUFFIXES[kind]}"))

@@ -5,7 +5,7 @@ that departs from it is not refused, but does not carry the bare name.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -95,8 +95,8 @@ class Protocol(Strict):
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a prepared data set, and what is measured on it, stands to the protocol it claims.
+class Claim:
+    """What a prepared data set, and what is measured on it, may be called.
 
     Attributes:
         protocol: the name to be carried: bare if all is as the protocol says, otherwise with
@@ -110,28 +110,28 @@ class Standing:
     departures: tuple[str, ...] = ()
 
 
-def standing(
-    spec: DatasetSpec, split: Split, protocol: Protocol | None, *, own: Sequence[str] = ()
-) -> Standing:
-    """What a descriptor and a split may be called.
+def claim_of(
+    spec: DatasetSpec, split: Split, protocol: Protocol | None, own: Mapping[str, str] | None = None
+) -> Claim:
+    """What of the protocol that a descriptor claims holds for it and for a split.
 
     Args:
         protocol: what the name that the descriptor claims stands for; None if the name is the
             user's own, and stands for whatever the descriptor says.
-        own: other things that are known not to be the protocol's, in a word or two each.
+        own: other things that are not the protocol's, and why, in words.
     """
     named = None if protocol is None else protocol.split_name(split)
     lists = [f"{part} {digest}" for part, digest in split.digests.items()]
     name = named or f"own-{list_digest(lists)[:8]}"
     if protocol is None:
-        return Standing(spec.protocol, name)
+        return Claim(spec.protocol, name)
     found = protocol.departures(spec)
     if named is None:
         known = ", ".join(protocol.splits)
         found["split"] = f"lists of cases that are none of {protocol.name}'s ({known})"
-    parts = [*found, *own]
-    label = f"{protocol.name}, own {_joined(parts)}" if parts else protocol.name
-    return Standing(label, name, tuple(found.values()))
+    found |= own or {}
+    label = f"{protocol.name}, own {_joined(list(found))}" if found else protocol.name
+    return Claim(label, name, tuple(found.values()))
 
 
 def class_digest(names: Sequence[str]) -> str:

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segmentation.metrics import EMPTY_RULE, dice
-from segmentation.surface import Mask, Spacing, check_shapes, surface_distances, surface_scores
+from segmentation.surface import (
+    Mask,
+    Spacing,
+    check_shapes,
+    one_way_distances,
+    surface_distances,
+    surface_scores,
+)
 
 Labels = NDArray[np.integer]
 Scores = dict[str, dict[str, float]]  # organ -> metric -> value
@@ -112,7 +119,7 @@ def _overlap_and_asd(prediction: Labels, truth: Labels, classes: Sequence[str]) 
     for organ, (one, other) in _masks(prediction, truth, classes):
         there = bool(one.any()) + bool(other.any())
         if there == 2:
-            distance = float(surface_distances(one, other, VOXELS)[0].mean())
+            distance = float(one_way_distances(one, other, VOXELS).mean())
             scores[organ] = {"dice": overlap[organ], "asd_voxels": distance}
         else:
             scores[organ] = {"dice": 1.0 - there, "asd_voxels": 128.0 * there}

@@ -14,6 +14,7 @@ _CROSS = ndimage.generate_binary_structure(3, 1)
 
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]
+Distances = NDArray[np.float64]
 
 
 class SurfaceScores(NamedTuple):
@@ -54,19 +55,20 @@ def surface_scores(
     )
 
 
-def surface_distances(
-    one: Mask, other: Mask, spacing_mm: Spacing
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def surface_distances(one: Mask, other: Mask, spacing_mm: Spacing) -> tuple[Distances, Distances]:
     """Distances in mm of each surface voxel of `one` to the surface of `other`, and back.
 
     Both masks need a voxel. Works in the box around both, where one distance transform per mask is
     enough.
     """
-    box = _bounding_box(one | other)
-    near, far = (_surface(np.pad(mask[box], 1)) for mask in (one, other))
-    to_far = ndimage.distance_transform_edt(~far, sampling=spacing_mm)[near]
-    to_near = ndimage.distance_transform_edt(~near, sampling=spacing_mm)[far]
-    return to_far, to_near
+    near, far = _surfaces(one, other)
+    return _distances(near, far, spacing_mm), _distances(far, near, spacing_mm)
+
+
+def one_way_distances(one: Mask, other: Mask, spacing_mm: Spacing) -> Distances:
+    """The first half of `surface_distances`, in half the time."""
+    near, far = _surfaces(one, other)
+    return _distances(near, far, spacing_mm)
 
 
 def check_shapes(prediction: NDArray[np.generic], truth: NDArray[np.generic]) -> None:
@@ -85,5 +87,13 @@ def _bounding_box(mask: Mask) -> tuple[slice, ...]:
     return found
 
 
-def _surface(mask: Mask) -> Mask:
-    return mask & ~ndimage.binary_erosion(mask, _CROSS)
+def _surfaces(one: Mask, other: Mask) -> tuple[Mask, Mask]:
+    """The surfaces of both masks in the box around them."""
+    box = _bounding_box(one | other)
+    near, far = (np.pad(mask[box], 1) for mask in (one, other))
+    return near & ~ndimage.binary_erosion(near, _CROSS), far & ~ndimage.binary_erosion(far, _CROSS)
+
+
+def _distances(near: Mask, far: Mask, spacing_mm: Spacing) -> Distances:
+    found: Distances = ndimage.distance_transform_edt(~far, sampling=spacing_mm)[near]
+    return found

@@ -42,7 +42,10 @@ def class_planes(
 
     sides = tuple(patch)
     padded, before = _padded(image, sides)
-    steps = [_step(size, side, overlap) for size, side in zip(padded.shape, sides, strict=True)]
+    steps = [
+        side if size == side else step_of(side, overlap)
+        for size, side in zip(padded.shape, sides, strict=True)
+    ]
     windows = dense_patch_slices(padded.shape, sides, steps)
     weight = compute_importance_map(sides, blend, device=image.device)
     ring = _Ring(sides[0], padded.shape[1:], weight)
@@ -106,9 +109,9 @@ def _padded(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, list[int]]:
     return F.pad(image, [side for pair in reversed(pairs) for side in pair]), before
 
 
-def _step(size: int, side: int, overlap: float) -> int:
-    """How far the next window lies, as MONAI counts it."""
-    return side if size == side else max(int(side * (1 - overlap)), 1)
+def step_of(side: int, overlap: float) -> int:
+    """How many voxels further the next window lies, as MONAI counts it."""
+    return max(int(side * (1 - overlap)), 1)
 
 
 def _batches(places: list[tuple[slice, ...]], size: int) -> Iterator[list[tuple[slice, ...]]]:

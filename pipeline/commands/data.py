@@ -114,6 +114,7 @@ def prepare(
     Example: `tak prepare AMOS22 -o prepared/amos --descriptor amos --split 5p --jobs 8`
     """
     from pipeline.progress import counted
+    from pipeline.protocols import claim_of_data
     from segmentation.prepare import prepare as prepare_all
 
     if as_json and compare is None:
@@ -126,8 +127,11 @@ def prepare(
             spec, root, out, parts, reader=reader, jobs=jobs, force=force, progress=tick
         )
     counts = ", ".join(f"{len(cases)} {part}" for part, cases in prepared.split.parts().items())
-    summary = f"{out}: {counts}; {len(spec.organs)} organs, protocol {spec.protocol}"
+    claim = claim_of_data(prepared)
+    summary = f"{out}: {counts}; {len(spec.organs)} organs, protocol {claim.protocol}"
     typer.echo(summary, err=as_json)
+    for departure in claim.departures:
+        typer.echo(f"not as {spec.protocol} says: {departure}", err=as_json)
     if reader.note:
         typer.echo(reader.note, err=as_json)
     if compare is not None:

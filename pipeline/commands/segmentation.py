@@ -80,11 +80,22 @@ def train(
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
+    run: Annotated[Path, typer.Argument(help="A run's folder, a checkpoint file or a bundle.")],
     prepared: Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")],
     part: Annotated[str, typer.Option(help="validation or test.")] = "test",
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where results go; default: the run.")
+    ] = None,
+    rules: Annotated[
+        str,
+        typer.Option(help="scan; published, those of the protocol; or ga, magicnet, dhc."),
+    ] = "scan",
+    tolerance: Annotated[
+        float, typer.Option(metavar="MM", help="Of NSD, by the rules `scan`.")
+    ] = 1.0,
+    beside: Annotated[
+        str | None,
+        typer.Option(help="published, or published methods: 'DHC,GA,TAK'; same protocol only."),
     ] = None,
     untrained: Annotated[
         bool, typer.Option(help="Also score the network as it was before its first step.")
@@ -93,34 +104,27 @@ def evaluate(
     predictor: Predictor = None,
     device: Device = "auto",
 ) -> None:
-    """Score a run: Dice per organ, over large, small and all, on each scan's own grid.
+    """Score a run: Dice, NSD, HD95 and ASSD per organ, over large, small and all.
 
-    Writes evaluation-PART.json and evaluation-PART.csv.
+    By the rules `scan` on each scan's own grid, in mm. The others repeat what published
+    evaluations do, so that `--beside` can put their numbers next to the run's. Writes
+    evaluation-PART.json and .csv; other rules and published numbers add their names.
 
-    Example: `tak evaluate runs/tak prepared --part test`
+    Example: `tak evaluate runs/tak prepared --rules published --beside published`
     """
-    from rich.console import Console
-
     from pipeline.build import pick_device
-    from pipeline.evaluate import evaluate as score
-    from pipeline.evaluate import table_of, write_results
-    from pipeline.progress import counted
-    from pipeline.run import open_run
+    from pipeline.scoring import Asked, score_run
     from segmentation.prepare import load_prepared
 
-    if part not in ("validation", "test"):
-        raise LookupError(f"no part {part!r} to score; there is validation, test")
-    data, chosen = load_prepared(prepared), pick_device(device)
-    columns = {}
-    for name, fresh in [("trained", False)] + [("untrained", True)] * untrained:
-        opened = open_run(
-            run, checkpoint=checkpoint, predictor=predictor, device=chosen, untrained=fresh
-        )
-        with counted(f"scoring, {name}", len(getattr(data.split, part))) as tick:
-            columns[name] = score(opened, data, part, tick)
-    Console().print(table_of(columns))
+    asked = Asked(
+        part=part,
+        rules=rules,
+        tolerance_mm=tolerance,
+        beside=beside,
+        untrained=untrained,
+        checkpoint=checkpoint,
+        predictor=predictor,
+        device=pick_device(device),
+    )
     folder = output or (run if run.is_dir() else run.parent)
-    for name, evaluation in columns.items():
-        suffix = "" if name == "trained" else f"-{name}"
-        files = write_results(evaluation, folder / f"evaluation-{part}{suffix}")
-        typer.echo(f"wrote {', '.join(map(str, files))}")
+    score_run(run, load_prepared(prepared), asked, folder)

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.compare import check_alike, differences, holm, interval, read_scored, signed_rank
-from pipeline.evaluate import METRICS, Evaluation, write_results
+from pipeline.compare import differences, holm, interval, read_scored, signed_rank
+from pipeline.evaluate import METRICS, Evaluation, comparable, write_results
 
 ORGANS = ("liver", "spleen", "duodenum")
 
@@ -123,12 +123,12 @@ def test_p_values_are_adjusted_as_in_holms_paper():
 def test_what_was_not_measured_alike_is_refused(changes, message):
     one = evaluation(np.zeros((2, 3)))
     with pytest.raises(ValueError, match=message):
-        check_alike(one, evaluation(np.zeros((2, 3)), **changes))
+        comparable(one, evaluation(np.zeros((2, 3)), **changes))
 
 
 def test_other_cases_are_refused_by_name():
     with pytest.raises(ValueError, match="scored in one of the two alone: case_2"):
-        check_alike(evaluation(np.zeros((2, 3))), evaluation(np.zeros((3, 3))))
+        comparable(evaluation(np.zeros((2, 3))), evaluation(np.zeros((3, 3))))
 
 
 def test_the_command_prints_a_table_or_json_and_says_what_is_missing(tmp_path):

@@ -1,0 +1,128 @@
+"""What `tak evaluate` does: open, check what may be compared, score, show, write."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import typer
+from rich.console import Console
+
+from pipeline.evaluate import Evaluation, evaluate, write_results
+from pipeline.predictor import open_model
+from pipeline.progress import counted
+from pipeline.protocols import claim_of_run, claimed, rules_for
+from pipeline.published import (
+    Setting,
+    beside_table,
+    chosen_methods,
+    published_notes,
+    setting_for,
+    write_beside,
+)
+from pipeline.run import Opened
+from pipeline.scores import table_of
+from segmentation.prepare import Prepared
+from segmentation.windows import step_of
+
+PARTS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to score and how.
+
+    Attributes:
+        rules: name of metric rules, or `published` for those of the protocol.
+        beside: published methods to show beside the run, see `chosen_methods`; None for none.
+        untrained: also score the network as it was before its first step.
+    """
+
+    part: str
+    rules: str
+    tolerance_mm: float
+    beside: str | None
+    untrained: bool
+    checkpoint: str
+    predictor: str | None
+    device: torch.device
+
+
+def score_run(run: Path, data: Prepared, asked: Asked, folder: Path) -> None:
+    """Score a run or a bundle, print the tables and write them to `folder`.
+
+    Raises:
+        LookupError: no such part, rules or published method.
+        ValueError: nothing published may stand beside this result; said before anything is scored.
+    """
+    if asked.part not in PARTS:
+        raise LookupError(f"no part {asked.part!r} to score; there is {', '.join(PARTS)}")
+    if asked.tolerance_mm < 0:
+        raise ValueError(f"--tolerance {asked.tolerance_mm:g}: a distance in mm, 0 or more")
+    rules = rules_for(asked.rules, data.spec)
+    models = {"trained": _opened(run, asked, False)}
+    if asked.untrained:
+        models["untrained"] = _opened(run, asked, True)
+    beside = _beside(models["trained"], data, asked, rules)
+    columns = {}
+    for name, model in models.items():
+        with counted(f"scoring, {name}", len(getattr(data.split, asked.part))) as tick:
+            columns[name] = evaluate(
+                model, data, asked.part, tick, tolerance_mm=asked.tolerance_mm, rules=rules
+            )
+    Console().print(table_of(columns))
+    stem = asked.part if rules == "scan" else f"{asked.part}-{rules}"
+    for name, evaluation in columns.items():
+        suffix = "" if name == "trained" else f"-{name}"
+        _wrote(write_results(evaluation, folder / f"evaluation-{stem}{suffix}"))
+    if beside is not None:
+        _show_beside(models["trained"], columns["trained"], *beside)
+        _wrote(write_beside(columns["trained"], beside[0], folder / f"published-{stem}"))
+
+
+def _opened(run: Path, asked: Asked, untrained: bool) -> Opened:
+    return open_model(
+        run,
+        checkpoint=asked.checkpoint,
+        predictor=asked.predictor,
+        device=asked.device,
+        untrained=untrained,
+    )
+
+
+def _beside(
+    opened: Opened, data: Prepared, asked: Asked, rules: str
+) -> tuple[Setting, tuple[str, ...]] | None:
+    """The published table that may stand beside the result, and the methods to show."""
+    if asked.beside is None:
+        return None
+    setting = setting_for(claim_of_run(opened, data), asked.part, rules)
+    return setting, chosen_methods(setting, asked.beside)
+
+
+def _show_beside(
+    opened: Opened, evaluation: Evaluation, setting: Setting, methods: tuple[str, ...]
+) -> None:
+    console = Console()
+    console.print(beside_table(evaluation, setting, methods))
+    protocol = claimed(opened.spec)
+    assert protocol is not None
+    patch, inference = tuple(opened.config.training.patch), opened.config.inference
+    stride = tuple(step_of(side, inference.overlap) for side in patch)
+    windows = ((patch, protocol.patch), (stride, protocol.stride))
+    notes = [
+        f"this run has a {what} of {_sides(own)} in prediction, the published ones {_sides(theirs)}"
+        for what, (own, theirs) in zip(("window", "stride"), windows, strict=True)
+        if own != theirs
+    ]
+    if inference.blend != protocol.blend:
+        notes.append(f"this run averages windows {inference.blend}, the published {protocol.blend}")
+    for note in (*notes, *protocol.doubts, *published_notes()):
+        console.print(f"- {note}", markup=False, highlight=False)
+
+
+def _sides(sides: tuple[int, ...]) -> str:
+    return " x ".join(map(str, sides))
+
+
+def _wrote(files: tuple[Path, Path]) -> None:
+    typer.echo(f"wrote {', '.join(map(str, files))}")
