@@ -156,7 +156,8 @@ def _organs(known: Standing, rows: int, *, trend: bool) -> Table:
         style = "bold" if name == "mean" else "yellow" if scores[-1] == 0 else None
         table.add_row(name, percent(scores[-1]), percent(best), shown, style=style)
     if len(organs) < len(known.history):
-        table.add_row(f"and {len(known.history) - len(organs)} with more", "", "", "", style="dim")
+        more = len(known.history) - len(organs)
+        table.add_row(f"{more} organs with more", "", "", "", style="dim")
     return table
 
 

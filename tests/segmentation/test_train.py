@@ -5,14 +5,18 @@ import signal
 import pytest
 import torch
 
+from segmentation.alignment import Contrast
 from segmentation.checkpoint import Identity, load
 from segmentation.losses import GA, DiceCE
 from segmentation.methods.magicnet import MagicNet
 from segmentation.methods.supervised import Supervised
+from segmentation.metrics import dice
 from segmentation.networks.heads import ConvHead, TextHead
-from segmentation.networks.network import Network
+from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
 from segmentation.patches import PatchStream
+from segmentation.predict import probabilities
+from segmentation.prepare import read_case
 from segmentation.train import Trainer, Training
 from segmentation.watch import Validation
 
@@ -20,13 +24,16 @@ CPU = torch.device("cpu")
 IDENTITY = Identity(("background", *"abcdefghijklm"), "digest")
 
 
-def make_method(steps):
+def make_method(steps, *, aligned=False):
     torch.manual_seed(1)
 
     def build():
-        vnet = VNet(width=4, levels=3)
+        vnet = VNet(width=4, levels=3, dropout=0.2 if aligned else 0.0)
         vectors = torch.randn(14, 2, 6, generator=torch.Generator().manual_seed(2))
-        return Network(vnet, TextHead(4, vnet.widths[-3:], vectors))
+        deep = vnet.widths[-DEEP:]
+        few = {"own_deepest": False, "start": 0.2, "samples": (4, 4, 4)}
+        contrast = Contrast(deep, vectors, **few) if aligned else None
+        return Network(vnet, TextHead(4, deep, vectors), contrast)
 
     return MagicNet(
         build, GA(), total_steps=steps, classes=14, patch=(16,) * 3, cube=8, location_hidden=16,
@@ -71,8 +78,13 @@ def weights(trainer):
 
 
 def interrupt_at(step):
-    """A report that sends SIGINT to this process once the step is logged."""
-    return lambda record: os.kill(os.getpid(), signal.SIGINT) if record["step"] == step else None
+    """A report that sends SIGINT to this process once the losses of the step are logged."""
+
+    def report(record):
+        if record["step"] == step and "loss" in record:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return report
 
 
 @pytest.mark.parametrize("stop", [1, 2, 5])
@@ -94,6 +106,53 @@ def test_a_resumed_run_has_the_same_weights_bit_for_bit(prepared, tmp_path, stop
     )
     losses = [[r["loss"] for r in records(tmp_path / name)] for name in ("whole", "broken")]
     assert losses[0] == losses[1]
+
+
+def scores_of(prepared):
+    """A real validation: Dice of the student and of the teacher on the validation case."""
+
+    def validate(method):
+        case = read_case(prepared.file(prepared.split.validation[0]))
+        scores, voxels = {}, {}
+        for name, network in method.predictors().items():
+            image = torch.from_numpy(case.image)
+            found = probabilities(network, image, patch=(32,) * 3, overlap=0.0)
+            labels = found.argmax(0).numpy()
+            scores[name] = dice(labels, case.label, prepared.spec.classes)
+            voxels = voxels or {
+                organ: int((labels == index).sum())
+                for index, organ in enumerate(prepared.spec.classes) if index
+            }  # fmt: skip
+        return Validation(scores, voxels)
+
+    return validate
+
+
+def test_a_run_with_contrast_and_validation_is_resumed_to_the_same_bits(prepared, tmp_path):
+    def trainer(folder, **options):
+        return make_trainer(
+            prepared, tmp_path / folder, method=make_method(8, aligned=True), validate_every=2,
+            validate=scores_of(prepared), warn_after_validations=2, **options,
+        )  # fmt: skip
+
+    whole = trainer("whole")
+    assert whole.run()
+    assert not trainer("broken", report=interrupt_at(5)).run()
+    resumed = trainer("broken")
+    resumed.resume()
+    assert resumed.run()
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+    kept = [
+        [{k: v for k, v in record.items() if k not in ("seconds", "peak_memory_mib")}
+         for record in records(tmp_path / folder)]
+        for folder in ("whole", "broken")
+    ]  # fmt: skip
+    assert str(kept[0]) == str(kept[1])  # NaN, an organ that is not there, equals itself as text
+    assert "contrast" in kept[0][-2]["terms"]
+    assert any(record.get("warnings") for record in kept[0])
+    states = [load(tmp_path / folder / "best.pt") for folder in ("whole", "broken")]
+    assert (states[0].step, states[0].best) == (states[1].step, states[1].best)
 
 
 def test_training_lowers_the_loss_and_the_log_holds_every_step(prepared, tmp_path):
