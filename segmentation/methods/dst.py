@@ -39,7 +39,7 @@ class DST(CoTraining):
 
     In DHC's released form (`roles = "released"`) the two decoders change places: the main ones
     learn the labels that the pseudo ones give. No loss contains the pseudo decoders then, so they
-    stay as they were drawn and their labels are noise.
+    stay as they were drawn; few of their labels pass the threshold, and those are noise.
 
     A text head is carried by all three decoders; the contrast with text looks at the encoder.
 
