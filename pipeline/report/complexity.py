@@ -13,7 +13,8 @@ from scipy.spatial import ConvexHull
 from segmentation.metrics import nan_mean
 from segmentation.prepared import Prepared, read_case
 
-_CORNERS = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+_TINY = 0.01  # voxels by which points are spread, so that flat organs have a hull too
+_FLAT = 1e-9  # a plane whose normal rises less is upright
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,34 @@ def organ_shapes(
 
 
 def hull_emptiness(mask: NDArray[np.bool_]) -> float:
-    """1 - volume / volume of the convex hull of a mask [i, j, k], voxels taken as whole boxes.
+    """The share of the voxels in the convex hull of a mask [i, j, k] that are not of the mask.
 
-    Stretching the axes changes both volumes alike, so the spacing does not matter. A box gives 0;
-    a fine ball about 0, a coarse one more, because of its steps. NaN for an empty mask.
+    The hull is that of the voxels' centers and holds a voxel if it holds its center. So a box and
+    a ball of any resolution give 0, which volumes of hulls around stepped surfaces would not.
+    Stretching an axis changes nothing, so the spacing does not matter. NaN for an empty mask.
     """
     places = np.argwhere(mask)
     if not len(places):
         return float("nan")
-    # The hull of boxes is the hull of their corners, and only the extreme boxes count.
-    extreme = _ends_of_rows(places)
-    corners = (extreme[:, None] + _CORNERS).reshape(-1, 3)
-    return 1 - len(places) / float(ConvexHull(np.unique(corners, axis=0)).volume)
+    return 1 - len(places) / _centers_in_hull(_ends_of_rows(places))
+
+
+def _centers_in_hull(places: NDArray[np.int_]) -> int:
+    """How many points of the grid lie in the hull of some of them."""
+    low = places.min(0)
+    points = (places - low)[:, None] + _TINY * np.concatenate([np.eye(3), -np.eye(3)])
+    planes = np.unique(ConvexHull(points.reshape(-1, 3)).equations, axis=0)  # n p + d <= 0 inside
+    x, y = np.indices(places.max(0)[:2] - low[:2] + 1).reshape(2, -1)
+    bottom, top = np.full(len(x), -np.inf), np.full(len(x), np.inf)
+    for nx, ny, nz, offset in planes:
+        rest = -(nx * x + ny * y + offset) + _TINY / 100
+        if nz > _FLAT:
+            top = np.minimum(top, rest / nz)
+        elif nz < -_FLAT:
+            bottom = np.maximum(bottom, rest / nz)
+        else:
+            top = np.where(rest < 0, -np.inf, top)
+    return int(np.maximum(np.floor(top) - np.ceil(bottom) + 1, 0).sum())
 
 
 def _ends_of_rows(places: NDArray[np.int_]) -> NDArray[np.int_]:

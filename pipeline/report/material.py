@@ -23,7 +23,7 @@ from pipeline.run import open_run
 from segmentation.prepared import Prepared, load_prepared
 
 Counted = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
-SHAPE_CASES = 24  # scans from which shapes are measured; more change the means little
+SHAPE_CASES = 12  # scans from which shapes are measured; more change the means little
 
 
 @dataclass(frozen=True)

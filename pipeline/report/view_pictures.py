@@ -130,8 +130,7 @@ def shapes(material: Material) -> dict[str, Any] | None:
         chart = svg(figure, "shapes", "Voxel share and hull emptiness of every organ")
     caption = (
         f"Means over {material.shape_cases} labeled scans. The area of a point grows with the "
-        "share. A box or an ellipsoid leaves nothing of its hull empty, a curved tube nearly all; "
-        "very small organs look less convex than they are, since voxels have steps."
+        "share. A box or a ball leaves nothing of its convex hull empty, a curved tube most of it."
     )
     caption += (
         f" Behind each name: gain in Dice points over {material.arms[1].label}, losses in blue."

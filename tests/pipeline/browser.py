@@ -1,5 +1,6 @@
 """A headless Chromium for tests, spoken to over two pipes: no driver and no web socket."""
 
+import base64
 import itertools
 import json
 import os
@@ -25,16 +26,15 @@ class Page:
 
     def __init__(self, write: int, read: int) -> None:
         self.write, self.read = write, read
+        self.session: str | None = None
         self.numbers = itertools.count(1)
         self.rest = b""
         self.events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self.session: str | None = attached["sessionId"]
+        self.session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-
-    session = None
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """The result of one command of the DevTools protocol."""
@@ -135,8 +135,6 @@ class Page:
 
     def screenshot(self, path: Path, selector: str | None = None) -> None:
         """A PNG of the whole page, or of one element."""
-        import base64
-
         clip = {}
         if selector:
             box = self.ask(

@@ -1,0 +1,179 @@
+"""The report's page in a real browser: sliders, layers and organ switches do what they say."""
+
+import numpy as np
+import pytest
+from browser import browsing, find_browser
+from report_material import make_scored_run
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from segmentation.colors import colors
+from segmentation.prepared import read_case
+
+pytestmark = pytest.mark.skipif(
+    find_browser() is None, reason="no Chromium or Chrome on the PATH to open the page with"
+)
+
+# Share of a canvas that is colored, and the colors that cover most of it.
+COLORED = """(axis => {
+  const canvas = document.querySelector(`figure[data-axis="${axis}"] canvas`);
+  const {width, height} = canvas;
+  const {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
+  let colored = 0;
+  const counts = {};
+  for (let at = 0; at < data.length; at += 4) {
+    const [r, g, b] = data.slice(at, at + 3);
+    if (Math.max(r, g, b) - Math.min(r, g, b) < 30) continue;
+    colored += 1;
+    counts[[r, g, b]] = (counts[[r, g, b]] ?? 0) + 1;
+  }
+  const common = Object.entries(counts).sort((a, b) => b[1] - a[1]).slice(0, 20);
+  return [colored / (width * height), common.map(([color]) => color)];
+})(%d)"""
+
+
+@pytest.fixture(scope="module")
+def report(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser")
+    run = make_scored_run(folder / "run", prepared)
+    words = ["report", str(run), "--data", str(prepared.root), "-o", str(folder / "out")]
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    return folder / "out" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def page():
+    with browsing(find_browser()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def best(prepared):
+    """Truth [x, y, z] of the case that is shown first."""
+    return read_case(prepared.file(prepared.split.test[0])).label
+
+
+def choose(page, name, value):
+    page.ask(f"document.querySelector('input[name={name}][value=\"{value}\"]').click()")
+
+
+def slide(page, axis, place):
+    page.ask(
+        f"""(() => {{ const slider = document.querySelector('figure[data-axis="{axis}"] input');
+        slider.value = {place}; slider.dispatchEvent(new Event("input")); }})()"""
+    )
+
+
+def full_opacity(page):
+    page.ask(
+        """(() => { const slider = document.querySelector("input[name=opacity]");
+        slider.value = 100; slider.dispatchEvent(new Event("input")); })()"""
+    )
+
+
+def colored(page, axis):
+    return page.ask(COLORED % axis)
+
+
+@pytest.mark.parametrize("width", [1400, 500])
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_opens_without_a_complaint_and_asks_for_nothing(page, report, width, dark):
+    page.open(report, width=width, dark=dark)
+    assert page.errors == []
+    outside = [url for url in page.requests if not url.startswith("data:")]
+    assert outside == [report.resolve().as_uri()]
+    assert page.ask("document.documentElement.scrollWidth <= innerWidth")
+    light = page.ask("getComputedStyle(document.body).backgroundColor") == "rgb(254, 254, 253)"
+    assert light != dark
+
+
+def test_the_theme_switch_overrides_what_the_system_prefers(page, report):
+    page.open(report)
+    background = "getComputedStyle(document.body).backgroundColor"
+    before = page.ask(background)
+    choose(page, "theme", "dark")
+    dark = page.ask(background)
+    choose(page, "theme", "light")
+    assert page.ask(background) == before != dark
+    choose(page, "theme", "auto")
+
+
+def test_each_slider_moves_its_own_plane_through_the_organs(page, report, best):
+    page.open(report)
+    choose(page, "layer", "truth")
+    full_opacity(page)
+    for axis in range(3):
+        for place in (best.shape[axis] // 3, best.shape[axis] // 2):
+            slide(page, axis, place)
+            expected = (np.take(best, place, axis) > 0).mean()
+            assert colored(page, axis)[0] == pytest.approx(expected, abs=0.02)
+            shown = page.ask(f"document.querySelector('figure[data-axis=\"{axis}\"] output').value")
+            assert shown == f"{place + 1} of {best.shape[axis]}"
+
+
+def test_arrow_keys_move_a_slider(page, report):
+    page.open(report)
+    page.ask("document.querySelector('figure[data-axis=\"2\"] input').focus()")
+    before = page.ask("document.querySelector('figure[data-axis=\"2\"] output').value")
+    page.press("ArrowRight", 39)
+    after = page.ask("document.querySelector('figure[data-axis=\"2\"] output').value")
+    assert int(after.split()[0]) == int(before.split()[0]) + 1
+
+
+def test_layers_show_nothing_truth_errors_or_what_the_network_doubts(page, report, best):
+    page.open(report)
+    full_opacity(page)
+    place = best.shape[2] // 2
+    slide(page, 2, place)
+    shares = {}
+    for layer in ("scan", "truth", "prediction", "error", "uncertainty"):
+        choose(page, "layer", layer)
+        shares[layer] = colored(page, 2)[0]
+    assert shares["scan"] == 0
+    assert shares["truth"] == pytest.approx((best[:, :, place] > 0).mean(), abs=0.02)
+    assert shares["error"] > 0
+    assert shares["uncertainty"] > 0
+    assert page.ask("getComputedStyle(document.querySelector('.keys.uncertainty')).display") == (
+        "flex"
+    )
+
+
+def test_organ_switches_hide_and_show_organs_in_their_color(page, report, best, prepared):
+    page.open(report)
+    choose(page, "layer", "truth")
+    full_opacity(page)
+    label = prepared.spec.labels["liver"]
+    page.ask("document.querySelector('[data-organ=liver] button').click()")
+    place = int(page.ask("document.querySelector('figure[data-axis=\"2\"] input').value"))
+    assert (best[:, :, place] == label).any()
+    page.ask("document.querySelector('[data-all=\"0\"]').click()")
+    assert colored(page, 2)[0] == 0
+    page.ask("document.querySelector('[data-organ=liver] input').click()")
+    share, common = colored(page, 2)
+    assert share == pytest.approx((best[:, :, place] == label).mean(), abs=0.02)
+    assert common[0] == ",".join(map(str, colors(prepared.spec.classes)[label]))
+    page.ask("document.querySelector('[data-all=\"1\"]').click()")
+    assert colored(page, 2)[0] == pytest.approx((best[:, :, place] > 0).mean(), abs=0.02)
+
+
+def test_a_click_moves_the_other_planes_to_the_voxel_and_reads_it(page, report, best, prepared):
+    page.open(report)
+    place = int(page.ask("document.querySelector('figure[data-axis=\"2\"] input').value"))
+    x, y = np.argwhere(best[:, :, place] == prepared.spec.labels["liver"])[5]
+    right, front = 1 - (x + 0.5) / best.shape[0], 1 - (y + 0.5) / best.shape[1]
+    page.click('figure[data-axis="2"] canvas', right, front)
+    assert page.ask("Number(document.querySelector('figure[data-axis=\"0\"] input').value)") == x
+    assert page.ask("Number(document.querySelector('figure[data-axis=\"1\"] input').value)") == y
+    assert "truth liver" in page.ask("document.querySelector('.readout').textContent")
+
+
+def test_another_case_can_be_chosen(page, report, prepared):
+    page.open(report)
+    before = page.ask(COLORED % 2)
+    choose(page, "case", 1)
+    worst = read_case(prepared.file(prepared.split.test[1])).label
+    page.until(
+        f"document.querySelector('figure[data-axis=\"2\"] input').max === '{worst.shape[2] - 1}'"
+    )
+    assert page.errors == []
+    assert page.ask(COLORED % 2) != before

@@ -1,0 +1,185 @@
+"""The report's page as a file: nothing from outside, nothing unescaped, no empty section."""
+
+import base64
+import dataclasses
+import hashlib
+import json
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+import torch
+from report_material import make_scored_run
+from typer.testing import CliRunner
+
+from knowledge.bank import Bank
+from pipeline.cli import app
+from pipeline.report.page import SECTIONS, prose
+
+SENTENCES = {
+    "organs": "has no evaluation-test.json",
+    "cases": "give --data PREPARED",
+    "uncertainty": "give --data PREPARED",
+    "shapes": "give --data PREPARED",
+    "learning": "has no log.jsonl",
+    "texts": "Give it by --bank FILE",
+    "vectors": "Give it by --bank FILE",
+}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, text by section and what stands in scripts."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.elements, self.scripts, self.texts = [], [], {}
+        self.section, self.inside = "", ""
+        self.feed(content)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.inside = tag
+        if tag == "section":
+            self.section = dict(attrs)["id"]
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.inside = ""
+
+    def handle_data(self, data):
+        if self.inside == "script":
+            self.scripts[-1] += data
+        else:
+            self.texts[self.section] = self.texts.get(self.section, "") + data
+
+
+def ran(*words):
+    outcome = CliRunner().invoke(app, ["report", *map(str, words)], catch_exceptions=False)
+    assert outcome.exit_code == 0
+    return outcome.stdout
+
+
+@pytest.fixture(scope="module")
+def made(prepared, tmp_path_factory):
+    """A report of a run against a baseline, with everything that can be shown."""
+    folder = tmp_path_factory.mktemp("report")
+    run = make_scored_run(folder / "run", prepared, better=0.05)
+    baseline = make_scored_run(folder / "baseline", prepared)
+    change(baseline)
+    words = ["--data", prepared.root, "--descriptions", run / "descriptions.json", "--json"]
+    told = json.loads(ran(run, baseline, *words, "-o", folder / "out"))
+    return folder / "out", told
+
+
+def change(run):
+    """Another configuration, so that the run is an arm of its own."""
+    state = torch.load(run / "best.pt", weights_only=True)
+    state["config"]["run"]["training"]["rate"] = 0.02
+    torch.save(state, run / "best.pt")
+
+
+def test_the_page_loads_nothing_and_runs_its_own_script_alone(made):
+    page = Page((made[0] / "report.html").read_text(encoding="utf-8"))
+    policy = next(a["content"] for _, a in page.elements if a.get("http-equiv"))
+    programs = [
+        text
+        for (_, attributes), text in zip(
+            [e for e in page.elements if e[0] == "script"], page.scripts, strict=True
+        )
+        if "type" not in attributes
+    ]
+    assert len(programs) == 1
+    digest = base64.b64encode(hashlib.sha256(programs[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "data", "action", "srcset"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("#", "data:")), f"{tag} {name}={value}"
+        assert not any(name.startswith("on") for name in attributes), tag
+    assert "@import" not in (made[0] / "report.html").read_text(encoding="utf-8")
+
+
+def test_text_of_a_model_stays_text(made):
+    page = Page((made[0] / "report.html").read_text(encoding="utf-8"))
+    assert '<script>document.title = "owned"</script><img src=x' in page.texts["texts"]
+    pictures = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert all(attributes["src"].startswith("data:image/png") for attributes in pictures)
+
+
+def test_every_section_says_something(made):
+    page = Page((made[0] / "report.html").read_text(encoding="utf-8"))
+    assert [name for name, _ in SECTIONS] == [
+        attributes["id"] for tag, attributes in page.elements if tag == "section"
+    ]
+    assert all(len(page.texts[name].split()) > 10 for name, _ in SECTIONS)
+    assert "contradicted" in page.texts["texts"]
+    assert "left of stomach" in page.texts["texts"]
+    assert "+5.0" in page.texts["summary"]
+
+
+def test_scores_on_the_page_and_in_json_are_those_of_the_evaluation(made, prepared):
+    folder, told = made
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    scores = json.loads((folder.parent / "run" / "evaluation-test.json").read_text())
+    mean = scores["means"]["small"]["dice"]["mean"]
+    assert told["arms"][0]["dice"]["small"]["mean"] == pytest.approx(mean)
+    assert f"{100 * mean:.1f}" in page.texts["summary"]
+    assert told["gain"]["liver"] == pytest.approx(0.05)
+    assert told["cases"] == {"best": prepared.split.test[0], "worst": prepared.split.test[1]}
+
+
+def test_figures_lie_beside_the_page_as_png(made):
+    folder, told = made
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert names == {
+        f"{name}.png"
+        for name in ("losses", "curves", "dice", "shapes", "cases", "uncertainty", "vectors")
+    }
+    assert {path.name for path in folder.iterdir()} == {"report.html", "figures"}
+    for name in names:
+        assert (folder / "figures" / name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+        assert str(folder / "figures" / name) in told["files"]
+
+
+def test_what_is_missing_is_said_in_its_place(prepared, tmp_path):
+    run = make_scored_run(tmp_path / "run", prepared)
+    for name in ("log.jsonl", "bank.h5", "evaluation-test.json"):
+        (run / name).unlink()
+    told = ran(run, "-o", tmp_path / "bare.html")
+    assert f"wrote {tmp_path / 'bare.html'}" in told
+    page = Page((tmp_path / "bare.html").read_text(encoding="utf-8"))
+    for section, sentence in SENTENCES.items():
+        assert sentence in page.texts[section], section
+
+
+def test_missing_scores_are_made_where_the_data_are_given(prepared, tmp_path):
+    run = make_scored_run(tmp_path / "run", prepared)
+    (run / "evaluation-test.json").unlink()
+    ran(run, "--data", prepared.root)
+    assert (run / "report.html").is_file()
+    found = json.loads((run / "evaluation-test.json").read_text())
+    assert sorted(found["cases"]) == sorted(prepared.split.test)
+
+
+def test_what_does_not_belong_together_is_refused(prepared, tmp_path):
+    run = make_scored_run(tmp_path / "run", prepared)
+    other = tmp_path / "other"
+    shutil.copytree(prepared.root, other)
+    noted = json.loads((other / "dataset.json").read_text())
+    noted["spec"]["window_hu"] = [-100, 200]
+    (other / "dataset.json").write_text(json.dumps(noted))
+    refused = CliRunner().invoke(app, ["report", str(run), "--data", str(other)])
+    assert "is not what" in str(refused.exception)
+    bank = tmp_path / "another.h5"
+    known = Bank.read(run / "bank.h5")
+    dataclasses.replace(known, vectors=known.vectors + 1).write(bank)
+    refused = CliRunner().invoke(app, ["report", str(run), "--bank", str(bank)])
+    assert "was trained with" in str(refused.exception)
+    refused = CliRunner().invoke(app, ["report", str(run), "--part", "train"])
+    assert "no part 'train'" in str(refused.exception)
+
+
+def test_prose_escapes_and_marks_code():
+    assert prose("a <b> `tak & go` c") == "a &lt;b&gt; <code>tak &amp; go</code> c"
