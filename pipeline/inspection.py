@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.sheet import Tile, tile_of
 from segmentation.dataset import DatasetSpec
 from segmentation.files import each_done
+from segmentation.formats import states_orientation
 from segmentation.layouts import RawCase, find_cases
 from segmentation.measure import doubt_of, measured
 from segmentation.prepare import checked_mask
@@ -87,7 +88,8 @@ def inspect(
     """Read every scan and every mask below `root` and say what is wrong.
 
     Faults: a file that cannot be read, a mask that does not fit its scan, an unknown label, the
-    same image twice, left and right exchanged. Doubts: intensities unlike HU, organs that lack.
+    same image twice, left and right exchanged. Doubts: intensities unlike HU, organs that lack,
+    a NIfTI header that does not say how the scan lies.
 
     Raises:
         FileNotFoundError: no such folder, or no scan in it.
@@ -131,6 +133,9 @@ def _look(case: RawCase, spec: DatasetSpec) -> Look:
     doubt = doubt_of(scan)
     if doubt:
         findings.append(Finding("intensity", DOUBT, (case.name,), f"{case.image}: {doubt}"))
+    if not states_orientation(case.image):
+        text = f"{case.image}: neither sform nor qform is set; left and right may be exchanged"
+        findings.append(Finding("orientation", DOUBT, (case.name,), text))
     mask, misfit = _mask(case, scan, spec)
     if misfit:
         findings.append(misfit)

@@ -216,7 +216,7 @@ def _settled(found: dict[str | None, list[str]], root: Path) -> str:
 
 def _descriptor(spec: DatasetSpec, layout: str, spacing_mm: Spacing | None) -> DatasetSpec:
     """The descriptor whose protocol names the arrays, unless they are the protocol's own."""
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"layout": layout}
     if spec.shared != layout:
         changes["protocol"] = f"{spec.protocol}, arrays of {layout}"
     if spacing_mm is not None and spec.grid.spacing_mm is not None:

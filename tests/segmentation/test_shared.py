@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 from nibabel import aff2axcodes
-from shared_export import ORIENTATION, export, pairs, turned
+from shared_export import ORIENTATION, export, pairs, store, turned
 
 from segmentation.dataset import DatasetSpec, Grid, Split
 from segmentation.orientation import (
@@ -15,6 +15,7 @@ from segmentation.orientation import (
 )
 from segmentation.phantom import Population, make_population
 from segmentation.prepare import load_prepared, prepare, read_case, to_grid
+from segmentation.protocol import Protocol, claim_of
 from segmentation.shared import layouts_in, open_arrays
 from segmentation.volume import Volume, canonical
 
@@ -84,10 +85,27 @@ def test_the_descriptor_says_whose_arrays_they_are(shared, tmp_path):
     assert "spacing 3 x 4 x 5 mm assumed" in (third.note or "")
 
 
-@pytest.mark.parametrize("name", ["amos", "synapse"])
-def test_the_arrays_of_the_published_protocols_keep_their_name(name):
+@pytest.mark.parametrize(
+    ("name", "layout", "codes", "split"),
+    [
+        ("amos", "npy-ga", "LPS", "5p"),
+        ("amos-dhc", "npy-dhc", "SPL", "5p"),
+        ("synapse", "h5-magicnet", "RAS", "20p"),
+        ("synapse-dhc", "npy-dhc", "SPL", "20p"),
+    ],
+)
+def test_the_arrays_of_the_published_protocols_carry_their_names(
+    tmp_path, name, layout, codes, split
+):
     spec = DatasetSpec.read(DATA / f"{name}.toml")
-    assert spec.shared == {"amos": "npy-ga", "synapse": "h5-magicnet"}[name]
+    protocol = Protocol.read(DATA / "protocols" / f"{spec.protocol}.toml")
+    store(tmp_path, "0001", layout, np.zeros((4, 5, 6)), np.zeros((4, 5, 6)))
+    own, _ = open_arrays(spec, tmp_path, (), [layout], orientation=codes)
+    assert claim_of(own, spec.split(split), protocol).protocol == protocol.name
+    assert own.digest == spec.digest or own.scaling == "stored"
+    foreign = spec.model_copy(update={"shared": None})
+    own, _ = open_arrays(foreign, tmp_path, (), [layout], orientation=codes)
+    assert own.protocol == f"{protocol.name}, arrays of {layout}"
 
 
 def test_intensities_of_an_unpublished_recipe_are_left_and_no_scan_is_brought_to_them(
