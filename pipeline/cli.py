@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from pipeline import demo, machine
-from pipeline.commands import compare, data, inspect, knowledge, predict, segmentation, split, sweep
+from pipeline.commands import (
+    compare,
+    data,
+    inspect,
+    knowledge,
+    predict,
+    report,
+    segmentation,
+    split,
+    sweep,
+)
 
 app = typer.Typer(
     name="tak",
@@ -17,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Textual anatomical knowledge for semi-supervised multi-organ segmentation.",
 )
-for group in (data, split, knowledge, inspect, segmentation, sweep, compare, predict, demo):
+for group in (data, split, knowledge, inspect, segmentation, sweep, compare, predict, report, demo):
     group.register(app)
 
 
