@@ -37,7 +37,8 @@ class ChatClient:
         self.options = options
         keyed = any(name.lower() in KEY_HEADERS for name in options.headers)
         # Given with each call, since the client accepts the absence of a key only there.
-        self._headers: dict[str, Any] = dict(options.headers)
+        # Connections are not kept: answers take seconds, and nobody has to close a client.
+        self._headers: dict[str, Any] = {"Connection": "close", **options.headers}
         if not any(name.lower() == "authorization" for name in options.headers):
             self._headers |= {"Authorization": openai.Omit()} if keyed or not key else {}
         self._client = openai.OpenAI(

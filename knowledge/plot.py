@@ -62,19 +62,46 @@ def _heat_map(
 def _map(axes: Axes, vectors: Vectors, names: tuple[str, ...], aspect: str) -> None:
     plane = principal_components(vectors)
     axes.scatter(plane[:, 0], plane[:, 1], s=18)
-    middle = (plane[:, 0].min() + plane[:, 0].max()) / 2
-    # Neighbors in height get their labels above and below, so that close pairs stay readable.
-    for rank, row in enumerate(np.argsort(plane[:, 1])):
-        x, y = plane[row]
-        to_left = x > middle
+    axes.margins(0.1)
+    for name, point, place, to_left in zip(names, plane, *_places(plane, names), strict=True):
         axes.annotate(
-            names[row],
-            (x, y),
-            xytext=(-5 if to_left else 5, 6 if rank % 2 else -6),
-            textcoords="offset points",
+            name,
+            point,
+            xytext=place,
             ha="right" if to_left else "left",
             va="center",
             fontsize=8,
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkB": 2},
         )
-    axes.margins(0.1)
     axes.set_title(f"{aspect}: principal components")
+
+
+def _places(
+    plane: NDArray[np.float64], names: tuple[str, ...]
+) -> tuple[list[tuple[float, float]], list[bool]]:
+    """Where labels stand, and which end there: toward the middle, each as near as is free.
+
+    Classes that are alike lie close together, and are those that one wants to read.
+    """
+    width, height = np.maximum(np.ptp(plane, axis=0), 1e-9)
+    middle = plane[:, 0].min() + width / 2
+    line, letter = 0.028 * height, 0.0135 * width
+    taken: list[tuple[float, float, float]] = []
+    places, to_left = [], []
+    for (x, y), name in zip(plane, names, strict=True):
+        leftward = bool(x > middle)
+        start = x + (-1.5 if leftward else 1.5) * letter
+        left = start - len(name) * letter if leftward else start
+        right = left + len(name) * letter
+        for step in range(2 * len(names)):
+            level = y + (step // 2 + step % 2) * (-1) ** step * line
+            free = all(
+                right < other_left or left > other_right or abs(level - other) >= line
+                for other_left, other_right, other in taken
+            )
+            if free:
+                break
+        taken.append((left, right, level))
+        places.append((float(start), float(level)))
+        to_left.append(leftward)
+    return places, to_left

@@ -1,5 +1,6 @@
 """Text towers of OpenCLIP: built-in architectures, hub repositories, local folders and files."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -63,6 +64,8 @@ class OpenCLIP(TextEncoder):
 
 
 def _load(model: str, pretrained: str | None, device: str) -> Any:
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # what goes wrong is logged and raised; once is enough
     try:
         loaded = open_clip.create_model(
             model, pretrained=pretrained, device=device, require_pretrained=True
@@ -70,4 +73,6 @@ def _load(model: str, pretrained: str | None, device: str) -> Any:
     except (OSError, RuntimeError) as error:
         where = f"{model}@{pretrained}" if pretrained else model
         raise OSError(f"cannot load the weights of openclip:{where}: {error}") from error
+    finally:
+        logging.disable(before)
     return loaded.eval()

@@ -98,13 +98,15 @@ def import_(
         str, typer.Option(help="Data set name, a file that lists organs, or names in a .txt file.")
     ],
     aspects: Annotated[
-        str, typer.Option(help="The aspects in the order of the tensor's blocks.")
-    ] = "shape,position",
+        str, typer.Option(help="The aspects in the order of the tensor's blocks, with commas.")
+    ],
     out: Out = Path("imported.h5"),
 ) -> None:
     """Make a bank from a published tensor, whose rows go through all classes aspect by aspect.
 
-    Example: `tak bank import amos_embedding_shape_location.pth --classes amos -o published.h5`
+    TAK's: `tak bank import amos_embedding_shape_location.pth --classes amos --aspects
+    shape,position -o published.h5`. The Universal Model's has one aspect and 32 classes of its
+    own, a name per line: `tak bank import txt_encoding.pth --classes universal.txt --aspects name`
     """
     from knowledge.tensors import import_tensor
     from pipeline.encoding import line

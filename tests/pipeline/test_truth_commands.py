@@ -146,7 +146,8 @@ def test_the_verbs_of_a_bank(tak, tmp_path: Path) -> None:
     assert Bank.read(tmp_path / "both.h5").aspects == ("position", "shape", "name")
     assert tak("bank", "export", "a.h5", "--aspects", "shape,position", "-o", "a.pth")[0] == 0
     assert torch.load(tmp_path / "a.pth", weights_only=True).shape == (28, 32)
-    assert tak("bank", "import", "a.pth", "--classes", "synapse", "-o", "again.h5")[0] == 0
+    named = ("--classes", "synapse", "--aspects", "shape,position")
+    assert tak("bank", "import", "a.pth", *named, "-o", "again.h5")[0] == 0
     again, first = Bank.read(tmp_path / "again.h5"), Bank.read(tmp_path / "a.h5")
     assert (again.select(first.classes, first.aspects) == first.vectors).all()
     for kind in ("random", "shuffled", "onehot", "class-name", "template"):
@@ -160,7 +161,10 @@ def test_the_verbs_of_a_bank(tak, tmp_path: Path) -> None:
         (("bank", "diff", "a.h5", "wide.h5"), "the banks come from different encoders"),
         (("encode", "a.json", "--encoder", "hashing:64", "--into", "a.h5"), "different encoders"),
         (("bank", "control", "zero", "--like", "a.h5"), "no control 'zero'; there is random"),
-        (("bank", "import", "a.h5", "--classes", "amos"), "not a file of plain tensors"),
+        (
+            ("bank", "import", "a.h5", "--classes", "amos", "--aspects", "shape"),
+            "not a file of plain tensors",
+        ),
         (("encode", "a.json", "--long-text", "shorten", "--encoder", "hashing"), "needs a model"),
         (("check", "a.json", "--scans", "nowhere"), "there is no folder nowhere"),
         (("check", "a.json", "--scans", "."), "has no dataset.toml"),
