@@ -158,7 +158,7 @@ def _intensities(cases: Sequence[Difference]) -> str:
         return "Intensities: no line leads from ours to theirs."
     slope, offset = median(line.slope for line in lines), median(line.offset for line in lines)
     unit = "HU" if lines[0].in_hu else "ours"
-    told = f"Intensities: {slope:.4g} x {unit} {'-' if offset < 0 else '+'} {abs(offset):.4g}"
+    told = f"Intensities: {slope:.4g} x {unit} {'-' if offset < 0 else '+'} {abs(offset):.3f}"
     spread = max(abs(line.slope / slope - 1) for line in lines)
     if spread > HU_SLOPE:
         told += f", the slope differing by up to {100 * spread:.0f} % from case to case"
@@ -167,7 +167,7 @@ def _intensities(cases: Sequence[Difference]) -> str:
     ends = _ends(lines)
     told += f"; clipped {ends} {unit}" if ends else "; not clipped"
     left = median(line.left for line in lines)
-    return f"{told}; {left:.2g} {unit} of the histogram are not explained by that."
+    return f"{told}; {left:.2f} {unit} of the histogram are not explained by that."
 
 
 def _ends(lines: Sequence[Line]) -> str:
@@ -176,7 +176,7 @@ def _ends(lines: Sequence[Line]) -> str:
         known = [line.window[end] for line in lines]
         values = [value for value in known if value is not None]
         if len(values) > len(lines) / 2:
-            words.append(f"{word} {median(values):.3g}")
+            words.append(f"{word} {median(values):.1f}")
     return " and ".join(words)
 
 
