@@ -25,6 +25,9 @@ def report(
         typer.Option(help="Folder that `tak prepare` wrote; shows cases, shapes, uncertainty."),
     ] = None,
     part: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    rules: Annotated[
+        str, typer.Option(help="Metric rules of the scores, as in `tak evaluate`.")
+    ] = "scan",
     bank: Annotated[
         Path | None, typer.Option(help="Bank of the first RUN, where it keeps no copy.")
     ] = None,
@@ -58,9 +61,9 @@ def report(
     if part not in ("validation", "test"):
         raise LookupError(f"no part {part!r} to report; there is validation, test")
 
-    asked = Asked(tuple(runs), part, data, bank, descriptions, check, pick_device(device))
+    asked = Asked(tuple(runs), part, rules, data, bank, descriptions, check, pick_device(device))
     material = collect(asked, lambda words, total: counted(words, total, stderr=True))
-    written = write_report(material, {}, output or runs[0])
+    written = write_report(material, output or runs[0])
     if as_json:
         typer.echo(summary(material, written))
     else:

@@ -1,6 +1,7 @@
 """The figures of a report: learning curves, Dice per organ, size against shape."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 
 from pipeline.report.complexity import OrganShape
 from pipeline.report.gather import Arm
-from pipeline.report.theme import GAIN, INK, LOSS, MARKERS, MUTED, SERIES
+from pipeline.report.theme import GAIN, INK, LOSS, MARKERS, MUTED, SERIES, drawing
 
 Points = Sequence[tuple[int, float]]
+PANEL = (262, 172)  # pixels of the page
+_MARGINS = (38, 8, 26, 22)  # left, right, top, bottom
 _SHARES = (0.1, 0.3, 1, 3, 10, 30, 100)  # percent
-_NAME_WIDTH, _NAME_HEIGHT = 120, 13  # pixels that a name takes
+_NAME_WIDTH, _NAME_HEIGHT = 150, 14  # pixels that a name takes
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def _mean(organs: dict[str, list[tuple[int, float]]]) -> Points:
     return [(step, float(np.mean(values))) for step, values in known.items() if values]
 
 
-def draw_panel(axes: Axes, panel: Panel) -> None:
+def _draw_panel(axes: Axes, panel: Panel) -> None:
     """One panel: raw values thin, a running median over them where they are many."""
     factor = 100 if panel.percent else 1
     for curve in reversed(panel.curves):
@@ -126,19 +129,33 @@ def running_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([np.median(window) for window in windows])
 
 
-def draw_panels(figure: Figure, panels: Sequence[Panel], columns: int) -> None:
-    """All panels in a grid, for a PNG."""
+@contextmanager
+def panel_figure(panels: Sequence[Panel], columns: int = 1) -> Iterator[Figure]:
+    """Panels in a grid, all of one size and with the same margins."""
     rows = -(-len(panels) // columns)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    width, height = PANEL[0] * columns, PANEL[1] * rows
+    left, right, top, bottom = _MARGINS
+    inner = PANEL[0] - left - right, PANEL[1] - top - bottom
+    with drawing(width, height, fitted=False) as figure:
+        figure.subplots_adjust(
+            left / width, bottom / height, 1 - right / width, 1 - top / height,
+            (left + right) / inner[0], (top + bottom) / inner[1],
+        )  # fmt: skip
+        _draw_panels(figure, panels, (rows, columns))
+        yield figure
+
+
+def _draw_panels(figure: Figure, panels: Sequence[Panel], grid: tuple[int, int]) -> None:
+    axes = figure.subplots(*grid, squeeze=False).ravel()
     for place in axes[len(panels) :]:
         place.axis("off")
     for place, panel in zip(axes, panels, strict=False):
-        draw_panel(place, panel)
-    for place in axes[max(len(panels) - columns, 0) : len(panels)]:
-        place.set_xlabel("step")
+        _draw_panel(place, panel)
 
 
-def draw_dice(axes: Axes, arms: Sequence[Arm], published: dict[str, dict[str, float]]) -> None:
+def draw_dice(
+    axes: Axes, arms: Sequence[Arm], published: Mapping[str, Mapping[str, float]]
+) -> None:
     """Dice per organ: a dot per arm with its deviation, published means as hollow marks."""
     organs = arms[0].evaluations[0].groups["all"]
     rows = np.arange(len(organs))
@@ -182,7 +199,8 @@ def draw_shapes(axes: Axes, shapes: dict[str, OrganShape], gains: dict[str, floa
     axes.minorticks_off()
     axes.set_axisbelow(True)
     axes.figure.canvas.draw()  # places are known from here on
-    shifts = _apart(axes.transData.transform(np.column_stack([share, empty])))
+    places = axes.transData.transform(np.column_stack([share, empty]))
+    shifts = _apart(places * 72 / axes.figure.dpi)
     for name, x, y, size, shift in zip(known, share, empty, sizes, shifts, strict=True):
         away = (np.sqrt(size) / 2 + 3, shift)
         _name_point(axes, name, (float(x), float(y)), away, gains.get(name))
@@ -212,6 +230,6 @@ def _name_point(
     text = axes.annotate(name, place, away, textcoords="offset points", va="center",
                          fontsize=10.5, color=INK, zorder=4)  # fmt: skip
     if gain is not None and gain == gain:
-        axes.annotate(f"{gain:+.1f}", (1, 0.5), (4, 0), xycoords=text,
+        axes.annotate(f"{gain:+.1f}".replace("-", "−"), (1, 0.5), (4, 0), xycoords=text,
                       textcoords="offset points", va="center", fontsize=10.5, fontweight="bold",
                       color=GAIN if gain >= 0 else LOSS, zorder=4)  # fmt: skip

@@ -17,6 +17,7 @@ from knowledge.bank import Bank
 from pipeline.compare import Scored, mean_of, read_evaluation
 from pipeline.config import RunConfig
 from pipeline.evaluate import Evaluation, comparable
+from pipeline.protocols import rules_for
 from segmentation.checkpoint import TrainState, load
 from segmentation.dataset import DatasetSpec
 from segmentation.metrics import nan_mean
@@ -109,7 +110,7 @@ class Arm:
         return nan_mean(means), deviation
 
 
-def read_arms(paths: Sequence[Path], part: str) -> tuple[Arm, ...]:
+def read_arms(paths: Sequence[Path], part: str, rules: str = "scan") -> tuple[Arm, ...]:
     """Run folders as arms, in the order in which they are first named.
 
     Raises:
@@ -118,7 +119,7 @@ def read_arms(paths: Sequence[Path], part: str) -> tuple[Arm, ...]:
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise ValueError(f"a run is named twice: {', '.join(map(str, paths))}")
-    runs = [read_run(folder, part) for path in paths for folder in _folders(path)]
+    runs = [read_run(folder, part, rules) for path in paths for folder in _folders(path)]
     first = runs[0]
     for run in runs[1:]:
         if run.spec.classes != first.spec.classes:
@@ -136,6 +137,11 @@ def read_arms(paths: Sequence[Path], part: str) -> tuple[Arm, ...]:
     )
 
 
+def evaluation_name(part: str, rules: str) -> str:
+    """The name without suffix under which `tak evaluate` leaves its results."""
+    return f"evaluation-{part}" + ("" if rules == "scan" else f"-{rules}")
+
+
 def _folders(path: Path) -> list[Path]:
     """A run's folder itself, or the runs of a folder of seeds."""
     seeds = sorted(path.glob("seed-*/"))
@@ -146,20 +152,25 @@ def _has_checkpoint(path: Path) -> bool:
     return any((path / name).is_file() for name in ("best.pt", "last.pt"))
 
 
-def read_run(path: Path, part: str) -> RunData:
+def read_run(path: Path, part: str, rules: str = "scan") -> RunData:
     """One run folder.
+
+    Args:
+        part, rules: which of its evaluations is read; `published` are the rules of its protocol.
 
     Raises:
         FileNotFoundError: the folder holds no checkpoint.
+        LookupError: no such rules.
         ValueError: a file of the run cannot be read.
     """
     state, file = _checkpoint(path)
-    scores = path / f"evaluation-{part}.json"
+    spec = DatasetSpec.check(state.config["dataset"], file)
+    scores = path / f"{evaluation_name(part, rules_for(rules, spec))}.json"
     bank = path / BANK
     return RunData(
         path=path,
         config=RunConfig.model_validate(state.config["run"]),
-        spec=DatasetSpec.check(state.config["dataset"], file),
+        spec=spec,
         log=read_log(path / "log.jsonl"),
         evaluation=read_evaluation(scores) if scores.is_file() else None,
         bank=Bank.read(bank) if bank.is_file() else None,

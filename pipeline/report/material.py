@@ -14,9 +14,11 @@ from knowledge.description import DescriptionSet
 from pipeline.compare import Difference, differences
 from pipeline.evaluate import evaluate, write_results
 from pipeline.labeled import find_labeled
+from pipeline.protocols import rules_for
 from pipeline.report.cases import ShownCase, show_cases
 from pipeline.report.complexity import OrganShape, organ_shapes
-from pipeline.report.gather import Arm, RunData, read_arms
+from pipeline.report.gather import Arm, RunData, evaluation_name, read_arms
+from pipeline.report.published import Published, published_beside
 from pipeline.report.scores import ranked
 from pipeline.report.texts import OrganText, organ_texts, read_outcome
 from pipeline.run import open_run
@@ -32,6 +34,7 @@ class Asked:
 
     Attributes:
         runs: run folders, or folders of seeds; the first is what the report is about.
+        rules: name of metric rules, or `published`, those of the data set's protocol.
         data: the prepared data set; without it no scan is shown.
         bank: of the first run, where the run keeps no copy.
         descriptions: what the bank was made from, for its claims.
@@ -40,6 +43,7 @@ class Asked:
 
     runs: tuple[Path, ...]
     part: str
+    rules: str
     data: Path | None
     bank: Path | None
     descriptions: Path | None
@@ -59,6 +63,7 @@ class Material:
 
     arms: tuple[Arm, ...]
     part: str
+    rules: str
     gains: dict[str, Difference]
     cases: tuple[ShownCase, ...]
     shapes: dict[str, OrganShape]
@@ -66,6 +71,7 @@ class Material:
     bank: Bank | None
     texts: tuple[OrganText, ...]
     outcome: Report | None
+    published: Published
 
     @property
     def first(self) -> RunData:
@@ -80,7 +86,7 @@ def collect(asked: Asked, counted: Counted) -> Material:
         FileNotFoundError, LookupError, ValueError: something that was named cannot be used; runs
             and data that do not belong together.
     """
-    arms = read_arms(asked.runs, asked.part)
+    arms = read_arms(asked.runs, asked.part, asked.rules)
     prepared = None if asked.data is None else load_prepared(asked.data)
     if prepared is not None:
         _check_fit(arms[0].first, prepared)
@@ -98,6 +104,7 @@ def collect(asked: Asked, counted: Counted) -> Material:
     return Material(
         arms=arms,
         part=asked.part,
+        rules=rules_for(asked.rules, first.spec),
         gains=gains_of(arms),
         cases=shown,
         shapes=shapes,
@@ -105,6 +112,7 @@ def collect(asked: Asked, counted: Counted) -> Material:
         bank=bank,
         texts=tuple(texts),
         outcome=outcome,
+        published=published_beside(first.evaluation),
     )
 
 
@@ -132,10 +140,11 @@ def _scored(arm: Arm, prepared: Prepared, asked: Asked, counted: Counted) -> Arm
     for run in arm.runs:
         if run.evaluation is None:
             opened = open_run(run.path, checkpoint=run.checkpoint, device=asked.device)
+            rules = rules_for(asked.rules, run.spec)
             cases = getattr(prepared.split, asked.part)
             with counted(f"scoring {run.name}", len(cases)) as tick:
-                found = evaluate(opened, prepared, asked.part, tick)
-            write_results(found, run.path / f"evaluation-{asked.part}")
+                found = evaluate(opened, prepared, asked.part, tick, rules=rules)
+            write_results(found, run.path / evaluation_name(asked.part, rules))
             run = replace(run, evaluation=found)
         runs.append(run)
     return Arm(arm.label, tuple(runs))

@@ -9,10 +9,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from pipeline.report.gather import RunData, evaluation_name
 from pipeline.report.material import Material
 from pipeline.report.view_pictures import learning, shapes, uncertainty, viewer
-from pipeline.report.view_scores import Published, summary
+from pipeline.report.view_scores import summary
 from pipeline.report.view_texts import texts
+from segmentation.rules import named
 
 SECTIONS = (
     ("summary", "Summary"),
@@ -35,7 +37,7 @@ _EMPTY: dict[str, Any] = {
 }
 
 
-def render(material: Material, published: Published) -> str:
+def render(material: Material) -> str:
     """The page as HTML. Whatever a model, a file or a user wrote is escaped."""
     environment = Environment(
         loader=PackageLoader("pipeline.report"),
@@ -48,7 +50,7 @@ def render(material: Material, published: Published) -> str:
     script = _source(environment, "theme.js") + _source(environment, "viewer.js")
     context = {
         **_EMPTY,
-        **summary(material, published),
+        **summary(material),
         **learning(material),
         **texts(material),
         "viewer": viewer(material),
@@ -79,10 +81,10 @@ def digest_of_script(script: str) -> str:
 
 def absences(material: Material) -> Mapping[str, str]:
     """For everything that a report can lack, why it does and what would mend it."""
-    first, part = material.first, material.part
+    first = material.first
     scores = (
-        f"No scores: {first.name} has no evaluation-{part}.json. `tak evaluate` writes it, or "
-        "`tak report --data PREPARED` scores the run."
+        f"No scores: {first.name} has no {evaluation_name(material.part, material.rules)}.json. "
+        "`tak evaluate` writes it, or `tak report --data PREPARED` scores the run."
     )
     pictures = "Not shown: give --data PREPARED, the folder of the prepared scans."
     told = "This run has no text: it was trained with a convolutional head and no contrast."
@@ -91,8 +93,7 @@ def absences(material: Material) -> Mapping[str, str]:
     return {
         "scores": scores,
         "baseline": _no_baseline(material),
-        "published": f"No published numbers for the protocol {first.spec.protocol}; numbers of "
-        "other protocols are not comparable and are not shown.",
+        "published": material.published.why_none,
         "cases": pictures,
         "shapes": pictures,
         "log": f"No learning curves: {first.name} has no log.jsonl.",
@@ -124,15 +125,25 @@ def _no_claims(material: Material) -> str:
 def _notes(material: Material) -> list[str]:
     first = material.first
     notes = [
-        "Dice is 2 |A and B| / (|A| + |B|) per organ, on each scan's own grid; an organ that is "
-        "absent in truth and prediction is not scored, one that is in only one of them has 0.",
-        f"Runs of this report: {', '.join(str(run.path) for a in material.arms for run in a.runs)}",
+        "Dice is 2 |A and B| / (|A| + |B|) per organ.",
+        *_rule_words(first),
+        *material.published.notes,
         f"Configuration and log of {first.name} come from its checkpoint ({first.checkpoint}.pt, "
         f"step {first.step}) and log.jsonl.",
     ]
     if material.bank is not None:
         notes.append(f"Bank: digest {material.bank.digest[:16]}, encoder {material.bank.encoder}.")
     return notes
+
+
+def _rule_words(run: RunData) -> list[str]:
+    if run.evaluation is None:
+        return []
+    rules = named(run.evaluation.rules)
+    return [
+        f"Scored by the rules {rules.name}. Grid: {rules.facts['grid']}. Empty masks: "
+        f"{rules.facts['empty_masks']}."
+    ]
 
 
 def _source(environment: Environment, name: str) -> str:

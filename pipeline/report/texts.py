@@ -112,12 +112,11 @@ def _line(claim: Claim, result: Result | None) -> ClaimLine:
     if result is None:
         return ClaimLine(text, NOT_TESTED)
     told = result.supported + result.contradicted
-    known = result.measured is not None
     return ClaimLine(
         text=text,
         verdict=result.verdict,
         agreed=told > 0 and told in (result.supported, result.contradicted),
-        measured=_amount(result.measured, result.unit) if known else "",
+        measured="" if result.measured is None else _amount(result.measured, result.unit),
         counted=f"{result.supported} of {told} scans" if told else "no scan can tell",
     )
 

@@ -55,10 +55,11 @@ _STYLE = {
 
 
 @contextmanager
-def drawing(width: float, height: float) -> Iterator[Figure]:
-    """A figure of that many pixels of the page, in the house style."""
+def drawing(width: float, height: float, *, fitted: bool = True) -> Iterator[Figure]:
+    """A figure of that many pixels of the page, in the house style; margins fitted to the words."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+        size = width / 72, height / 72
+        figure = Figure(figsize=size, layout="constrained" if fitted else None)
         FigureCanvasAgg(figure)
         yield figure
 

@@ -98,7 +98,7 @@ def picture_png(picture: Picture) -> bytes:
     from matplotlib.image import imsave
 
     buffer = io.BytesIO()
-    imsave(buffer, picture, format="png", metadata={"Software": None})
+    imsave(buffer, picture, format="png", metadata={"Software": "tak-seg"})
     return buffer.getvalue()
 
 

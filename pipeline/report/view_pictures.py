@@ -7,7 +7,13 @@ from markupsafe import Markup
 from matplotlib import colormaps
 
 from pipeline.report.cases import ShownCase, share_of_errors_found
-from pipeline.report.figures import Panel, draw_panel, draw_shapes, loss_panels, organ_panels
+from pipeline.report.figures import (
+    Panel,
+    draw_shapes,
+    loss_panels,
+    organ_panels,
+    panel_figure,
+)
 from pipeline.report.material import Material
 from pipeline.report.scores import mean_of_case
 from pipeline.report.slices import pack
@@ -61,7 +67,7 @@ def viewer(material: Material) -> dict[str, Any] | None:
         ],
         "words": (
             f"By mean Dice over the organs, in run {material.first.name}. The pictures are on the "
-            f"network's grid ({sides} mm); scores were computed on each scan's own grid."
+            f"network's grid ({sides} mm); scores are those of `tak evaluate`."
         ),
         "about": {
             "classes": list(spec.classes),
@@ -167,8 +173,7 @@ def learning(material: Material) -> dict[str, Any]:
 
 
 def _panel(panel: Panel, name: str) -> Markup:
-    with drawing(262, 172) as figure:
-        draw_panel(figure.subplots(), panel)
+    with panel_figure([panel]) as figure:
         return svg(figure, name, f"{panel.title} over the steps, last value {panel.last}")
 
 

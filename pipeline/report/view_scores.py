@@ -1,7 +1,7 @@
 """Summary and Dice per organ, in the words and numbers that the page shows."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.compare import Difference
@@ -11,10 +11,8 @@ from pipeline.report.material import Material
 from pipeline.report.theme import short
 from segmentation.colors import colors
 
-Published = Mapping[str, Mapping[str, float]]  # method -> organ -> Dice as a share
 
-
-def summary(material: Material, published: Published) -> dict[str, Any]:
+def summary(material: Material) -> dict[str, Any]:
     """The context of summary and organs."""
     first, arm = material.first, material.arms[0]
     scored = [one for one in material.arms if one.evaluations]
@@ -25,28 +23,36 @@ def summary(material: Material, published: Published) -> dict[str, Any]:
         "facts": _facts(material),
         "arms": [_arm(one) for one in material.arms],
         "scored_arms": [_arm(one) for one in scored],
-        "published": list(published),
+        "published": list(material.published.methods),
         "has_gain": bool(material.gains),
     }
     if not arm.evaluations:
         return context
     return context | {
         "heroes": [_hero(arm, group, material.gains) for group in _groups(arm)],
-        "deviation_words": deviation_words(arm),
-        "organ_rows": _organ_rows(material, scored, published),
+        "deviation_words": deviation_words(arm, scored[1:]),
+        "organ_rows": _organ_rows(material, scored),
         "organ_words": _organ_words(material),
         "missed": _missed(arm),
     }
 
 
-def deviation_words(arm: Arm) -> str:
-    """What the numbers are means of."""
+def deviation_words(arm: Arm, others: Sequence[Arm]) -> str:
+    """What the numbers are means of, and where those of other arms differ."""
     cases = len(arm.evaluations[0].cases)
     of = f"{cases} {arm.evaluations[0].part} {'case' if cases == 1 else 'cases'}"
     if len(arm.evaluations) > 1:
         seeds = ", ".join(map(str, arm.seeds))
-        return f"Percent; mean ± standard deviation over seeds {seeds}, each the mean of {of}."
-    return f"Percent; mean ± standard deviation over {of} of one training run."
+        single = any(len(other.evaluations) == 1 for other in others)
+        return (
+            f"Percent; mean ± standard deviation over seeds {seeds}, each the mean of {of}"
+            f"{'; over cases for runs with one seed' * single}."
+        )
+    several = any(len(other.evaluations) > 1 for other in others)
+    return (
+        f"Percent; mean ± standard deviation over {of} of one training run"
+        f"{'; over seeds for runs with several' * several}."
+    )
 
 
 def percent_of(pair: tuple[float, float]) -> dict[str, str]:
@@ -94,17 +100,17 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     config, spec, evaluation = first.config, first.spec, first.evaluation
     low, high = spec.window_hu
     facts = [
-        ("Data", f"{spec.name}, protocol {spec.protocol}"),
+        ("Data", f"{spec.name}, protocol {evaluation.protocol if evaluation else spec.protocol}"),
         ("Scans", f"{spec.modality}, {low:g} to {high:g} HU on a grid of {spec.grid}"),
         ("Choices", choices_of(config)),
         ("Steps", f"{config.training.steps}, of these {config.training.warmup_steps} warm-up"),
         ("Seeds", ", ".join(map(str, arm.seeds))),
     ]
     if evaluation is not None:
-        split = getattr(evaluation, "split", None)
-        facts += [("Split", str(split))] * bool(split)
+        scored = f"{len(evaluation.cases)} cases of {evaluation.part}, rules {evaluation.rules}"
+        facts += [("Split", str(evaluation.split))] * bool(evaluation.split)
         facts += [
-            ("Scored", f"{len(evaluation.cases)} cases of the part {evaluation.part}"),
+            ("Scored", scored),
             ("Network", f"{evaluation.predictor}, {evaluation.checkpoint}, step {evaluation.step}"),
         ]
     if material.bank is not None:
@@ -122,42 +128,31 @@ def origin_words(material: Material) -> str:
     return f"{', '.join(map(str, models))}{template}; encoded by {material.bank.encoder}"
 
 
-def _organ_rows(
-    material: Material, scored: list[Arm], published: Published
-) -> list[dict[str, Any]]:
+def _organ_rows(material: Material, scored: list[Arm]) -> list[dict[str, Any]]:
     spec, evaluation = material.first.spec, scored[0].evaluations[0]
     tint = dict(zip(spec.classes, colors(spec.classes), strict=True))
     rows = []
     for group in ("large", "small"):
         for name in evaluation.groups[group]:
             red, green, blue = tint[name]
-            row = _row(name, name, material, scored, published)
+            row = _row(name, name, material, scored)
             rows.append(row | {"color": f"rgb({red} {green} {blue})"})
         if evaluation.groups[group]:
-            rows.append(_row(group, f"mean of {group}", material, scored, published))
-    return [*rows, _row("all", "mean of all", material, scored, published)]
+            rows.append(_row(group, f"mean of {group}", material, scored))
+    return [*rows, _row("all", "mean of all", material, scored)]
 
 
-def _row(
-    key: str, name: str, material: Material, scored: list[Arm], published: Published
-) -> dict[str, Any]:
+def _row(key: str, name: str, material: Material, scored: list[Arm]) -> dict[str, Any]:
     gain = material.gains.get(key)
     groups = scored[0].evaluations[0].groups
-    members = groups.get(key, (key,))
-    beside = []
-    for scores in published.values():
-        known = [scores[organ] for organ in members if organ in scores]
-        mean = sum(known) / len(known) if len(known) == len(members) else None
-        beside.append(
-            {"mean": None if mean is None else short(mean), "x": None if mean is None else _x(mean)}
-        )
+    beside = [scores[key] for scores in material.published.methods.values()]
     return {
         "name": name,
         "color": "",
         "is_mean": key in groups,
         "gain": None if gain is None or math.isnan(gain.difference) else 100 * gain.difference,
         "scores": [_dot(arm.over_seeds(key, "dice")) for arm in scored],
-        "published": beside,
+        "published": [{"mean": short(value), "x": _x(value)} for value in beside],
     }
 
 
@@ -176,7 +171,11 @@ def _x(share: float) -> str:
 
 def _organ_words(material: Material) -> str:
     arm = material.arms[0]
-    words = [deviation_words(arm), "Dots are means, bars reach one deviation to both sides."]
+    others = [other for other in material.arms[1:] if other.evaluations]
+    words = [
+        deviation_words(arm, others),
+        "Dots are means, bars reach one deviation to both sides.",
+    ]
     if material.gains:
         cases = material.gains["all"].cases
         words.append(

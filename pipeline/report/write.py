@@ -7,13 +7,18 @@ from typing import Any
 from knowledge.files import write_whole
 from knowledge.plot import plot
 from pipeline.evaluate import GROUPS
-from pipeline.report.figures import draw_dice, draw_panels, draw_shapes, loss_panels, organ_panels
+from pipeline.report.figures import (
+    draw_dice,
+    draw_shapes,
+    loss_panels,
+    organ_panels,
+    panel_figure,
+)
 from pipeline.report.material import Material
 from pipeline.report.page import render
 from pipeline.report.theme import drawing, png
 from pipeline.report.tiles import LAYERS, draw_tiles, most_wrong
 from pipeline.report.view_pictures import doubtful, gains_in_points
-from pipeline.report.view_scores import Published
 
 
 def places_of(output: Path) -> tuple[Path, Path]:
@@ -23,11 +28,11 @@ def places_of(output: Path) -> tuple[Path, Path]:
     return output / "report.html", output / "figures"
 
 
-def write_report(material: Material, published: Published, output: Path) -> list[Path]:
+def write_report(material: Material, output: Path) -> list[Path]:
     """Write page and figures, each whole or not at all; returns what was written."""
     page, folder = places_of(output)
-    figures = _figures(material, published)
-    write_whole(page, render(material, published))
+    figures = _figures(material)
+    write_whole(page, render(material))
     written = [page]
     for name, content in figures.items():
         write_whole(folder / f"{name}.png", content)
@@ -38,21 +43,22 @@ def write_report(material: Material, published: Published, output: Path) -> list
     return written
 
 
-def _figures(material: Material, published: Published) -> dict[str, bytes]:
+def _figures(material: Material) -> dict[str, bytes]:
     """Name -> PNG, of those that there is something to draw for."""
     arms, classes = material.arms, material.first.spec.classes
     found = {}
     for name, panels in (("losses", loss_panels(arms[0])), ("curves", organ_panels(arms))):
         if panels:
-            columns = min(4, len(panels))
-            rows = -(-len(panels) // columns)
-            with drawing(240 * columns, 170 * rows) as figure:
-                draw_panels(figure, panels, columns)
+            with panel_figure(panels, columns=min(4, len(panels))) as figure:
                 found[name] = png(figure)
     if arms[0].evaluations:
         rows = len(arms[0].evaluations[0].groups["all"])
         with drawing(640, 110 + 30 * rows) as figure:
-            draw_dice(figure.subplots(), [arm for arm in arms if arm.evaluations], published)
+            draw_dice(
+                figure.subplots(),
+                [arm for arm in arms if arm.evaluations],
+                material.published.methods,
+            )
             found["dice"] = png(figure)
     if material.shapes:
         with drawing(660, 470) as figure:

@@ -94,6 +94,7 @@ def scores_of(prepared: Prepared, better: float = 0.0) -> Evaluation:
         tolerance_mm=1.0,
         cases=cases,
         groups=organ_groups(prepared.spec),
+        split="data",
     )
 
 

@@ -21,6 +21,7 @@ from pipeline.evaluate import write_results
 from pipeline.report.cases import ShownCase, entropy_of, share_of_errors_found
 from pipeline.report.complexity import hull_emptiness
 from pipeline.report.gather import read_arms, read_log
+from pipeline.report.published import published_beside
 from pipeline.report.scores import ranked
 from pipeline.report.slices import joining, pack
 from pipeline.report.texts import organ_texts, read_outcome
@@ -258,3 +259,20 @@ def test_a_figure_takes_the_colors_of_the_page_and_escapes_what_it_says():
     assert all(name.startswith("chart-") for name in ids)
     for name in re.findall(r'(?:url\(|href=")#([^")]+)', text):
         assert name in ids
+
+
+def test_published_numbers_stand_beside_the_same_protocol_split_part_and_rules(prepared):
+    own = scores_of(prepared)
+    alike = {"protocol": "amos-ga", "split": "5p", "rules": "ga"}
+    found = published_beside(dataclasses.replace(own, **alike))
+    assert {"GA", "TAK"} < set(found.methods)
+    assert all(0 < scores["small"] < scores["large"] < 1 for scores in found.methods.values())
+    for changed, said in (
+        ({"rules": "scan"}, "by the rules ga"),
+        ({"part": "validation"}, "of the part test"),
+        ({"split": "7p"}, "No published numbers for the protocol amos-ga, split 7p"),
+        ({"protocol": "phantom"}, "No published numbers for the protocol phantom"),
+    ):
+        none = published_beside(dataclasses.replace(own, **(alike | changed)))
+        assert none.methods == {}
+        assert said in none.why_none
