@@ -5,9 +5,11 @@ fastest: cube (x, y, z) of an n^3 grid has number n^2 x + n y + z.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def partition(volumes: Tensor, grid: Sequence[int]) -> Tensor:
@@ -20,6 +22,10 @@ def partition(volumes: Tensor, grid: Sequence[int]) -> Tensor:
     if any(side % count for side, count in zip(sides, grid, strict=True)):
         raise ValueError(f"sides {tuple(sides)} cannot be cut into {tuple(grid)} equal parts")
     (nx, ny, nz), (sx, sy, sz) = grid, [s // n for s, n in zip(sides, grid, strict=True)]
+    if _channels_last(volumes):
+        split = volumes.permute(0, 2, 3, 4, 1).reshape(batch, nx, sx, ny, sy, nz, sz, channels)
+        cubes = split.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, -1, sx, sy, sz, channels)
+        return cubes.permute(0, 1, 5, 2, 3, 4)
     split = volumes.reshape(batch, channels, nx, sx, ny, sy, nz, sz)
     return split.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(batch, nx * ny * nz, channels, sx, sy, sz)
 
@@ -34,11 +40,14 @@ def recover(cubes: Tensor, grid: Sequence[int], order: str = "correct") -> Tenso
     """
     nx, ny, nz = grid
     batch, _, channels, sx, sy, sz = cubes.shape
-    blocks = cubes.reshape(batch, nx, ny, nz, channels, sx, sy, sz)
+    blocks = cubes.unflatten(1, (nx, ny, nz))
     if order == "published":
         blocks = blocks.transpose(1, 3)
     elif order != "correct":
         raise LookupError(f"no cube order {order!r}; there is correct, published")
+    if _channels_last(cubes.flatten(0, 1)):
+        joined = blocks.permute(0, 1, 5, 2, 6, 3, 7, 4)
+        return joined.reshape(batch, nx * sx, ny * sy, nz * sz, channels).permute(0, 4, 1, 2, 3)
     joined = blocks.permute(0, 4, 1, 5, 2, 6, 3, 7)
     return joined.reshape(batch, channels, nx * sx, ny * sy, nz * sz)
 
@@ -52,8 +61,49 @@ def draw_exchange(batch: int, cubes: int, generator: torch.Generator) -> Tensor:
 def exchange(volumes: Tensor, sources: Tensor, grid: Sequence[int]) -> Tensor:
     """Let cube i of volume b come from volume sources[b, i]; cubes keep their place.
 
-    Undo it with `exchange(mixed, sources.argsort(0), grid)`.
+    Undo it with `exchange(mixed, sources.argsort(0), grid)`. One copy, in the memory layout of the
+    volumes.
     """
-    cubes = partition(volumes, grid)
-    places = torch.arange(cubes.shape[1], device=cubes.device)
-    return recover(cubes[sources, places], grid)
+    return _Exchange.apply(volumes, sources, tuple(grid))
+
+
+class _Exchange(torch.autograd.Function):
+    """The gradient of an exchange is the exchange that undoes it."""
+
+    @staticmethod
+    def forward(ctx: Any, volumes: Tensor, sources: Tensor, grid: tuple[int, ...]) -> Tensor:
+        ctx.save_for_backward(sources)
+        ctx.grid = grid
+        return _gathered(volumes, sources, grid)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (sources,) = ctx.saved_tensors
+        return _gathered(gradient, sources.argsort(0), ctx.grid), None, None
+
+
+def _gathered(volumes: Tensor, sources: Tensor, grid: Sequence[int]) -> Tensor:
+    """The exchange as a choice among rows, the runs of memory that lie within one cube."""
+    batch, channels, *sides = volumes.shape
+    (nx, ny, nz), (sx, sy, sz) = grid, [s // n for s, n in zip(sides, grid, strict=True)]
+    places = torch.arange(batch * volumes[0].numel() // sz, device=volumes.device)
+    if _channels_last(volumes):
+        memory = volumes.permute(0, 2, 3, 4, 1)
+        rows = memory.reshape(-1, sz * channels)
+        places = places[: len(rows)].view(batch, 1, nx, sx, ny, sy, nz)
+    else:
+        memory = volumes.contiguous()
+        rows = memory.view(-1, sz)
+        places = places.view(batch, channels, nx, sx, ny, sy, nz)
+    moves = sources - torch.arange(batch, device=sources.device)[:, None]
+    moves = moves.view(batch, 1, nx, 1, ny, 1, nz) * places[0].numel()
+    made = rows.index_select(0, (places + moves).flatten()).view(memory.shape)
+    return made.permute(0, 4, 1, 2, 3) if _channels_last(volumes) else made
+
+
+def _channels_last(volumes: Tensor) -> bool:
+    """Whether [B, c, x, y, z] lies in memory with the channels innermost."""
+    return not volumes.is_contiguous() and volumes.is_contiguous(
+        memory_format=torch.channels_last_3d
+    )

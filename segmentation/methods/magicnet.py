@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from segmentation.alignment import IGNORED
 from segmentation.cubes import draw_exchange, exchange, partition, recover
-from segmentation.losses import Loss, class_counts, entropy
+from segmentation.losses import Loss, class_counts, entropy, most_probable
 from segmentation.method import Batch, Method
 from segmentation.networks.heads import TextHead
 from segmentation.networks.network import DEEP, Network
@@ -22,10 +22,19 @@ from segmentation.teacher import follow, make_teacher, perturb
 
 
 class Pseudo(NamedTuple):
-    """Labels [U, x, y, z] guessed for unlabeled patches, and their entropy in nats."""
+    """Labels [U, x, y, z] guessed for unlabeled patches, and the logits that they come from."""
 
     label: Tensor
-    entropy: Tensor
+    logits: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor) -> "Pseudo":
+        """The most probable classes of logits [U, C, x, y, z]."""
+        return cls(most_probable(logits), logits)
+
+    def sure(self, limit: float) -> Tensor:
+        """The labels, `IGNORED` where the entropy in nats is above the limit."""
+        return self.label.masked_fill(entropy(self.logits.softmax(1)) > limit, IGNORED)
 
 
 class MagicNet(Method):
@@ -113,29 +122,31 @@ class MagicNet(Method):
         images = torch.cat([batch.image, batch.unlabeled])
         generator = self.generator(step, images.device)
         sources = draw_exchange(len(images), self._cubes, generator)
-        teacher_logits, pseudo = self._teach(batch.unlabeled, generator)
+        pseudo = self._teach(batch.unlabeled, generator)
 
+        # The unlabeled patches, last, are decoded nowhere; the contrast alone sees their features.
         mixed = exchange(images, sources, self.grid)
-        features = network.encode(torch.cat([images, mixed]))
-        decoded, deep = network.decode(features), features[-DEEP:]
-        whole = network.head(decoded[: len(images)], [level[: len(images)] for level in deep])
+        seen = [batch.image, mixed, batch.unlabeled] if self.aligns(step) else [batch.image, mixed]
+        features = network.encode(torch.cat(seen))
+        used = [level[: labeled + len(mixed)] for level in features]
+        decoded, deep = network.decode(used), used[-DEEP:]
+        whole = network.head(decoded[:labeled], [level[:labeled] for level in deep])
         undo = sources.argsort(0)
         crossed = network.head(
-            exchange(decoded[len(images) :], undo, self.grid),
-            [exchange(level[len(images) :], undo, self.grid) for level in deep],
+            exchange(decoded[labeled:], undo, self.grid),
+            [exchange(level[labeled:], undo, self.grid) for level in deep],
         )
 
         cubes = network.encode(partition(images, self.grid).flatten(0, 1))
-        cube_deep = cubes[-DEEP:]
         within = self._recovered_logits(
             network, [level[: labeled * self._cubes] for level in cubes]
         )
-        blended = self._blended(batch, cubes, teacher_logits, pseudo, step)
+        blended = self._blended(batch, cubes, pseudo, step)
 
         label = batch.label
         terms = {
-            "cross_entropy": self.loss.cross_entropy(whole[:labeled], label) / 4,
-            "dice": self.loss.dice(whole[:labeled], label) / 4,
+            "cross_entropy": self.loss.cross_entropy(whole, label) / 4,
+            "dice": self.loss.dice(whole, label) / 4,
             "cross_dice": self.loss.dice(crossed[:labeled], label) / 4,
             "within_dice": self.loss.dice(within, label) / 4,
             "location": self.location_weight * self._location_loss(cubes[-1]),
@@ -143,8 +154,8 @@ class MagicNet(Method):
             * ramp(self.share(step), self.consistency_ramp)
             * self.loss.dice(crossed[labeled:], blended.label),
         }
-        if network.contrast is not None and self.share(step) >= network.contrast.start:
-            views = self._embeddings(deep, cube_deep, undo)
+        if self.aligns(step):
+            views = self._embeddings(features[-DEEP:], cubes[-DEEP:], undo, labeled)
             labels = self._anchor_labels(label, pseudo, blended, step)
             terms["contrast"] = network.align(views, labels, generator)
         return terms
@@ -166,10 +177,10 @@ class MagicNet(Method):
         return recover(cubes.unflatten(0, (-1, self._cubes)), self.grid, self.cube_order)
 
     @torch.no_grad()
-    def _teach(self, unlabeled: Tensor, generator: torch.Generator) -> tuple[Tensor, Pseudo]:
-        """The teacher's logits of noisy patches, and the labels they mean."""
-        logits = self.teacher(perturb(unlabeled, generator, scale=self.noise)).logits.float()
-        return logits, _pseudo(logits)
+    def _teach(self, unlabeled: Tensor, generator: torch.Generator) -> Pseudo:
+        """What the teacher says of noisy patches."""
+        noisy = perturb(unlabeled, generator, scale=self.noise)
+        return Pseudo.of(self.teacher(noisy).logits.float())
 
     def _recovered_logits(self, network: Network, cubes: Sequence[Tensor]) -> Tensor:
         """Logits [B, C, x, y, z] from features of cubes, put together before the head."""
@@ -189,21 +200,17 @@ class MagicNet(Method):
         return F.cross_entropy(guess.flatten(0, 1), truth.repeat(len(images)))
 
     @torch.no_grad()
-    def _blended(
-        self, batch: Batch, cubes: Sequence[Tensor], logits: Tensor, pseudo: Pseudo, step: int
-    ) -> Pseudo:
+    def _blended(self, batch: Batch, cubes: Sequence[Tensor], pseudo: Pseudo, step: int) -> Pseudo:
         """Pseudo-labels in which frequent classes come from cubes, rare ones from the teacher."""
         started = self.share(step) > self.blend_start
-        result = _pseudo(self._blend(batch, cubes, logits, pseudo)) if started else pseudo
+        result = Pseudo.of(self._blend(batch, cubes, pseudo)) if started else pseudo
         self.pending_counts += class_counts(result.label, len(self.pending_counts))
         if step % self.count_every == 0:
             self.organ_counts.copy_(self.pending_counts)
             self.pending_counts.zero_()
         return result
 
-    def _blend(
-        self, batch: Batch, cubes: Sequence[Tensor], logits: Tensor, pseudo: Pseudo
-    ) -> Tensor:
+    def _blend(self, batch: Batch, cubes: Sequence[Tensor], pseudo: Pseudo) -> Tensor:
         """(1 - w) teacher logits + w cube logits; w is 1 for the most frequent class."""
         share = self.organ_counts / self.organ_counts.max().clamp(min=1)
         weight = share.pow(1 / self.distribution_temperature)[pseudo.label][:, None]
@@ -218,7 +225,7 @@ class MagicNet(Method):
         else:
             whole = [self._recover(level) for level in deep]
             cube_logits = self._blend_head(network, self._recover(decoded), whole)
-        return (1 - weight) * logits + weight * cube_logits.float()
+        return (1 - weight) * pseudo.logits + weight * cube_logits.float()
 
     def _blend_head(self, network: Network, decoded: Tensor, deep: Sequence[Tensor]) -> Tensor:
         """Logits of a network's head; mixed blending gives it the student's class codes."""
@@ -229,18 +236,24 @@ class MagicNet(Method):
         return head(decoded, deep)
 
     def _embeddings(
-        self, deep: Sequence[Tensor], cube_deep: Sequence[Tensor], undo: Tensor
+        self, deep: Sequence[Tensor], cube_deep: Sequence[Tensor], undo: Tensor, labeled: int
     ) -> list[Tensor]:
-        """Projected features of whole, cross-image and within-image volumes: [3 B, c, ...]."""
+        """Projected features of whole, cross-image and within-image volumes: [3 B, c, ...].
+
+        Args:
+            deep: of labeled, cross-image and unlabeled volumes, [L + B + U, c, ...] each.
+            cube_deep: of the cubes, [B n, c, ...] each.
+        """
         contrast = self.network.contrast
         assert contrast is not None
-        batch = undo.shape[0]
+        mixed = slice(labeled, labeled + len(undo))
         joined = zip(contrast.project(deep), contrast.project(cube_deep), strict=True)
         return [
             torch.cat(
                 [
-                    level[:batch],
-                    exchange(level[batch:], undo, self.grid),
+                    level[:labeled],
+                    level[mixed.stop :],
+                    exchange(level[mixed], undo, self.grid),
                     self._recover(cubes),
                 ]
             )
@@ -250,9 +263,7 @@ class MagicNet(Method):
     def _anchor_labels(self, label: Tensor, pseudo: Pseudo, blended: Pseudo, step: int) -> Tensor:
         """Labels of the volumes of `_embeddings`; unsure unlabeled voxels are ignored."""
         limit = entropy_threshold(self.share(step), self.entropy_ramp)
-        sure, sure_blended = (
-            guess.label.masked_fill(guess.entropy > limit, IGNORED) for guess in (pseudo, blended)
-        )
+        sure, sure_blended = pseudo.sure(limit), blended.sure(limit)
         return torch.cat([label, sure, label, sure, label, sure_blended])
 
 
@@ -267,11 +278,6 @@ def location_mlp(
         nn.LeakyReLU(0.2),
         nn.Linear(hidden, grid[0] * grid[1] * grid[2]),
     )
-
-
-def _pseudo(logits: Tensor) -> Pseudo:
-    probabilities = logits.softmax(1)
-    return Pseudo(probabilities.argmax(1), entropy(probabilities))
 
 
 def _one_of(option: str, value: str, known: Sequence[str]) -> None:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from segmentation.networks.norms import instance_norm_relu
+
 _INNER = 8  # channels inside the generated head: 8 -> 8 -> 8 -> 1
-_CHUNK_CPU, _CHUNK_GPU = 2**11, 2**18  # voxels whose hidden layers exist at a time
+_CHUNK_CPU, _CHUNK_GPU = 2**10, 2**18  # voxels whose hidden layers exist at a time
 PARAMETERS = 2 * _INNER * _INNER + _INNER + 2 * _INNER + 1  # 153 numbers per class
 
 
@@ -88,7 +90,20 @@ class TextHead(nn.Module):
         `classes` are the codes of another head, [C, Q]; without them the head uses its own.
         """
         codes = self.class_codes() if classes is None else classes
-        return apply_generated(self.prepare(decoded), self.generated(deep, codes))
+        return apply_generated(self._prepared(decoded), self.generated(deep, codes))
+
+    def _prepared(self, decoded: Tensor) -> Tensor:
+        """`prepare`, with a faster norm where every group is one channel: [B, 8, x, y, z]."""
+        norm, narrow = self.prepare[0], self.prepare[2]
+        assert isinstance(norm, nn.GroupNorm)
+        assert isinstance(narrow, nn.Conv3d)
+        assert narrow.bias is not None
+        if norm.num_groups < norm.num_channels:
+            return self.prepare(decoded)
+        ready = instance_norm_relu(decoded, norm.weight, norm.bias)
+        weight = narrow.weight.flatten(1).expand(len(ready), -1, -1)
+        points = torch.baddbmm(narrow.bias[:, None], weight, ready.flatten(2))
+        return points.unflatten(2, decoded.shape[2:])
 
 
 class PooledCode(nn.Module):
@@ -123,34 +138,33 @@ def apply_generated(features: Tensor, parameters: Tensor) -> Tensor:
 
 
 class _Layers(NamedTuple):
-    """Generated weights and biases, shaped for batched products; k = B C."""
+    """Generated weights and biases of one image, shaped for batched products."""
 
-    w1: Tensor  # [B, 8 C, 8]
-    w2: Tensor  # [k, 8, 8]
-    w3: Tensor  # [k, 1, 8]
-    b1: Tensor  # [B, 8 C, 1]
-    b2: Tensor  # [k, 8, 1]
-    b3: Tensor  # [k, 1, 1]
+    w1: Tensor  # [8 C, 8]
+    w2: Tensor  # [C, 8, 8]
+    w3: Tensor  # [C, 1, 8]
+    b1: Tensor  # [8 C, 1]
+    b2: Tensor  # [C, 8, 1]
+    b3: Tensor  # [C, 1, 1]
 
     @classmethod
     def of(cls, parameters: Tensor) -> "_Layers":
-        """The six parts of [B, C, 153]."""
-        batch, inner = len(parameters), _INNER
+        """The six parts of [C, 153]."""
+        inner = _INNER
         sizes = [inner * inner, inner * inner, inner, inner, inner, 1]
         w1, w2, w3, b1, b2, b3 = parameters.split(sizes, dim=-1)
         return cls(
-            w1.reshape(batch, -1, inner),
+            w1.reshape(-1, inner),
             w2.reshape(-1, inner, inner),
             w3.reshape(-1, 1, inner),
-            b1.reshape(batch, -1, 1),
+            b1.reshape(-1, 1),
             b2.reshape(-1, inner, 1),
             b3.reshape(-1, 1, 1),
         )
 
     def hidden(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Both hidden layers after ReLU, [k, 8, V] each, of points [B, 8, V]."""
-        first = torch.baddbmm(self.b1, self.w1, points).relu_()
-        first = first.reshape(len(self.w2), _INNER, -1)
+        """Both hidden layers after ReLU, [C, 8, V] each, of points [8, V]."""
+        first = torch.addmm(self.b1, self.w1, points).relu_().view(len(self.w2), _INNER, -1)
         return first, torch.baddbmm(self.b2, self.w2, first).relu_()
 
 
@@ -160,51 +174,55 @@ class _Pointwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, parameters: Tensor) -> Tensor:
         ctx.save_for_backward(points, parameters)
-        layers = _Layers.of(parameters)
         batch, classes, _ = parameters.shape
         logits = points.new_empty(batch, classes, points.shape[-1])
-        for chunk in _chunks(points):
-            _, second = layers.hidden(points[..., chunk])
-            made = torch.baddbmm(layers.b3, layers.w3, second)
-            logits[..., chunk] = made.view(batch, classes, -1)
+        for image, own, made in zip(points, parameters, logits, strict=True):
+            layers = _Layers.of(own)
+            for chunk in _chunks(points):
+                _, second = layers.hidden(image[:, chunk])
+                made[:, chunk] = torch.baddbmm(layers.b3, layers.w3, second)[:, 0]
         return logits
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         points, parameters = ctx.saved_tensors
-        layers = _Layers.of(parameters)
         to_points = torch.empty_like(points)
-        sums = [torch.zeros_like(part, dtype=torch.float32) for part in layers]
-        for chunk in _chunks(points):
-            to_points[..., chunk] = _back(layers, points[..., chunk], gradient[..., chunk], sums)
-        batch, classes, _ = parameters.shape
-        parts = [part.reshape(batch, classes, -1) for part in sums]
-        return to_points, torch.cat(parts, dim=-1).to(parameters.dtype)
+        to_parameters = torch.empty_like(parameters)
+        for place, own in enumerate(parameters):
+            layers = _Layers.of(own)
+            sums = [torch.zeros_like(part, dtype=torch.float32) for part in layers]
+            for chunk in _chunks(points):
+                to_points[place, :, chunk] = _back(
+                    layers, points[place, :, chunk], gradient[place, :, chunk], sums
+                )
+            parts = [part.reshape(len(own), -1) for part in sums]
+            to_parameters[place] = torch.cat(parts, dim=-1)
+        return to_points, to_parameters
 
 
 def _back(layers: _Layers, points: Tensor, gradient: Tensor, sums: list[Tensor]) -> Tensor:
     """The gradient of the points of one chunk; those of weights and biases go into `sums`."""
     first, second = layers.hidden(points)
-    batch = len(points)
-    g3 = gradient.reshape(-1, 1, gradient.shape[-1])
+    g3 = gradient[:, None]
+    to_w3 = g3 @ second.mT
     g2 = _through_relu(layers.w3.mT * g3, second)
-    g1 = _through_relu(layers.w2.mT @ g2, first)
-    flat = g1.view(batch, -1, g1.shape[-1])
-    products = (flat @ points.mT, g2 @ first.mT, g3 @ second.mT)
-    biases = (part.sum(-1, keepdim=True, dtype=torch.float32) for part in (flat, g2, g3))
-    for total, part in zip(sums, (*products, *biases), strict=True):
+    to_w2 = g2 @ first.mT
+    g1 = _through_relu(layers.w2.mT @ g2, first).flatten(0, 1)
+    to_w1 = (points @ g1.mT).mT  # twice as fast as the product turned round
+    biases = (part.sum(-1, keepdim=True, dtype=torch.float32) for part in (g1, g2, g3))
+    for total, part in zip(sums, (to_w1, to_w2, to_w3, *biases), strict=True):
         total += part
-    return layers.w1.mT @ flat
+    return layers.w1.mT @ g1
 
 
-# Keeps a gradient where ReLU's output is positive; ten times faster on a CPU than a product with a
-# boolean mask.
-_relu_backward = torch.ops.aten.threshold_backward
+# Keeps a gradient where ReLU's output is positive, and writes it over that output; ten times faster
+# on a CPU than a product with a boolean mask.
+_relu_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 def _through_relu(gradient: Tensor, output: Tensor) -> Tensor:
-    return _relu_backward(gradient, output, 0)
+    return _relu_backward(gradient, output, 0, grad_input=output)
 
 
 def _chunks(points: Tensor) -> Iterator[slice]:

@@ -131,14 +131,14 @@ def test_the_most_frequent_class_comes_from_the_cubes_and_a_rare_one_from_the_te
     net.organ_counts.copy_(torch.tensor([1000.0, 0, 0, 0, 0]))
     data = batch()
     g = net.generator(LATE, torch.device("cpu"))
-    logits, pseudo = net._teach(data.unlabeled, g)
+    pseudo = net._teach(data.unlabeled, g)
     images = torch.cat([data.image, data.unlabeled])
     cubes = net.network.encode(partition(images, net.grid).flatten(0, 1))
-    blended = net._blend(data, cubes, logits, pseudo)
-    rare = (pseudo.label > 0)[:, None].expand_as(logits)
-    torch.testing.assert_close(blended[rare], logits[rare])
+    blended = net._blend(data, cubes, pseudo)
+    rare = (pseudo.label > 0)[:, None].expand_as(pseudo.logits)
+    torch.testing.assert_close(blended[rare], pseudo.logits[rare])
     own = net._recovered_logits(net.network, [level[16:] for level in cubes])
-    frequent = (pseudo.label == 0)[:, None].expand_as(logits)
+    frequent = (pseudo.label == 0)[:, None].expand_as(pseudo.logits)
     torch.testing.assert_close(blended[frequent], own[frequent])
 
 
@@ -151,11 +151,11 @@ def test_every_way_of_blending_runs_and_they_differ(blend, controller):
             parameter.data.mul_(0.9)
         net.organ_counts.fill_(1)
         data = batch()
-        logits, pseudo = net._teach(data.unlabeled, net.generator(0, torch.device("cpu")))
+        pseudo = net._teach(data.unlabeled, net.generator(0, torch.device("cpu")))
         cubes = net.network.encode(
             partition(torch.cat([data.image, data.unlabeled]), net.grid).flatten(0, 1)
         )
-        return net._blend(data, cubes, logits, pseudo)
+        return net._blend(data, cubes, pseudo)
 
     found = value(blend=blend, blend_controller=controller)
     assert torch.isfinite(found).all()
