@@ -43,12 +43,18 @@ def open_log(
     step: int,
     report: Report,
 ) -> Iterator[RunLog]:
-    """The log of a run that has done `step` steps, open for more."""
+    """The log of a run that has done `step` steps, open for more.
+
+    Raises:
+        ValueError: a tracker did not start; quotes what its package says.
+    """
     with ExitStack() as stack:
-        opened = [
-            stack.enter_context(closing(kind(folder, config, step)))
-            for kind in trackers
-        ]
+        opened = []
+        for kind in trackers:
+            try:
+                opened.append(stack.enter_context(closing(kind(folder, config, step))))
+            except Exception as fault:  # each package raises its own
+                raise ValueError(f"{kind.__name__} did not start: {fault}") from fault
         lines = stack.enter_context((folder / LOG).open("a", encoding="utf-8"))
         yield RunLog(lines, opened, report)
 

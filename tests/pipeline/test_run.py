@@ -3,16 +3,20 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import nibabel
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from knowledge.bank import Bank
+from pipeline.cli import app
 from segmentation.prepare import read_case
 
 TINY = (
@@ -30,6 +34,11 @@ def tak(*words, ok=True, **options):
     )  # fmt: skip
     assert (done.returncode == 0) == ok, done.stdout + done.stderr
     return done
+
+
+def tak_here(*words):
+    """Run `tak` within this process, which saves the start."""
+    return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=True)
 
 
 def changed(*changes):
@@ -113,25 +122,149 @@ def test_the_evaluated_mask_is_the_one_that_predict_writes(run, prepared, popula
             assert result["cases"][case][organ]["dice"] == pytest.approx(dice, abs=1e-6)
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(run, prepared, bank, tmp_path):
+WAITING = """
+import sys
+from pipeline.cli import main
+from segmentation.train import Trainer
+
+learn = Trainer._learn
+
+def learn_and_wait(self, batch):
+    terms = learn(self, batch)
+    if self.step == 2:
+        print("waiting in the third step", flush=True)
+        sys.stdin.readline()
+    return terms
+
+Trainer._learn = learn_and_wait
+main()
+"""
+
+
+def waiting_run(command):
+    """`tak`, in a group of processes of its own, when it waits for a line in its third step."""
+    started = subprocess.Popen(
+        [sys.executable, "-c", WAITING, *map(str, command)], encoding="utf-8",
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    told = next((line for line in started.stdout if "waiting" in line), None)
+    assert told, f"the run ended with {started.wait()}"
+    return started
+
+
+def same_weights(one, other):
     import torch
 
     from segmentation.checkpoint import load
 
-    command = ["train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", tmp_path / "run"]
-    started = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *map(str, command), *changed()],
-        stdout=subprocess.DEVNULL,
-    )
-    log = tmp_path / "run" / "log.jsonl"
+    states = [load(folder / "last.pt").method for folder in (one, other)]
+    return all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 2)])
+def test_a_stopped_run_ends_its_step_and_goes_on_to_the_same_weights(
+    run, prepared, bank, tmp_path, number, workers
+):
+    from segmentation.checkpoint import load
+
+    out, changes = tmp_path / "run", changed(f"training.workers={workers}")
+    command = ["train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", out, *changes]
+    started = waiting_run(command)
+    os.killpg(started.pid, number)
+    rest, _ = started.communicate("\n", timeout=120)
+    assert started.returncode == 130
+    assert "go on with the same command and --resume" in rest
+    assert load(out / "last.pt").step == 3
+    assert tak_here(*command, "--resume").exit_code == 0
+    assert same_weights(run, out)
+    sessions = json.loads((out / "run.json").read_text())["sessions"]
+    assert [(one["from_step"], one["to_step"]) for one in sessions] == [(0, 3), (3, 6)]
+    assert [one["ended"] for one in sessions] == ["stopped by a signal", "finished"]
+
+
+def test_a_second_ctrl_c_stops_within_the_step_and_leaves_valid_files(
+    run, prepared, bank, tmp_path
+):
+    from segmentation.checkpoint import load
+
+    out = tmp_path / "run"
+    command = ["train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", out, *changed()]
+    started = waiting_run(command)
     limit = time.monotonic() + 120
-    while not (log.is_file() and log.read_text()) and time.monotonic() < limit:
-        time.sleep(0.02)
-    os.kill(started.pid, signal.SIGTERM)
-    assert started.wait(120) in (0, 130)  # 0: it was at its last step already
-    tak(*command, *changed(), "--resume")
-    states = [load(folder / "last.pt").method for folder in (run, tmp_path / "run")]
-    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    while started.poll() is None and time.monotonic() < limit:
+        os.killpg(started.pid, signal.SIGINT)
+        time.sleep(0.3)
+    assert started.wait() not in (0, None)
+    started.stdout.close()
+    started.stdin.close()
+    assert load(out / "last.pt").step == 2
+    steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert steps == [0, 1, 2]
+    (session,) = json.loads((out / "run.json").read_text())["sessions"]
+    assert (session["to_step"], session["ended"]) == (2, "interrupted within a step")
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+    assert tak_here(*command, "--resume").exit_code == 0
+    assert same_weights(run, out)
+
+
+def test_a_run_keeps_its_bank_and_says_where_it_comes_from(run, prepared, bank, tmp_path):
+    assert (run / "bank.h5").read_bytes() == bank.read_bytes()
+    told = json.loads((run / "run.json").read_text())
+    assert told["bank_digest"] == Bank.read(bank).digest
+    assert told["classes"] == list(prepared.spec.classes)
+    (session,) = told["sessions"]
+    assert session["command"].startswith(f"tak train {prepared.root} --recipe demo --bank")
+    assert session["versions"].keys() > {"tak-seg", "python", "torch"}
+    assert session["device"].startswith("cpu: ")
+    assert session["seconds"] > 0
+    assert tak_here("bundle", run, "-o", tmp_path / "model.zip").exit_code == 0
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        assert "knowledge/texts.json" in archive.namelist()
+
+
+def test_a_run_goes_on_with_its_own_bank_and_with_no_other(run, prepared, bank, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    command = ["train", prepared.root, "--recipe", "demo", "-o", out, *changed(), "--resume"]
+    assert tak_here(*command).exit_code == 0
+    whole = Bank.read(bank)
+    Bank(
+        classes=whole.classes, aspects=whole.aspects, vectors=whole.select(whole.classes) + 1,
+        encoder="made-up", texts=whole.texts, token_counts=whole.token_counts,
+        fingerprint=whole.fingerprint,
+    ).write(tmp_path / "other.h5")  # fmt: skip
+    done = tak_here(*command, "--bank", tmp_path / "other.h5")
+    assert "made with the text bank" in str(done.exception)
+    assert (out / "bank.h5").read_bytes() == bank.read_bytes()
+
+
+def test_the_log_begins_with_cases_and_voxels(run, prepared):
+    first = json.loads((run / "log.jsonl").read_text().splitlines()[0])
+    counts = np.sum(
+        [
+            np.bincount(read_case(prepared.file(case)).label.ravel(), minlength=14)
+            for case in prepared.split.labeled
+        ],
+        axis=0,
+    )
+    assert first["step"] == 0
+    assert first["labeled_voxels"] == dict(zip(prepared.spec.classes, counts.tolist(), strict=True))
+    assert first["cases"]["validation"] == 1
+
+
+def test_two_parts_that_share_an_image_are_refused(prepared, bank, tmp_path):
+    data = tmp_path / "prepared"
+    shutil.copytree(prepared.root, data)
+    content = json.loads((data / "dataset.json").read_text())
+    known, split = content["cases"], content["split"]
+    seen, kept = split["labeled"][0], split["test"][0]
+    known[kept]["image_sha256"] = known[seen]["image_sha256"]
+    (data / "dataset.json").write_text(json.dumps(content))
+    command = ["train", data, "--recipe", "demo", "--bank", bank, "-o", tmp_path / "run"]
+    done = tak_here(*command, *changed())
+    assert f"{seen} (labeled) and {kept} (test)" in str(done.exception)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
