@@ -127,4 +127,7 @@ def evaluate(
         device=pick_device(device),
     )
     folder = output or (run if run.is_dir() else run.parent)
-    score_run(run, load_prepared(prepared), asked, folder)
+    data = load_prepared(prepared)
+    score_run(run, data, asked, folder)
+    if data.note:
+        typer.echo(f"of these data: {data.note}")

@@ -71,8 +71,9 @@ def test_a_run_on_stored_intensities_is_scored_but_sees_no_scan(tak, phantoms, t
     export(phantoms, tmp_path / "shared", "h5-magicnet")
     assert tak("prepare", tmp_path / "shared", "-o", tmp_path / "done")[0] == 0
     run = make_run(tmp_path / "run", load_prepared(tmp_path / "done").spec)
-    code, _, err = tak("evaluate", run, tmp_path / "done", "--part", "test")
+    code, out, err = tak("evaluate", run, tmp_path / "done", "--part", "test")
     assert code == 0, err
+    assert "spacing 7 x 7 x 7 mm assumed; scores are on the folder's grid" in out
     assert json.loads((run / "evaluation-test.json").read_text())["cases"]
     scan = next((phantoms / "imagesTs").iterdir())
     code, _, err = tak("predict", run, scan, "-o", tmp_path / "mask.nii.gz")
