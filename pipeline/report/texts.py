@@ -123,4 +123,6 @@ def _line(claim: Claim, result: Result | None) -> ClaimLine:
 
 def _amount(value: float, unit: str) -> str:
     """Shares (`of the circle`) in percent, lengths as they are."""
-    return f"{100 * value:.0f} % {unit}" if unit.startswith("of ") else f"{value:.0f} {unit}"
+    return (
+        f"{100 * value:.0f}\u00a0% {unit}" if unit.startswith("of ") else f"{value:.0f}\u00a0{unit}"
+    )

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knowledge.description import BACKGROUND
+from knowledge.check import Report
+from knowledge.description import BACKGROUND, RELATIONS
 from knowledge.statistics import cosines
 from pipeline.report.material import Material
 from pipeline.report.theme import short
@@ -36,11 +37,19 @@ def texts(material: Material) -> dict[str, Any]:
     return {
         "texts": organs,
         "text_words": _words(material),
-        "text_problems": list(material.outcome.problems) if material.outcome else [],
+        "text_problems": _problems(material.outcome),
         "maps": _maps(material),
         "map_words": "Cosine similarity of the classes' text vectors. What is alike here, the head "
         "cannot tell apart by text.",
     }
+
+
+def _problems(outcome: Report | None) -> list[str]:
+    """What is wrong with the texts before any scan is looked at, relations in words."""
+    found = list(outcome.problems) if outcome else []
+    for relation in RELATIONS:
+        found = [problem.replace(relation, relation.replace("_", " ")) for problem in found]
+    return found
 
 
 def _words(material: Material) -> str:

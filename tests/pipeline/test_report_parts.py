@@ -235,7 +235,7 @@ def test_claims_are_shown_with_their_verdict_contradicted_ones_first(prepared, t
         ("supported", "right of spleen"),
     ]
     assert (claims[0].counted, claims[0].agreed) == ("1 of 4 scans", False)
-    assert (claims[1].measured, claims[1].agreed) == ("80 mm", True)
+    assert (claims[1].measured, claims[1].agreed) == ("80\u00a0mm", True)
 
 
 def test_descriptions_of_another_bank_are_refused(prepared, tmp_path):
