@@ -175,7 +175,7 @@ def draw_dice(
                   label=f"{method}, published")  # fmt: skip
     axes.set_yticks(rows, organs)
     axes.invert_yaxis()
-    axes.set_xlim(0, 100)
+    axes.set_xlim(-1.5, 101.5)
     axes.set_xlabel("Dice, %")
     axes.grid(axis="y", visible=False)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), fontsize=9.5)

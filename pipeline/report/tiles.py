@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -117,3 +118,7 @@ def draw_tiles(
         line[0].set_ylabel(words)
     for place, layer in zip(axes[0], layers, strict=True):
         place.set_title(LAYERS[layer])
+    patches = [
+        Patch(color=np.array(color) / 255, label=f"error: {kind}") for kind, color in ERRORS.items()
+    ]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches))

@@ -3,10 +3,7 @@
 import numpy as np
 import pytest
 from browser import browsing, find_browser
-from report_material import make_scored_run
-from typer.testing import CliRunner
 
-from pipeline.cli import app
 from segmentation.colors import colors
 from segmentation.prepared import read_case
 
@@ -32,13 +29,9 @@ COLORED = """(axis => {
 })(%d)"""
 
 
-@pytest.fixture(scope="module")
-def report(prepared, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("browser")
-    run = make_scored_run(folder / "run", prepared)
-    words = ["report", str(run), "--data", str(prepared.root), "-o", str(folder / "out")]
-    CliRunner().invoke(app, words, catch_exceptions=False)
-    return folder / "out" / "report.html"
+@pytest.fixture
+def report(small_report):
+    return small_report[0] / "report.html"
 
 
 @pytest.fixture(scope="module")

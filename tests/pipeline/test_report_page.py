@@ -8,7 +8,6 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
-import torch
 from report_material import make_scored_run
 from typer.testing import CliRunner
 
@@ -60,27 +59,8 @@ def ran(*words):
     return outcome.stdout
 
 
-@pytest.fixture(scope="module")
-def made(prepared, tmp_path_factory):
-    """A report of a run against a baseline, with everything that can be shown."""
-    folder = tmp_path_factory.mktemp("report")
-    run = make_scored_run(folder / "run", prepared, better=0.05)
-    baseline = make_scored_run(folder / "baseline", prepared)
-    change(baseline)
-    words = ["--data", prepared.root, "--descriptions", run / "descriptions.json", "--json"]
-    told = json.loads(ran(run, baseline, *words, "-o", folder / "out"))
-    return folder / "out", told
-
-
-def change(run):
-    """Another configuration, so that the run is an arm of its own."""
-    state = torch.load(run / "best.pt", weights_only=True)
-    state["config"]["run"]["training"]["rate"] = 0.02
-    torch.save(state, run / "best.pt")
-
-
-def test_the_page_loads_nothing_and_runs_its_own_script_alone(made):
-    page = Page((made[0] / "report.html").read_text(encoding="utf-8"))
+def test_the_page_loads_nothing_and_runs_its_own_script_alone(small_report):
+    page = Page((small_report[0] / "report.html").read_text(encoding="utf-8"))
     policy = next(a["content"] for _, a in page.elements if a.get("http-equiv"))
     programs = [
         text
@@ -98,18 +78,18 @@ def test_the_page_loads_nothing_and_runs_its_own_script_alone(made):
             value = attributes.get(name) or "#"
             assert value.startswith(("#", "data:")), f"{tag} {name}={value}"
         assert not any(name.startswith("on") for name in attributes), tag
-    assert "@import" not in (made[0] / "report.html").read_text(encoding="utf-8")
+    assert "@import" not in (small_report[0] / "report.html").read_text(encoding="utf-8")
 
 
-def test_text_of_a_model_stays_text(made):
-    page = Page((made[0] / "report.html").read_text(encoding="utf-8"))
+def test_text_of_a_model_stays_text(small_report):
+    page = Page((small_report[0] / "report.html").read_text(encoding="utf-8"))
     assert '<script>document.title = "owned"</script><img src=x' in page.texts["texts"]
     pictures = [attributes for tag, attributes in page.elements if tag == "img"]
     assert all(attributes["src"].startswith("data:image/png") for attributes in pictures)
 
 
-def test_every_section_says_something(made):
-    page = Page((made[0] / "report.html").read_text(encoding="utf-8"))
+def test_every_section_says_something(small_report):
+    page = Page((small_report[0] / "report.html").read_text(encoding="utf-8"))
     assert [name for name, _ in SECTIONS] == [
         attributes["id"] for tag, attributes in page.elements if tag == "section"
     ]
@@ -119,8 +99,8 @@ def test_every_section_says_something(made):
     assert "+5.0" in page.texts["summary"]
 
 
-def test_scores_on_the_page_and_in_json_are_those_of_the_evaluation(made, prepared):
-    folder, told = made
+def test_scores_on_the_page_and_in_json_are_those_of_the_evaluation(small_report, prepared):
+    folder, told = small_report
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     scores = json.loads((folder.parent / "run" / "evaluation-test.json").read_text())
     mean = scores["means"]["small"]["dice"]["mean"]
@@ -130,8 +110,8 @@ def test_scores_on_the_page_and_in_json_are_those_of_the_evaluation(made, prepar
     assert told["cases"] == {"best": prepared.split.test[0], "worst": prepared.split.test[1]}
 
 
-def test_figures_lie_beside_the_page_as_png(made):
-    folder, told = made
+def test_figures_lie_beside_the_page_as_png(small_report):
+    folder, told = small_report
     names = {path.name for path in (folder / "figures").iterdir()}
     assert names == {
         f"{name}.png"

@@ -1,0 +1,27 @@
+"""What several tests of the pipeline share."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def small_report(prepared, tmp_path_factory):
+    """The folder of a report of a run against a baseline, and what `--json` said of it."""
+    import torch
+    from report_material import make_scored_run
+    from typer.testing import CliRunner
+
+    from pipeline.cli import app
+
+    folder = tmp_path_factory.mktemp("report")
+    run = make_scored_run(folder / "run", prepared, better=0.05)
+    baseline = make_scored_run(folder / "baseline", prepared)
+    state = torch.load(baseline / "best.pt", weights_only=True)
+    state["config"]["run"]["training"]["rate"] = 0.02  # makes it an arm of its own
+    torch.save(state, baseline / "best.pt")
+    words = [run, baseline, "--data", prepared.root, "-o", folder / "out", "--json"]
+    words += ["--descriptions", run / "descriptions.json"]
+    done = CliRunner().invoke(app, ["report", *map(str, words)], catch_exceptions=False)
+    assert done.exit_code == 0
+    return folder / "out", json.loads(done.stdout)
