@@ -5,10 +5,10 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from knowledge.description import BACKGROUND, Claim, Description, DescriptionSet
+from knowledge.description import BACKGROUND, Claim, DescriptionSet
 from knowledge.files import Strict, write_whole
 from knowledge.grounding import Finding, Scene, Verdict
-from knowledge.sides import mirror, side, stated_sides
+from knowledge.sides import exchanged_sides, mirror, side
 
 # A claim holds of an anatomy when it holds in this share of the scans that can tell.
 HOLDS = 0.75
@@ -164,9 +164,11 @@ def _cycles(claims: tuple[Claim, ...]) -> list[str]:
 
 def _side_slips(descriptions: DescriptionSet) -> list[str]:
     """Texts with other sides than their claims; paired organs that are taken for their partner."""
+    organs = [name for name in descriptions.classes if name != BACKGROUND]
     found = []
     for item in descriptions.descriptions:
-        found += _text_against_claims(item, descriptions.classes)
+        slips = exchanged_sides(item.organ, item.text, item.claims, organs)
+        found += [f"left and right exchanged: {item.organ}, {item.aspect}: {it}" for it in slips]
         mirrored = mirror(item.organ)
         if mirrored is None or mirrored not in descriptions.classes:
             continue
@@ -181,18 +183,3 @@ def _side_slips(descriptions: DescriptionSet) -> list[str]:
             if claim.other == mirrored and claim.relation == wrong:
                 found.append(f"left and right exchanged: {claim}")
     return found
-
-
-def _text_against_claims(item: Description, organs: Sequence[str]) -> list[str]:
-    """Where the sentences, which is what gets encoded, say the opposite of the claims."""
-    stated = stated_sides(item.text, (name for name in organs if name != BACKGROUND))
-    claimed: dict[str, set[str]] = {}
-    for claim in item.claims:
-        if claim.relation in ("left_of", "right_of"):
-            claimed.setdefault(claim.other, set()).add(claim.relation.removesuffix("_of"))
-    return [
-        f"left and right exchanged: {item.organ}, {item.aspect}: the text says "
-        f"{' and '.join(said)} of the {other}, a claim {' and '.join(sides)}_of"
-        for other, sides in claimed.items()
-        if (said := stated.get(other.lower(), set())) and not said & sides
-    ]

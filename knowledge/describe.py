@@ -7,11 +7,12 @@ from knowledge.answers import AnswerCache, AnswerStore, CachedAnswer
 from knowledge.ask import ask_until_valid
 from knowledge.assemble import as_store, assemble
 from knowledge.budget import Budget
-from knowledge.description import Claim, DescriptionSet
+from knowledge.description import BACKGROUND, Claim, DescriptionSet
 from knowledge.parallel import in_parallel
 from knowledge.provider import Provider, Question, Turn, Usage
 from knowledge.question import Images, question_digest, questions
 from knowledge.reading import read_answer
+from knowledge.sides import exchanged_sides
 from knowledge.template import Template
 
 # Claims in, and for each that labeled scans contradict the evidence in words.
@@ -47,8 +48,9 @@ def describe(
 
     Every valid answer is cached as soon as it comes, so an interrupted run loses nothing and
     the next asks only for what is missing; `refresh` asks for all again. With a `judge`, answers
-    whose claims it contradicts are shown the evidence and asked for again, at most `rounds`
-    times, as the first version of the TAK paper did with a second agent.
+    whose claims it contradicts, or whose text puts an organ on the other side than its claims do,
+    are shown the evidence and asked for again, at most `rounds` times, as the first version of the
+    TAK paper did with a second agent.
 
     Raises:
         UnusableAnswers: after all other questions were asked; names those without an answer.
@@ -121,16 +123,24 @@ class _Asker:
     def correct(
         self, asked: list[Question], answers: list[CachedAnswer], judge: Judge
     ) -> list[CachedAnswer]:
-        """The answers, with those asked for again whose claims the judge contradicts."""
-        claims = [self._claims(pair) for pair in zip(asked, answers, strict=True)]
-        against = judge(tuple(dict.fromkeys(claim for group in claims for claim in group)))
-        wrong = [
-            index for index, group in enumerate(claims) if any(claim in against for claim in group)
+        """The answers, with those asked for again that the judge or their own text contradicts."""
+        readings = [
+            read_answer(answer.raw, answer.output, question.organ, self.classes)
+            for question, answer in zip(asked, answers, strict=True)
         ]
-        again = [
-            _shown(
-                asked[index], answers[index], [against[c] for c in claims[index] if c in against]
+        claims = [reading.about() for reading in readings]
+        against = judge(tuple(dict.fromkeys(claim for group in claims for claim in group)))
+        organs = [name for name in self.classes if name != BACKGROUND]
+        complaints = [
+            _complaint(
+                [against[claim] for claim in group if claim in against],
+                exchanged_sides(reading.organ, reading.text, group, organs),
             )
+            for reading, group in zip(readings, claims, strict=True)
+        ]
+        wrong = [index for index, complaint in enumerate(complaints) if complaint]
+        again = [
+            replace(asked[index], turns=(Turn(answers[index].raw, complaints[index]),))
             for index in wrong
         ]
         result = list(answers)
@@ -138,18 +148,20 @@ class _Asker:
             result[index] = _later(answers[index], answer)
         return result
 
-    def _claims(self, pair: tuple[Question, CachedAnswer]) -> tuple[Claim, ...]:
-        question, answer = pair
-        return read_answer(answer.raw, answer.output, question.organ, self.classes).about()
 
-
-def _shown(question: Question, answer: CachedAnswer, evidence: list[str]) -> Question:
-    """The question with the answer so far and what labeled scans say against it."""
-    complaint = (
-        f"labeled scans of other patients contradict it: {'; '.join(evidence)}. Left and right "
-        "are the patient's. Correct the text and the claims"
+def _complaint(evidence: list[str], slips: list[str]) -> str:
+    """What is wrong with an answer, in words fit to show to the model; empty when nothing is."""
+    found = []
+    if evidence:
+        found.append(f"labeled scans of other patients contradict it: {'; '.join(evidence)}")
+    if slips:
+        found.append(f"its text and its claims exchange left and right: {'; '.join(slips)}")
+    if not found:
+        return ""
+    return (
+        f"{'. Besides, '.join(found)}. Left and right are the patient's. Correct the text and the "
+        "claims"
     )
-    return replace(question, turns=(Turn(answer.raw, complaint),))
 
 
 def _later(before: CachedAnswer, after: CachedAnswer) -> CachedAnswer:

@@ -129,12 +129,48 @@ def test_sentences_that_say_the_opposite_of_their_claims_are_caught() -> None:
         ("Right of hub, rim, and of the axle; below all.", {"hub": {"right"}, "rim": {"right"}}),
         ("Left of the hub, far to the right of the Rim", {"hub": {"left"}, "rim": {"right"}}),
         ("left of the hubcap, right of the middle, the left knob", {}),
-        ("It lies left of the hub. The rim lies right of the hub.", {"hub": {"left", "right"}}),
+        ("It lies left of the hub. It lies right of the hub.", {"hub": {"left", "right"}}),
     ],
 )
 def test_sides_are_found_in_sentences(text: str, expected: dict[str, set[str]]) -> None:
-    assert stated_sides(text, ("hub", "rim", "left knob")) == expected
-    assert stated_sides(text, ()) == {}
+    assert stated_sides(text, "lever", ("hub", "rim", "left knob")) == expected
+    assert stated_sides(text, "lever", ()) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The lever is left of the hub.",
+        "They lie left of the hub.",
+        "Behind the rim, left of the hub.",
+        "Lies behind the rim and the left knob, left of the hub.",
+        "Below the rim, it lies left of the hub.",
+        "The lever, which touches the rim, lies left of the hub.",
+        "The rim is red but the lever is left of the hub.",
+        "It lies left of the hub and the rim lies right of the hub.",
+        "The rim lies right of the hub. The lever lies left of the hub.",
+    ],
+)
+def test_a_side_counts_where_the_organ_is_the_subject(text: str) -> None:
+    assert stated_sides(text, "lever", ("hub", "rim", "left knob")) == {"hub": {"left"}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The rim lies left of the hub.",
+        "Left of the hub lies the rim.",
+        "It touches the rim, which lies left of the hub.",
+        "Below the rim, the left knob lies left of the hub.",
+        "The lever lies behind the rim, and the left knob lies left of the hub.",
+        "The lever is red, while the rim is left of the hub.",
+        "Its head lies left of the hub.",
+        "The head of the lever lies left of the hub.",
+        "The lever's head lies left of the hub.",
+    ],
+)
+def test_what_is_said_of_another_organ_or_of_a_part_does_not_count(text: str) -> None:
+    assert stated_sides(text, "lever", ("hub", "rim", "left knob")) == {}
 
 
 def test_claims_that_cannot_all_be_true_are_named(plain: DescriptionSet) -> None:
@@ -226,3 +262,35 @@ def test_a_model_is_shown_what_scans_contradict_and_corrects_itself(tmp_path: Pa
     assert asked.store.get("knob", "place", 0) == json.dumps(
         json.loads(answer(server.questions[-1]).content or "")
     )
+
+
+def test_a_model_is_shown_that_its_sentences_oppose_its_claims() -> None:
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[12:16, 8:12, 8:12] = 1
+    labels[4:8, 8:12, 8:12] = 2
+    scene = Scene(labels, np.diag([3.0, 3, 3, 1]), {"knob": 1, "hub": 2})
+
+    def answer(body: Body) -> Reply:
+        if is_probe(body) or asked_organ(body) != "knob":
+            return good_answer(body)
+        said = "right" if len(body["messages"]) > 2 else "left"
+        claims = [{"relation": "right_of", "other": "hub"}]  # true, but nobody encodes it
+        text = f"The knob lies {said} of the hub."
+        return Reply(
+            json.dumps({"organ": "knob", "text": text, "claims": claims, "attributes": []})
+        )
+
+    template = Template("t", Wording(title="t", aspects={"place": "Where is the {organ}?"}))
+    with chat_server(answer) as server:
+        asked = describe(
+            template,
+            ("background", "knob", "hub"),
+            OpenAICompatible(ProviderOptions(model="tiny", base_url=server.url), "key"),
+            judge=lambda claims: contradictions(claims, [scene]),
+        )
+        assert len(server.questions) == 4
+    assert asked.descriptions.get("knob", "place").text == "The knob lies right of the hub."
+    complaint = user_text(server.questions[-1])
+    assert "the text says left of the hub, a claim right_of" in complaint
+    assert "labeled scans" not in complaint
+    assert problems(asked.descriptions) == []
