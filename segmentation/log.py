@@ -17,21 +17,46 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class RunLog:
-    """Takes a record to the log, to the trackers and to whoever watches."""
+    """Takes a record to the log, to the trackers and to whoever watches.
 
-    def __init__(self, lines: TextIO, trackers: Sequence[Tracker], report: Report) -> None:
-        self._lines, self._trackers, self._report = lines, trackers, report
+    A tracker that fails on the way, a server that went away for instance, does not end the run: a
+    warning says so once, and the run goes on without it.
+    """
+
+    def __init__(self, lines: TextIO, report: Report) -> None:
+        self.trackers: list[Tracker] = []
+        self._lines, self._report, self._step = lines, report, 0
 
     def write(self, record: dict[str, Any], pictures: Mapping[str, Picture] | None = None) -> None:
         """Append a record, on disk at once; pictures go to the trackers alone."""
+        self._append(record)
+        self._step = step = record["step"]
+        values = dict(scalars(record))
+        for tracker in tuple(self.trackers):
+            try:
+                if values:
+                    tracker.scalars(values, step)
+                for name, picture in (pictures or {}).items():
+                    tracker.picture(name, picture, step)
+            except Exception as fault:  # each package raises its own
+                self.trackers.remove(tracker)
+                self._tell(tracker, fault)
+
+    def close(self) -> None:
+        """Close the trackers, those that failed left out."""
+        for tracker in self.trackers:
+            try:
+                tracker.close()
+            except Exception as fault:
+                self._tell(tracker, fault)
+
+    def _tell(self, tracker: Tracker, fault: Exception) -> None:
+        told = f"{type(tracker).__name__} failed and gets nothing more; the run goes on: {fault}"
+        self._append({"step": self._step, "warnings": [told]})
+
+    def _append(self, record: dict[str, Any]) -> None:
         self._lines.write(json.dumps(record) + "\n")
         self._lines.flush()
-        values = dict(scalars(record))
-        for tracker in self._trackers:
-            if values:
-                tracker.scalars(values, record["step"])
-            for name, picture in (pictures or {}).items():
-                tracker.picture(name, picture, record["step"])
         self._report(record)
 
 
@@ -49,14 +74,14 @@ def open_log(
         ValueError: a tracker did not start; quotes what its package says.
     """
     with ExitStack() as stack:
-        opened = []
+        lines = stack.enter_context((folder / LOG).open("a", encoding="utf-8"))
+        log = stack.enter_context(closing(RunLog(lines, report)))
         for kind in trackers:
             try:
-                opened.append(stack.enter_context(closing(kind(folder, config, step))))
+                log.trackers.append(kind(folder, config, step))
             except Exception as fault:  # each package raises its own
                 raise ValueError(f"{kind.__name__} did not start: {fault}") from fault
-        lines = stack.enter_context((folder / LOG).open("a", encoding="utf-8"))
-        yield RunLog(lines, opened, report)
+        yield log
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

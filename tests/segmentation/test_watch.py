@@ -165,3 +165,39 @@ def test_wandb_offline_writes_both_sessions_under_one_name(tmp_path, monkeypatch
     sessions = list(folder.glob(f"wandb/offline-run-*-{kept}/run-{kept}.wandb"))
     assert len(sessions) == 2
     assert b"dice/student/liver" in sessions[0].read_bytes()
+
+
+class Fickle(TensorBoard):
+    """A tracker whose server goes away after its first record, or at the end."""
+
+    lives = 1
+
+    def scalars(self, values, step):
+        self.lives -= 1
+        if self.lives < 0:
+            raise ConnectionError("the server went away")
+
+    def close(self):
+        super().close()
+        raise ConnectionError("nobody answers any more")
+
+
+def test_a_tracker_that_fails_on_the_way_is_named_once_and_the_log_goes_on(tmp_path):
+    told = []
+    with open_log(tmp_path, [Fickle, TensorBoard], {}, 0, told.append) as log:
+        for step in (1, 2, 3):
+            log.write({"step": step, "loss": 0.5, "rate": 0.1, "terms": {}})
+    records = read_log(tmp_path / "log.jsonl")
+    assert [record["step"] for record in records] == [1, 2, 2, 3]
+    (warning,) = records[2]["warnings"]
+    assert warning.startswith("Fickle failed and gets nothing more")
+    assert told == records
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss/total")] == [1, 2, 3]
+
+
+def test_a_tracker_that_cannot_be_closed_does_not_spoil_a_finished_run(tmp_path):
+    with open_log(tmp_path, [Fickle], {}, 0, lambda record: None) as log:
+        log.write({"step": 1, "loss": 0.5, "rate": 0.1, "terms": {}})
+    assert "nobody answers any more" in read_log(tmp_path / "log.jsonl")[-1]["warnings"][0]
