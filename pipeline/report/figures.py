@@ -105,7 +105,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         steps, values = np.array(curve.points, float).T
         color, many = SERIES[curve.series % len(SERIES)], len(steps) > 30 and not curve.marked
         axes.plot(steps, factor * values, color=color, lw=0.9 if many else 1.6,
-                  alpha=0.3 if many else 1, marker="o" if curve.marked else "",
+                  alpha=0.3 if many else 1, marker="o" if curve.marked or len(steps) < 3 else "",
                   ms=3.2)  # fmt: skip
         if many:
             axes.plot(steps, factor * running_median(values), color=color, lw=1.8)

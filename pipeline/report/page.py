@@ -82,9 +82,10 @@ def digest_of_script(script: str) -> str:
 def absences(material: Material) -> Mapping[str, str]:
     """For everything that a report can lack, why it does and what would mend it."""
     first = material.first
+    flag = "" if material.rules == "scan" else f" --rules {material.rules}"
     scores = (
         f"No scores: {first.name} has no {evaluation_name(material.part, material.rules)}.json. "
-        "`tak evaluate` writes it, or `tak report --data PREPARED` scores the run."
+        f"`tak evaluate{flag}` writes it, or `tak report{flag} --data PREPARED` scores the run."
     )
     pictures = "Not shown: give --data PREPARED, the folder of the prepared scans."
     told = "This run has no text: it was trained with a convolutional head and no contrast."
