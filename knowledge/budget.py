@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from knowledge.files import Strict, read_toml
-from knowledge.provider import Usage
+from knowledge.provider import EstimatedUsage, Usage
 
 
 class Price(Strict):
@@ -62,7 +62,8 @@ class Budget:
 
     Every call to a service is an `attempt`: it reserves the most that it may cost and settles what
     it did cost. One that does not fit beside those under way waits for them; one that does not fit
-    alone is refused.
+    alone is refused. What was counted under the budget `after` which this one comes, perhaps at
+    another price, counts against these limits too.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Budget:
         max_tokens: int | None = None,
         max_cost_usd: float | None = None,
         price: Price | None = None,
+        after: "Budget | None" = None,
     ) -> None:
         if max_cost_usd is not None and price is None:
             raise ValueError(
@@ -81,8 +83,10 @@ class Budget:
         self.price = price
         self.spent = Usage()
         self.stopped = threading.Event()
+        self._tokens = after._tokens if after else 0
+        self._usd = after._usd if after else 0.0
         self._reserved: list[Usage] = []
-        self._understated = 1.0
+        self._excess = {"input_tokens": 1.0, "output_tokens": 1.0}
         self._changed = threading.Condition()
 
     @property
@@ -109,7 +113,7 @@ class Budget:
         try:
             yield attempt
         finally:
-            self._settle(reserved, attempt.spent)
+            self._settle(worst, reserved, attempt.spent)
 
     def _reserve(self, worst: Usage) -> Usage:
         with self._changed:
@@ -124,38 +128,46 @@ class Budget:
                     raise BudgetSpent(self._refusal(reserved))
                 self._changed.wait()
 
-    def _settle(self, reserved: Usage, spent: Usage) -> None:
+    def _settle(self, worst: Usage, reserved: Usage, spent: Usage) -> None:
+        counted = reserved if isinstance(spent, EstimatedUsage) else spent
         with self._changed:
             self._reserved.remove(reserved)
             self.spent = self.spent + spent
-            if reserved.input_tokens and spent.input_tokens > reserved.input_tokens:
-                self._understated *= spent.input_tokens / reserved.input_tokens
+            self._tokens += counted.tokens
+            self._usd += 0.0 if self.price is None else self.price.of(counted)
+            for key, excess in self._excess.items():
+                if most := getattr(worst, key):
+                    self._excess[key] = max(excess, getattr(counted, key) / most)
             self._changed.notify_all()
 
     def _corrected(self, worst: Usage) -> Usage:
-        """The estimate, enlarged as earlier ones were too small (pictures, foreign scripts)."""
-        tokens = ceil(worst.input_tokens * self._understated)
-        return worst.model_copy(update={"input_tokens": tokens})
+        """The most that a call may take, enlarged where an earlier one took even more.
+
+        That happens with a service that adds long texts of its own, or ignores the limit of the
+        answer.
+        """
+        enlarged = {key: ceil(getattr(worst, key) * by) for key, by in self._excess.items()}
+        return worst.model_copy(update=enlarged)
 
     def _passes(self, worst: Usage, reserved: list[Usage]) -> bool:
-        usage = self.spent + worst
+        usage = worst
         for other in reserved:
             usage = usage + other
-        if self.max_tokens is not None and usage.tokens > self.max_tokens:
+        if self.max_tokens is not None and self._tokens + usage.tokens > self.max_tokens:
             return True
         if self.max_cost_usd is None or self.price is None:
             return False
-        return self.price.of(usage) > self.max_cost_usd
+        return self._usd + self.price.of(usage) > self.max_cost_usd
 
     def _refusal(self, worst: Usage) -> str:
-        cost = "" if self.price is None else f" (${self.price.of(self.spent):.4f})"
+        cost = "" if self.price is None else f" (${self._usd:.4f})"
         limits = []
         if self.max_tokens is not None:
             limits.append(f"{self.max_tokens} tokens")
         if self.max_cost_usd is not None:
             limits.append(f"${self.max_cost_usd}")
         return (
-            f"stopped before the limit of {' and '.join(limits)}: {self.spent.tokens} tokens{cost} "
-            f"are spent and the next call may take {worst.tokens}; what was answered is kept, "
+            f"stopped before the limit of {' and '.join(limits)}: {self._tokens} tokens{cost} "
+            f"count as spent and the next call may take {worst.tokens}; what was answered is kept, "
             "a second run asks only for the rest"
         )

@@ -1,16 +1,20 @@
 """One call of the chat protocol over HTTP, and its failures in words that never hold a secret."""
 
 import json
+import unicodedata
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 
-from knowledge.provider import IMAGE_TOKENS, ProviderOptions, Usage
+from knowledge.provider import IMAGE_TOKENS, EstimatedUsage, ProviderOptions, Usage
 from knowledge.retry import CallFailed
 
 # Headers that carry a key of their own: with one of them no other key is sent.
 KEY_HEADERS = ("authorization", "api-key", "x-api-key")
+# What services add unseen: marks around each message; a date, a greeting, rules about the format.
+MESSAGE_TOKENS = 30
+CALL_TOKENS = 300
 # Ways to fail before anything was sent, by the names of the client's HTTP library.
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
 
@@ -77,6 +81,27 @@ class ChatClient:
             raise _failure(error) from None
         except (openai.OpenAIError, json.JSONDecodeError, EmptyReply) as error:
             raise _failure(error) from None
+
+    def at_most(self, body: dict[str, Any]) -> Usage:
+        """The most that a call with this request body may take.
+
+        A token holds at least one byte of the text, as it stands or as a tokenizer rewrites it
+        (NFKC). A picture counts as `tokens_per_image`.
+        """
+        parts = _parts(body["messages"])
+        texts = [part["text"] for part in parts if part["type"] == "text"]
+        pictures = len(parts) - len(texts)
+        texts.append(json.dumps(body.get("response_format", {}), ensure_ascii=False))
+        size = sum(
+            max(len(text.encode()), len(unicodedata.normalize("NFKC", text).encode()))
+            for text in texts
+        )
+        added = CALL_TOKENS + MESSAGE_TOKENS * len(body["messages"])
+        return Usage(
+            calls=1,
+            input_tokens=size + added + pictures * self.options.tokens_per_image,
+            output_tokens=self.options.max_answer_tokens,
+        )
 
     def explain(self, failed: CallFailed) -> Exception:
         """What went wrong, as one message for the user that never holds a key."""
@@ -176,22 +201,31 @@ def _failure(error: Exception) -> CallFailed:
 def _usage(reply: Any, messages: list[dict[str, Any]]) -> Usage:
     """What the server says it took; an estimate where it says nothing."""
     usage = reply.usage
-    if usage is None:
+    if usage is None or not usage.prompt_tokens:
         text = reply.choices[0].message.content or ""
-        return Usage(calls=1, input_tokens=_estimate(messages), output_tokens=-(-len(text) // 4))
+        return EstimatedUsage(
+            calls=1, input_tokens=_estimate(messages), output_tokens=-(-len(text) // 4)
+        )
     return Usage(
         calls=1,
-        input_tokens=usage.prompt_tokens or 0,
+        input_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens or 0,
     )
 
 
 def _estimate(messages: list[dict[str, Any]]) -> int:
     """Tokens of the texts, at four characters each, and of the pictures."""
-    tokens = 0
-    for message in messages:
-        content = message["content"]
-        parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-        for part in parts:
-            tokens += len(part["text"]) // 4 if part["type"] == "text" else IMAGE_TOKENS
-    return tokens
+    return sum(
+        len(part["text"]) // 4 if part["type"] == "text" else IMAGE_TOKENS
+        for part in _parts(messages)
+    )
+
+
+def _parts(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The texts and pictures of a chat."""
+    contents = [message["content"] for message in messages]
+    return [
+        part
+        for content in contents
+        for part in (content if isinstance(content, list) else [{"type": "text", "text": content}])
+    ]

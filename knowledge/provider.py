@@ -37,6 +37,10 @@ class Usage(Strict):
         )
 
 
+class EstimatedUsage(Usage):
+    """What a call took by estimate; against limits it counts as the most that it may take."""
+
+
 @dataclass(frozen=True)
 class Turn:
     """An earlier answer to the same question and what was wrong with it."""
@@ -86,6 +90,8 @@ class ProviderOptions:
     """What a user can say about a service; each provider takes what concerns it.
 
     `headers` and `query` go out with every call; their values may be secret, and are never stored.
+    `tokens_per_image` is the most that a picture may count, for limits. The costliest known is a
+    large one in detail for GPT-4o mini: 2833 + 8 tiles * 5667 = 48169 (OpenAI, 2024).
     """
 
     model: str = ""
@@ -101,6 +107,7 @@ class ProviderOptions:
     timeout_seconds: float = 120.0
     retries: int = 5
     memory: Path | None = None
+    tokens_per_image: int = 50_000
 
 
 # How an answer is asked for, best first. `auto` takes the first that the server can do.
@@ -134,8 +141,8 @@ class Provider(ABC):
             BudgetSpent: the next call might pass a limit.
         """
 
-    def worst_usage(self, question: Question) -> Usage:
-        """What one call may cost at most: an estimate of the input, the longest answer.
+    def expected_usage(self, question: Question) -> Usage:
+        """What one call is expected to take: an estimate of the input, the longest answer.
 
         The input is taken at three bytes per token, which English prose stays below, and at
         `IMAGE_TOKENS` per image; services count the schema as well.

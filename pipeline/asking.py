@@ -116,9 +116,7 @@ def quote_of(model: str, table: Path | None) -> Quote:
 def run(job: Job, judge: Judge | None = None) -> Asked:
     """Ask with a progress bar; the answers so far survive any end."""
     template, classes, provider, limits = job.template, job.classes, job.provider, job.limits
-    budget = Budget(
-        max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd, price=job.quote.price
-    )
+    budget = _budget(limits, job.quote)
     number = len(classes) * len(template.aspects) * limits.samples
     with counted(f"asking {provider.name}", number) as tick:
         try:
@@ -144,13 +142,21 @@ def run(job: Job, judge: Judge | None = None) -> Asked:
             raise
 
 
+def _budget(limits: Limits, quote: Quote) -> Budget:
+    return Budget(max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd, price=quote.price)
+
+
 def _so_far(budget: Budget, end: BaseException, quote: Quote) -> str:
-    spent = budget.spent
-    line = f"spent before the end: {spent.calls} calls, {spent.tokens} tokens, {quote.of(spent)}"
+    line = f"spent before the end: {took(budget.spent, quote)}"
     if isinstance(end, KeyboardInterrupt):
         line = f"interrupted; {line}, besides calls under way; what was answered is kept, a second "
         line += "run asks only for the rest"
     return line
+
+
+def took(spent: Usage, quote: Quote) -> str:
+    """Calls, tokens and cost in words."""
+    return f"{spent.calls} calls, {spent.tokens} tokens, {quote.of(spent)}"
 
 
 def preview(job: Job) -> str:
@@ -163,7 +169,7 @@ def preview(job: Job) -> str:
         cached = known and job.cache.get(question_digest(question, provider)) is not None
         lines.append(_shown(question, cached))
         if provider.costs and not cached:
-            worst = worst + provider.worst_usage(question)
+            worst = worst + provider.expected_usage(question)
     if not provider.costs:
         return "\n".join([*lines, f"{len(asked)} questions, all from the answer store, no cost"])
     cost = job.quote.of(worst) if job.quote.price is None else f"at most {job.quote.of(worst)}"
@@ -171,6 +177,10 @@ def preview(job: Job) -> str:
         f"{len(asked)} questions, {worst.calls} calls to make, at most {worst.input_tokens} input "
         f"and {worst.output_tokens} output tokens ({cost}); repeated attempts come on top, and up "
         f"to {len(OUTPUTS) - 1} short calls that find out what a new server can do"
+    )
+    lines.append(
+        "--max-tokens-total and --max-cost reserve the most that each call may take: a token for "
+        "every byte of text, --tokens-per-image for each picture, the longest answer"
     )
     return "\n".join([*lines, str(job.quote)])
 
@@ -203,11 +213,9 @@ def summary(asked: Asked, job: Job) -> str:
     line = f"{number} answers, {words:.0f} words each{agree}"
     if not job.provider.costs:
         return f"{line}; replayed, no cost"
-    spent, totals = asked.spent, made.totals
     return (
-        f"{line}; this run: {spent.calls} calls, {spent.tokens} tokens, {job.quote.of(spent)}; "
-        f"all answers together: {totals.calls} calls, {totals.tokens} tokens, "
-        f"{job.quote.of(totals)}"
+        f"{line}; this run: {took(asked.spent, job.quote)}; "
+        f"all answers together: {took(made.totals, job.quote)}"
     )
 
 
@@ -273,9 +281,15 @@ def pictures(choice: str, folder: Path | None, classes: tuple[str, ...]) -> Imag
     return find_pictures(folder, classes)
 
 
-def make_shortener(encoder: TextEncoder, options: ProviderOptions, cache: Path | None) -> Shortener:
+def make_shortener(
+    encoder: TextEncoder,
+    options: ProviderOptions,
+    limits: Limits,
+    quote: Quote,
+    cache: Path | None,
+) -> Shortener:
     """What asks a live model for shorter texts; its answers are cached like any other."""
     kept = answer_cache(cache)
     kind = choose("knowledge.providers", "openai_compatible", Provider)
     service = kind.from_options(replace(options, memory=kept.folder / "servers.json"))
-    return Shortener(service, encoder, cache=kept)
+    return Shortener(service, encoder, cache=kept, budget=_budget(limits, quote))

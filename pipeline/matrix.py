@@ -15,14 +15,15 @@ from knowledge.answers import AnswerCache
 from knowledge.ask import UnusableAnswers
 from knowledge.assemble import literal
 from knowledge.bank import Bank
+from knowledge.budget import Budget, Price
 from knowledge.check import check
 from knowledge.describe import describe
-from knowledge.description import DescriptionSet
+from knowledge.description import DescriptionSet, total
 from knowledge.encode import encode
 from knowledge.encoder import TextEncoder
 from knowledge.files import Strict, read_toml, write_whole
 from knowledge.grounding import Scene
-from knowledge.provider import Provider, ProviderOptions
+from knowledge.provider import Provider, ProviderOptions, Usage
 from knowledge.statistics import statistics
 from knowledge.template import Template
 from pipeline import shipped
@@ -50,7 +51,7 @@ class ModelChoice(Strict):
 
 
 class Matrix(Strict):
-    """The file `matrix.toml`. Paths are relative to it."""
+    """The file `matrix.toml`. Paths are relative to it; the limits are of one run, all cells."""
 
     organs: str
     templates: tuple[str, ...] = Field(min_length=1)
@@ -64,6 +65,8 @@ class Matrix(Strict):
     concurrency: int = Field(default=4, ge=1)
     long_text: str = "split-mean"
     prices: Path | None = None
+    max_tokens_total: int | None = Field(default=None, ge=1)
+    max_cost: float | None = Field(default=None, ge=0)
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ class Cells:
             Template.read(shipped.find("prompts", self._source(name)))
             for name in self.matrix.templates
         ]
+        self.budgets: list[Budget] = []
+        self.prices = {model.name: self._price(model) for model in self.matrix.models}
         self.encoder: TextEncoder = make_encoder(self.matrix.encoder)
         self.scenes: list[tuple[str, Scene]] = []
         if self.matrix.scans is not None:
@@ -118,6 +123,11 @@ class Cells:
             fallback = self._source(self.matrix.organs)
             labeled = find_labeled(scans, fallback=fallback, split=self.matrix.split)
             self.scenes = list(labeled.scenes())
+
+    @property
+    def spent(self) -> Usage:
+        """What this run has asked for so far, failed attempts counted."""
+        return total(budget.spent for budget in self.budgets)
 
     @property
     def out(self) -> Path:
@@ -156,7 +166,29 @@ class Cells:
             attempts=self.matrix.attempts,
             concurrency=self.matrix.concurrency,
             cache=self.cache if provider.costs else None,
+            budget=self._next_budget(model) if provider.costs else None,
         ).descriptions
+
+    def _next_budget(self, model: ModelChoice) -> Budget:
+        """The limits of the matrix, less what earlier cells have spent."""
+        budget = Budget(
+            max_tokens=self.matrix.max_tokens_total,
+            max_cost_usd=self.matrix.max_cost,
+            price=self.prices[model.name],
+            after=self.budgets[-1] if self.budgets else None,
+        )
+        self.budgets.append(budget)
+        return budget
+
+    def _price(self, model: ModelChoice) -> Price | None:
+        """The price of a live model; ValueError when a limit on the cost needs one."""
+        if model.provider == "recorded":
+            return None
+        prices = self.folder / self.matrix.prices if self.matrix.prices else None
+        quote = quote_of(model.model, prices)
+        if quote.price is None and self.matrix.max_cost is not None:
+            raise ValueError(f"max_cost needs the price of model {model.name!r}: {quote.source}")
+        return quote.price
 
     def _provider(self, template: Template, model: ModelChoice) -> Provider:
         chosen = model.model_dump(exclude={"name", "provider", "answers"})
@@ -172,10 +204,7 @@ class Cells:
         made = made.model_copy(update={"supported_share": report.supported_share})
         stem = self.out / f"{template.name}-{name}"
         made.write(stem.with_name(f"{stem.name}.json"))
-        price = None
-        if model is not None and model.provider != "recorded":
-            prices = self.folder / self.matrix.prices if self.matrix.prices else None
-            price = quote_of(model.model, prices).price
+        price = None if model is None else self.prices[model.name]
         row: dict[str, Any] = {
             **_of_descriptions(made),
             "supported": report.supported_share,

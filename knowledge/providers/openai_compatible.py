@@ -139,7 +139,7 @@ class OpenAICompatible(Provider):
     def _send(self, question: Question, output: str, budget: Budget) -> tuple[Any, Usage]:
         """The server's reply, and what it took with the attempts that came to nothing."""
         body = self._body(question, output)
-        worst = self.worst_usage(question)
+        worst = self._client.at_most(body)
         try:
             return self._retry.run(lambda: self._client.complete(body), worst, budget)
         except LimitRenamed as renamed:

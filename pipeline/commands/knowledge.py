@@ -46,6 +46,7 @@ def describe(
     max_answer_tokens: of.MaxAnswerTokens = 800,
     max_tokens_total: of.MaxTokensTotal = None,
     max_cost: of.MaxCost = None,
+    tokens_per_image: of.TokensPerImage = 50_000,
     prices: of.Prices = None,
     var: of.Variables = None,
     cache: of.Cache = None,
@@ -83,6 +84,7 @@ def describe(
         max_answer_tokens=max_answer_tokens,
         timeout_seconds=timeout,
         retries=retries,
+        tokens_per_image=tokens_per_image,
     )
     limits = asking.Limits(
         samples, attempts, concurrency, rounds, max_tokens_total, max_cost, refresh
@@ -130,6 +132,9 @@ def encode(
     key_env: of.KeyEnv = "OPENAI_API_KEY",
     header: of.Header = None,
     query: of.Query = None,
+    max_tokens_total: of.MaxTokensTotal = None,
+    max_cost: of.MaxCost = None,
+    prices: of.Prices = None,
     cache: of.Cache = None,
 ) -> None:
     """Encode descriptions into a bank of text vectors by class name and aspect (HDF5).
@@ -155,9 +160,13 @@ def encode(
             headers=asking.headers(header or []),
             query=asking.pairs("--query", query or []),
         )
-        shorten = asking.make_shortener(encoder_, options, cache)
+        limits = asking.Limits(max_tokens=max_tokens_total, max_cost_usd=max_cost)
+        quote = asking.quote_of(model, prices)
+        shorten = asking.make_shortener(encoder_, options, limits, quote, cache)
     made = make_bank(described, encoder_, long_text=long_text, shorten=shorten)
     if into is not None:
         made = merge(Bank.read(into), made, replace=True)
     made.write(out)
     typer.echo(f"{out}: {encoding.line(made)}")
+    if shorten is not None:
+        typer.echo(f"shortened by {model}: {asking.took(shorten.budget.spent, quote)}")

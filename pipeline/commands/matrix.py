@@ -31,7 +31,9 @@ def matrix(
 
         models = [{ name = "shipped", provider = "recorded" }]
 
-    and then `tak matrix matrix.toml`. `scans = "phantoms"` adds the truth of the claims.
+    and then `tak matrix matrix.toml`. `scans = "phantoms"` adds the truth of the claims;
+    `max_tokens_total = 200000` and `max_cost = 2.5` (US dollars) stop all cells together before
+    they are passed, and a second run goes on.
     """
     from pipeline.asking import answer_cache
     from pipeline.matrix import Cells, run
@@ -42,6 +44,9 @@ def matrix(
     with counted("cells", len(list(cells))) as tick:
         rows = run(cells, tick)
     show_matrix(rows)
-    typer.echo(f"{cells.out / 'table.csv'}: {len(rows)} rows")
+    spent = cells.spent
+    line = f"{cells.out / 'table.csv'}: {len(rows)} rows"
+    line += f"; this run: {spent.calls} calls, {spent.tokens} tokens" if cells.budgets else ""
+    typer.echo(line)
     if any(row.note for row in rows):
         raise typer.Exit(1)

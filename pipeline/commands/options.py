@@ -55,10 +55,26 @@ Rounds = Annotated[int, typer.Option(min=1, help="How often --verify asks again.
 ScanSplit = Annotated[str | None, typer.Option(help="Split of the scans, if several.")]
 MaxAnswerTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in the model's tokens.")]
 MaxTokensTotal = Annotated[
-    int | None, typer.Option(min=1, help="Stop before this many tokens are spent.")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Stop before more tokens are spent. Each call is first counted as the most that it "
+        "may take (a token for every byte of text, the longest answer), then as what it took.",
+    ),
 ]
 MaxCost = Annotated[
-    float | None, typer.Option(min=0, help="Stop before this many US dollars are spent.")
+    float | None,
+    typer.Option(
+        min=0, help="Stop before more US dollars are spent; counted as --max-tokens-total."
+    ),
+]
+TokensPerImage = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="The most that your model counts for a picture, for the limits. The default is "
+        "above what any known service counts.",
+    ),
 ]
 Prices = Annotated[Path | None, typer.Option(help="Your own price table (TOML).")]
 Variables = Annotated[

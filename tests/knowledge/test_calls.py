@@ -1,10 +1,14 @@
 """Calls to a real HTTP server: what each may cost, which secrets go out, which servers err."""
 
+import json
+import unicodedata
+
 import pytest
 from chat_server import Body, Reply, chat_server, good_answer, is_probe, user_text
 
 from knowledge.answers import AnswerCache
-from knowledge.budget import Budget, BudgetSpent
+from knowledge.budget import Budget, BudgetSpent, Price
+from knowledge.chat import CALL_TOKENS, MESSAGE_TOKENS, ChatClient
 from knowledge.describe import describe
 from knowledge.provider import ProviderOptions, Usage
 from knowledge.providers.openai_compatible import OpenAICompatible
@@ -45,7 +49,7 @@ def test_a_call_without_an_answer_counts_as_the_most_that_it_may_have_cost() -> 
 
 def test_repetitions_are_reserved_one_by_one_and_refusals_cost_no_tokens() -> None:
     with chat_server(lambda body: Reply("busy", status=500)) as server:
-        budget = Budget(max_tokens=1500)  # one call at a time
+        budget = Budget(max_tokens=2500)  # one call at a time
         service = provider(server.url, retries=2)
         with pytest.raises(OSError, match="answered 500"):
             describe(TEMPLATE, ("background",), service, budget=budget)
@@ -88,6 +92,104 @@ def test_a_budget_limits_calls_that_are_under_way_together() -> None:
         with pytest.raises(BudgetSpent):
             describe(TEMPLATE, CLASSES, provider(server.url), budget=budget, concurrency=4)
     assert 1100 * len(server.requests) == budget.spent.tokens <= 4000
+
+
+@pytest.mark.parametrize("limit", [1_500, 3_000, 5_000, 12_000])
+def test_a_service_that_counts_every_byte_as_a_token_never_passes_the_limit(limit: int) -> None:
+    """Tokenizers come close to that with foreign scripts; the estimate is a third of it."""
+
+    def greedy(body: Body) -> Reply:
+        reply = good_answer(body)
+        sent = sum(len(message["content"].encode()) for message in body["messages"])
+        sent += len(json.dumps(body["response_format"], ensure_ascii=False).encode())
+        reply.usage = {"prompt_tokens": sent, "completion_tokens": 800, "total_tokens": sent + 800}
+        return reply
+
+    price = Price(input_usd=1e6, output_usd=1e6)  # a dollar a token
+    wordings = {"place": "ไตอยู่ที่ไหน {organ}? " * 20}
+    template = Template("thai", Wording(title="t", system="", aspects=wordings))
+    for limits in ({"max_tokens": limit}, {"max_cost_usd": limit, "price": price}):
+        budget = Budget(**limits)
+        with chat_server(greedy) as server:
+            service = provider(server.url, memory=None)
+            with pytest.raises(BudgetSpent):
+                describe(template, CLASSES * 2, service, budget=budget, concurrency=3)
+        assert budget.spent.tokens <= limit
+        assert len(server.requests) == budget.spent.calls
+        assert (budget.spent.calls > 0) == (limit > 1_500)
+
+
+def test_a_service_that_counts_no_tokens_is_held_to_the_most_that_it_may_have_taken() -> None:
+    def silent(body: Body) -> Reply:
+        reply = good_answer(body)
+        reply.usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        return reply
+
+    budget = Budget(max_tokens=6000)
+    with chat_server(silent) as server:
+        with pytest.raises(BudgetSpent, match="count as spent"):
+            describe(TEMPLATE, CLASSES, provider(server.url), budget=budget)
+        assert 1 < len(server.requests) < len(CLASSES) + 1
+    assert 0 < budget.spent.tokens < 3000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The spleen lies left.",
+        "脾臟位於左側。",
+        "ม้ามอยู่ทางซ้าย",
+        "🫀🫁🧠",
+        "ﷺﷺﷺ ㍍㌔",
+        "\u200b\x00 zzqxj",
+    ],
+)
+def test_no_tokenizer_counts_more_than_is_reserved(text: str) -> None:
+    tokenizers = pytest.importorskip("open_clip").tokenizer
+    options = ProviderOptions(model="m", base_url="http://127.0.0.1/v1", max_answer_tokens=1)
+    body = {"messages": [{"role": "user", "content": text}]}
+    reserved = ChatClient(options, "").at_most(body).input_tokens - CALL_TOKENS - MESSAGE_TOKENS
+    rewritten = unicodedata.normalize("NFKC", text)
+    assert len(tokenizers.SimpleTokenizer(clean="canonicalize").encode(rewritten)) <= reserved
+    assert len(tokenizers.SimpleTokenizer().encode(text)) <= reserved
+
+
+def test_a_picture_is_reserved_at_the_most_that_it_may_count(tmp_path) -> None:
+    picture = tmp_path / "p.png"
+    picture.write_bytes(b"\x89PNG" * 5000)
+    images = dict.fromkeys(CLASSES, (picture, picture))
+    with chat_server() as server:
+        service = provider(server.url, output="json_schema")
+        with pytest.raises(BudgetSpent, match=r"next call may take 10[12]\d{3};"):
+            describe(TEMPLATE, CLASSES, service, budget=Budget(max_tokens=90_000), images=images)
+        assert server.requests == []
+        service = provider(server.url, output="json_schema", tokens_per_image=1_000)
+        budget = Budget(max_tokens=9_000)
+        describe(TEMPLATE, CLASSES, service, budget=budget, images=images)
+        assert budget.spent.calls == len(CLASSES)
+
+
+def test_a_budget_after_another_goes_on_counting_at_its_own_price() -> None:
+    cheap, dear = Price(input_usd=1, output_usd=1), Price(input_usd=100, output_usd=100)
+    limits = {"max_tokens": 3_000_000, "max_cost_usd": 150.0}
+    million = Usage(calls=1, input_tokens=1_000_000)
+    first = Budget(**limits, price=cheap)
+    with first.attempt(million):
+        pass
+    second = Budget(**limits, price=dear, after=first)
+    with second.attempt(million):
+        pass
+    assert (second.spent, second.cost_usd) == (million, 100.0)
+    with (
+        pytest.raises(BudgetSpent, match=r"2000000 tokens \(\$101.0000\)"),
+        second.attempt(million),
+    ):
+        pass
+    third = Budget(**limits, price=cheap, after=second)
+    with third.attempt(million):
+        pass
+    with pytest.raises(BudgetSpent), third.attempt(Usage(calls=1, output_tokens=1)):
+        pass
 
 
 def test_headers_and_query_go_out_with_every_call_as_classic_azure_wants_them() -> None:
