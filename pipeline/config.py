@@ -3,13 +3,14 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from knowledge.files import Strict, checked, read_text
 from segmentation.train import Training
 
+Share = Annotated[float, Field(ge=0, lt=1)]
 _FREE = {"name"}  # the tables below carry the options of what their name chooses
 
 
@@ -36,6 +37,7 @@ class NetworkConfig(Strict):
     levels: int = Field(default=5, ge=3)
     norm: Literal["instance", "batch"] = "instance"
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    recompute: bool = False
 
 
 class HeadConfig(Strict):
@@ -63,9 +65,13 @@ class TextConfig(Strict):
 
 
 class InferenceConfig(Strict):
-    """Sliding window: overlap in [0, 1), fusion, and which network predicts, the first if none."""
+    """Sliding window: its overlap, its fusion, and which network predicts, the first if none.
 
-    overlap: float = Field(default=0.5, ge=0, lt=1)
+    Attributes:
+        overlap: share in [0, 1) of a window that the next one repeats, or one of x, y and z each.
+    """
+
+    overlap: Share | tuple[Share, Share, Share] = 0.5
     blend: Literal["gaussian", "constant"] = "gaussian"
     predictor: str | None = None
     windows_per_call: int = Field(default=4, gt=0)

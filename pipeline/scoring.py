@@ -22,7 +22,7 @@ from pipeline.published import (
 from pipeline.run import Opened
 from pipeline.scores import table_of
 from segmentation.prepare import Prepared
-from segmentation.windows import step_of
+from segmentation.windows import steps_of
 
 PARTS = ("validation", "test")
 
@@ -107,7 +107,7 @@ def _show_beside(
     protocol = claimed(opened.spec)
     assert protocol is not None
     patch, inference = tuple(opened.config.training.patch), opened.config.inference
-    stride = tuple(step_of(side, inference.overlap) for side in patch)
+    stride = steps_of(patch, inference.overlap)
     windows = ((patch, protocol.patch), (stride, protocol.stride))
     notes = [
         f"this run has a {what} of {_sides(own)} in prediction, the published ones {_sides(theirs)}"

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from segmentation.dataset import DatasetSpec
 from segmentation.prepare import to_grid
 from segmentation.volume import Array, Sizes, Volume, canonical_shape, from_canonical
-from segmentation.windows import Tick, class_planes
+from segmentation.windows import Overlap, Tick, class_planes
 
 
 class Keep(Protocol):
@@ -31,7 +31,7 @@ def probabilities(
     image: Tensor,
     *,
     patch: Sequence[int],
-    overlap: float = 0.5,
+    overlap: Overlap = 0.5,
     windows_per_call: int = 4,
     blend: str = "gaussian",
     tick: Tick | None = None,

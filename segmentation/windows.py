@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Tick = Callable[[int, int], None]
+Overlap = float | tuple[float, float, float]
 
 
 @torch.inference_mode()
@@ -19,7 +20,7 @@ def class_planes(
     image: Tensor,
     *,
     patch: Sequence[int],
-    overlap: float = 0.5,
+    overlap: Overlap = 0.5,
     windows_per_call: int = 4,
     blend: str = "gaussian",
     tick: Tick | None = None,
@@ -35,7 +36,7 @@ def class_planes(
         network: called with [B, 1, x, y, z]; its `.logits` are used. It is put into evaluation
             mode and back.
         image: on the device of the network.
-        overlap: share of a window that the next one repeats.
+        overlap: share of a window that the next one repeats, of every axis or of x, y and z.
         tick: called after every pass with the windows done and all windows.
     """
     from monai.data.utils import compute_importance_map, dense_patch_slices
@@ -43,8 +44,8 @@ def class_planes(
     sides = tuple(patch)
     padded, before = _padded(image, sides)
     steps = [
-        side if size == side else step_of(side, overlap)
-        for size, side in zip(padded.shape, sides, strict=True)
+        side if size == side else step
+        for size, side, step in zip(padded.shape, sides, steps_of(sides, overlap), strict=True)
     ]
     windows = dense_patch_slices(padded.shape, sides, steps)
     weight = compute_importance_map(sides, blend, device=image.device)
@@ -109,9 +110,10 @@ def _padded(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, list[int]]:
     return F.pad(image, [side for pair in reversed(pairs) for side in pair]), before
 
 
-def step_of(side: int, overlap: float) -> int:
-    """How many voxels further the next window lies, as MONAI counts it."""
-    return max(int(side * (1 - overlap)), 1)
+def steps_of(patch: Sequence[int], overlap: Overlap) -> tuple[int, ...]:
+    """How many voxels further the next window lies along x, y and z, as MONAI counts it."""
+    shares = (overlap,) * 3 if isinstance(overlap, int | float) else overlap
+    return tuple(max(int(side * (1 - share)), 1) for side, share in zip(patch, shares, strict=True))
 
 
 def _batches(places: list[tuple[slice, ...]], size: int) -> Iterator[list[tuple[slice, ...]]]:

@@ -1,3 +1,4 @@
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -6,8 +7,10 @@ import torch
 from pipeline.build import Setting, build_method
 from pipeline.config import read_config
 from segmentation.cotraining import CoTraining
+from segmentation.windows import steps_of
 
-RECIPES = sorted((Path(__file__).parents[2] / "pipeline" / "recipes").glob("*.toml"))
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "pipeline" / "recipes").glob("*.toml"))
 CLASSES = ("background", *(f"organ {number}" for number in range(1, 16)))
 
 
@@ -38,3 +41,23 @@ def test_a_network_of_dhc_has_the_published_number_of_weights():
     path = next(path for path in RECIPES if path.stem == "dhc")
     for network in build(path).networks:
         assert sum(weight.numel() for weight in network.parameters()) == 37_778_192
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol"),
+    [("tak", "amos-ga"), ("galoss-cps", "amos-ga"), ("galoss-magicnet", "amos-ga")]
+    + [(name, "amos-dhc") for name in ("dhc", "cps", "adsh", "urpc", "dst")],
+)
+def test_windows_lie_as_in_the_protocol_that_a_recipe_repeats(name, protocol):
+    published = tomllib.loads((ROOT / "data" / "protocols" / f"{protocol}.toml").read_text())
+    config = read_config(ROOT / "pipeline" / "recipes" / f"{name}.toml")
+    assert list(config.training.patch) == published["patch"]
+    steps = steps_of(config.training.patch, config.inference.overlap)
+    assert list(steps) == published["stride"]
+    assert config.inference.blend == published["blend"]
+
+
+def test_an_overlap_of_one_would_never_move_a_window(tmp_path):
+    path = ROOT / "pipeline" / "recipes" / "demo.toml"
+    with pytest.raises(ValueError, match=r"inference\.overlap"):
+        read_config(path, ["inference.overlap=[0.5, 0.5, 1.0]"])

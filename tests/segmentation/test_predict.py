@@ -141,7 +141,7 @@ def test_simpleitk_finds_the_organs_where_they_were_put(tmp_path, order, flips):
 
 
 @pytest.mark.parametrize("shape", [(24, 20, 18), (16, 16, 16), (10, 30, 9), (17, 16, 25)])
-@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5])
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5, (0.5, 0.0, 0.75)])
 @pytest.mark.parametrize("blend", ["gaussian", "constant"])
 def test_window_by_window_equals_monai(shape, overlap, blend):
     torch.manual_seed(1)
