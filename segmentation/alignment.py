@@ -118,7 +118,9 @@ def sample_rows(
         labels: [N, x, y, z]; `IGNORED` voxels are never drawn.
 
     Returns:
-        Rows [R, c] and their classes [R].
+        Rows [R, c] and their classes [R]. How many rows there are is known only when the device has
+        counted; on one that works ahead of the host there are N C samples of them, and those that
+        no voxel fills have the class `IGNORED`.
     """
     kinds = labels.flatten()
     volume = torch.arange(len(labels), device=labels.device)[:, None].expand(-1, labels[0].numel())
@@ -127,12 +129,23 @@ def sample_rows(
     key = torch.rand(kinds.shape, generator=generator, device=kinds.device, dtype=precision)
     shuffled = key.argsort()
     order = shuffled[group[shuffled].argsort(stable=True)]
+    groups = torch.arange(len(labels) * classes, device=order.device)
     sorted_group = group[order]
-    first = torch.searchsorted(sorted_group, sorted_group)
-    rank = torch.arange(len(order), device=order.device) - first
-    chosen = order[(rank < samples) & (sorted_group < len(labels) * classes)]
-    rows = features.permute(0, 2, 3, 4, 1).reshape(-1, features.shape[1])[chosen]
-    return rows, kinds[chosen]
+    first = torch.searchsorted(sorted_group, groups)[:, None]
+    stop = torch.searchsorted(sorted_group, groups, right=True)[:, None]
+    places = first + torch.arange(samples, device=order.device)
+    there = (places < stop).flatten()
+    chosen = order[places.flatten().clamp(max=len(order) - 1)]
+    if _counts_cost_nothing(labels.device):
+        chosen = chosen[there]
+        found = kinds[chosen]
+    else:
+        found = kinds[chosen].masked_fill(~there, IGNORED)
+    return features.permute(0, 2, 3, 4, 1).reshape(-1, features.shape[1])[chosen], found
+
+
+def _counts_cost_nothing(device: torch.device) -> bool:
+    return device.type == "cpu"
 
 
 def contrast(rows: Tensor, kinds: Tensor, temperature: float = 0.07) -> Tensor:
@@ -143,15 +156,17 @@ def contrast(rows: Tensor, kinds: Tensor, temperature: float = 0.07) -> Tensor:
 
     Args:
         rows: [R, c], any length; they are normalized here.
-        kinds: classes [R].
+        kinds: classes [R]; rows of the class `IGNORED` take no part.
     """
     rows = F.normalize(rows, dim=1)
     scores = rows @ rows.T / temperature
     scores = scores - scores.amax(1, keepdim=True).detach()
+    counted = kinds >= 0
     same = kinds[:, None] == kinds[None]
     powers = scores.exp()
-    negatives = powers.masked_fill(same, 0).sum(1, keepdim=True)
+    negatives = powers.masked_fill(same | ~counted, 0).sum(1, keepdim=True)
     terms = scores - (powers + negatives).log()
-    positives = same.clone().fill_diagonal_(False)
+    positives = (same & counted).fill_diagonal_(False)
     counts = positives.sum(1)
-    return -((terms * positives).sum(1) / (counts + 1e-5)).mean()
+    means = (terms * positives).sum(1) / (counts + 1e-5)
+    return -(means * counted).sum() / counted.sum()

@@ -141,10 +141,18 @@ def squared_dice(probabilities: Tensor, target: Tensor) -> Tensor:
         probabilities: [B, C, x, y, z].
         target: integer labels [B, x, y, z].
     """
-    overlap = class_sums(probabilities, target)
-    squares = probabilities.square().transpose(0, 1).flatten(1).sum(1)
     counts = class_counts(target, probabilities.shape[1])
+    return _squared_dice(probabilities, target, _squares(probabilities), counts)
+
+
+def _squared_dice(p: Tensor, target: Tensor, squares: Tensor, counts: Tensor) -> Tensor:
+    overlap = class_sums(p, target)
     return 1 - (2 * overlap + _EPSILON) / (squares + counts + _EPSILON)
+
+
+def _squares(probabilities: Tensor) -> Tensor:
+    """Sum of p^2 per class, [C], of [B, C, x, y, z]."""
+    return probabilities.square().flatten(2).sum(2).sum(0)
 
 
 def linear_dice(probabilities: Tensor, target: Tensor) -> Tensor:
@@ -155,7 +163,7 @@ def linear_dice(probabilities: Tensor, target: Tensor) -> Tensor:
         target: integer labels [B, x, y, z].
     """
     overlap = class_sums(probabilities, target)
-    mass = probabilities.transpose(0, 1).flatten(1).sum(1)
+    mass = probabilities.flatten(2).sum(2).sum(0)
     counts = class_counts(target, probabilities.shape[1])
     return 1 - (2 * overlap + 1) / (mass + counts + 1)
 
@@ -184,11 +192,12 @@ def ga_dice(probabilities: Tensor, target: Tensor, weight: Tensor | None = None)
     An absent class has value mean p^2 and gradient p / M, M the number of voxels: the published
     form, in which one factor is held constant.
     """
-    present = class_counts(target, probabilities.shape[1]) > 0
-    flat = probabilities.transpose(0, 1).flatten(1)
-    absent = (flat.detach() * flat).mean(1)
-    lost = torch.where(present, squared_dice(probabilities, target), absent)
-    return _mean(lost, weight)
+    counts = class_counts(target, probabilities.shape[1])
+    squares = _squares(probabilities)
+    voxels = probabilities.numel() / probabilities.shape[1]
+    absent = (squares + squares.detach()) / (2 * voxels)
+    dice = _squared_dice(probabilities, target, squares, counts)
+    return _mean(torch.where(counts > 0, dice, absent), weight)
 
 
 def ga_cross_entropy(

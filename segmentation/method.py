@@ -74,6 +74,8 @@ class Method(nn.Module, ABC):
         self.network = build()
         self.loss = loss
         self.total_steps, self.seed, self.warmup_steps = total_steps, seed, warmup_steps
+        mixed = torch.Generator().manual_seed(seed)
+        self._mixed_seed = int(torch.randint(2**62, (1,), generator=mixed))
 
     @abstractmethod
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -133,9 +135,7 @@ class Method(nn.Module, ABC):
         return torch.Generator(device).manual_seed(self._step_seed(step))
 
     def _step_seed(self, step: int) -> int:
-        mixed = torch.Generator().manual_seed(self.seed)
-        base = int(torch.randint(2**62, (1,), generator=mixed))
-        return base ^ (step * 0x9E3779B97F4A7C15 % 2**63)
+        return self._mixed_seed ^ (step * 0x9E3779B97F4A7C15 % 2**63)
 
     def aligns(self, step: int) -> bool:
         """Whether the contrast of text and features takes part at `step`."""

@@ -8,10 +8,12 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from segmentation.networks.narrow import is_narrow, paired
 from segmentation.networks.norms import instance_norm_relu
 
+_RECOMPUTED = 2  # levels, the finest, that hold most of the memory
 _CONVOLUTIONS = (1, 2, 3)  # per level; deeper levels repeat the last number
 
 
@@ -49,16 +51,28 @@ class VNet(nn.Module):
             2^(levels - 1), and larger than that, or one voxel is left and InstanceNorm refuses.
         norm: `instance` (no affine, no running statistics) or `batch`.
         dropout: probability of Dropout3d on the deepest and on the last features.
+        recompute: keep only what enters a stage of the two finest levels, and make the rest again
+            in the backward pass: half of the memory for a quarter more time.
     """
 
     def __init__(
-        self, *, width: int = 16, levels: int = 5, norm: str = "instance", dropout: float = 0.0
+        self,
+        *,
+        width: int = 16,
+        levels: int = 5,
+        norm: str = "instance",
+        dropout: float = 0.0,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         if levels < 3:
             raise ValueError(f"a V-Net needs at least 3 levels, not {levels}")
-        self.width, self.levels = width, levels
+        self.width, self.levels, self.recompute = width, levels, recompute
         self.widths = [width * 2**level for level in range(levels)]
+        if recompute and norm == "batch":
+            raise ValueError(
+                "recompute would count every batch twice in the statistics of norm = batch"
+            )
         self.dropout = nn.Dropout3d(dropout)
         counts = [_CONVOLUTIONS[min(level, 2)] for level in range(levels)]
 
@@ -99,9 +113,12 @@ class VNet(nn.Module):
             )
         if image.device.type == "cpu":  # where convolutions are up to three times as fast so
             image = image.contiguous(memory_format=torch.channels_last_3d)
-        features = [self.encoder[0](image)]
-        for down, stage in zip(self.down, list(self.encoder)[1:], strict=True):
-            features.append(stage(down(features[-1])))
+        finest = self.encoder[0]
+        features = [_remade(finest, image) if self.recompute else finest(image)]
+        for level, (down, stage) in enumerate(zip(self.down, list(self.encoder)[1:], strict=True)):
+            whole = nn.Sequential(down, stage)
+            again = self.recompute and level + 1 < _RECOMPUTED
+            features.append(_remade(whole, features[-1]) if again else whole(features[-1]))
         features[-1] = self.dropout(features[-1])
         return features
 
@@ -111,7 +128,7 @@ class VNet(nn.Module):
 
     def pyramid(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Decoded features of every level but the deepest, finest first, shaped as in `encode`."""
-        finest, *coarser = decode_levels(features, self.up, self.decoder)
+        finest, *coarser = decode_levels(features, self.up, self.decoder, recompute=self.recompute)
         return [self.dropout(finest), *coarser]
 
     def forward(self, image: Tensor) -> Tensor:
@@ -120,18 +137,32 @@ class VNet(nn.Module):
 
 
 def decode_levels(
-    features: Sequence[Tensor], up: nn.ModuleList, stages: nn.ModuleList
+    features: Sequence[Tensor], up: nn.ModuleList, stages: nn.ModuleList, *, recompute: bool = False
 ) -> list[Tensor]:
     """What every stage of a decoder gives, finest first; each adds the encoder's features.
 
     Args:
         features: of every level, finest first, as `VNet.encode` gives them.
         up, stages: of every level but the deepest, finest first.
+        recompute: as in `VNet`.
     """
     decoded = [features[-1]]
-    for rise, stage, skip in reversed(list(zip(up, stages, features[:-1], strict=True))):
-        decoded.insert(0, stage(rise(decoded[0]) + skip))
+    for level in reversed(range(len(up))):
+
+        def rise(below: Tensor, skip: Tensor, level: int = level) -> Tensor:
+            return stages[level](up[level](below) + skip)
+
+        again = recompute and level < _RECOMPUTED
+        inputs = decoded[0], features[level]
+        decoded.insert(0, _remade(rise, *inputs) if again else rise(*inputs))
     return decoded[:-1]
+
+
+def _remade(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """The function's value; what it keeps for the backward pass is made again there."""
+    if not torch.is_grad_enabled():
+        return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def initialize(network: nn.Module, scheme: str) -> None:

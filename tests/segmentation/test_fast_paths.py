@@ -142,3 +142,40 @@ def test_the_most_probable_class_is_the_first_of_the_largest():
     assert torch.equal(most_probable(scores), scores.argmax(1))
     scores[0, :, 0] = float("nan")
     assert most_probable(scores).max() < 14  # an index still, so that the loss can say NaN
+
+
+def test_recomputed_stages_give_the_same_values_and_gradients():
+    torch.manual_seed(0)
+    plain = VNet(width=4, levels=4)
+    again = VNet(width=4, levels=4, recompute=True)
+    again.load_state_dict(plain.state_dict())
+    image = torch.rand(2, 1, 16, 16, 16)
+    found = [
+        (made, *torch.autograd.grad(made.square().sum(), list(net.parameters())))
+        for net in (plain, again)
+        for made in [net(image)]
+    ]
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_recomputing_keeps_fewer_bytes_for_the_backward_pass():
+    def kept(**options):
+        held = {}
+
+        def remember(tensor):
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        net, image = VNet(width=8, levels=4, **options), torch.rand(2, 1, 32, 32, 32)
+        with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+            made = net(image)
+        assert made.requires_grad
+        return sum(held.values())
+
+    assert kept(recompute=True) < 0.6 * kept()
+
+
+def test_recomputing_with_batch_norm_is_refused():
+    with pytest.raises(ValueError, match="twice"):
+        VNet(norm="batch", recompute=True)
