@@ -32,6 +32,7 @@ FORMAT_VERSION = 1
 METADATA, CARD = "configs/metadata.json", "docs/README.md"
 WEIGHTS, TEXTS = "models/model.safetensors", "knowledge/texts.json"
 _VECTORS = ("head.vectors", "contrast.vectors")
+_SCORED = {"part", "protocol", "rules", "step", "predictor", "cases", "organs", "means"}
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same run gives the same bytes
 
 
@@ -68,7 +69,7 @@ def write(
     if bank is None and digest is not None and (folder / BANK).is_file():
         bank = folder / BANK
     texts = None if bank is None else _texts(Bank.read(bank), bank, digest)
-    metrics = _metrics(folder)
+    metrics = _metrics(folder, opened)
     metadata = _metadata(opened, digest, hashlib.sha256(packed).hexdigest())
     files = {METADATA: _json(metadata), WEIGHTS: packed}
     files |= {f"metrics/{name}": _json(content) for name, content in metrics.items()}
@@ -212,14 +213,23 @@ def _texts(bank: Bank, path: Path, digest: str | None) -> dict[str, Any]:
     }
 
 
-def _metrics(folder: Path) -> dict[str, Any]:
-    """The evaluations that lie in the run's folder, by file name."""
+def _metrics(folder: Path, opened: Opened) -> dict[str, Any]:
+    """The evaluations in the run's folder, by file name; those of other weights are left out.
+
+    Raises:
+        ValueError: a damaged file, or one of another version.
+    """
     found = {}
     for path in sorted(folder.glob("evaluation-*.json")):
         try:
-            found[path.name] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as fault:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            lacking = _SCORED - content.keys()
+        except (ValueError, AttributeError) as fault:
             raise ValueError(f"{path}: damaged evaluation ({fault}); evaluate again") from None
+        if lacking:
+            raise ValueError(f"{path}: lacks {', '.join(sorted(lacking))}; evaluate again")
+        if (content["step"], content["predictor"]) == (opened.step, opened.predictor):
+            found[path.name] = content
     return found
 
 

@@ -25,7 +25,7 @@ def model_card(
 
     Args:
         metadata: as in the bundle.
-        metrics: evaluations by file name.
+        metrics: evaluations as `tak evaluate` writes them, by file name.
         texts: texts and their origin, None where they are unknown.
     """
     data = metadata["dataset"]
@@ -87,14 +87,22 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     parts = ["## Scores"]
     for name, content in metrics.items():
         rows = [
-            f"| {organ} | {_percent(found['mean'])} | {_percent(found['deviation'])} |"
-            for kind in ("organs", "groups")
-            for organ, found in content.get(kind, {}).items()
-            if isinstance(found, dict) and "mean" in found
+            f"| {row} | {_percent(dice['mean'])} | {_percent(dice['deviation'])} |"
+            for row, dice in _dice(content).items()
         ]
-        head = f"`{name}`: Dice in percent over {len(content.get('cases', {}))} cases"
+        head = (
+            f"`{name}`: Dice in percent over {len(content['cases'])} cases of the part "
+            f"{content['part']}; protocol {content['protocol']}, metric rules {content['rules']}"
+        )
         parts.append("\n".join([head, "", "| organ | mean | deviation |", "|---|---|---|", *rows]))
     return "\n\n".join(parts)
+
+
+def _dice(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
+    """Mean and deviation of Dice by organ, then by group, of an evaluation's JSON."""
+    organs = {name: found["dice"] for name, found in evaluation["organs"].items()}
+    means = {f"mean of {name}": found["dice"] for name, found in evaluation["means"].items()}
+    return organs | means
 
 
 def _percent(value: float | None) -> str:

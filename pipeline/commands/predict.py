@@ -138,7 +138,7 @@ def bundle(
     """Put all that prediction needs into one file, with a model card.
 
     Weights are safetensors, the rest is JSON and text: loading a bundle executes nothing. Scores
-    that `tak evaluate` left in the run go along.
+    that `tak evaluate` left in the run go along, where they are of the same weights.
 
     Example: `tak bundle runs/tak -o tak.zip`, then
     `tak predict tak.zip ct.nii.gz -o mask.nii.gz` on any machine.

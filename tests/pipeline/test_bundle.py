@@ -1,5 +1,6 @@
 import io
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from safetensors.torch import load as load_tensors
 from small_run import make_bank, make_run
 
 from pipeline import bundle
+from pipeline.evaluate import METRICS, Evaluation, organ_groups, write_results
 from pipeline.run import open_run
 from segmentation.dataset import DatasetSpec
 
@@ -62,19 +64,53 @@ def test_the_same_run_gives_the_same_bytes(run, packed, tmp_path):
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
 
 
-def test_scores_of_the_run_go_along(run, tmp_path):
-    scores = {
-        "cases": {"a": {"liver": 0.5}},
-        "organs": {"liver": {"mean": 0.5, "deviation": None}},
-        "groups": {"all": {"mean": 0.5, "deviation": None}},
+def scored(folder, name, **changes):
+    """An evaluation of two cases as `tak evaluate` leaves it in a run's folder."""
+    organs = SPEC.classes[1:]
+    cases = {
+        case: {organ: dict.fromkeys(METRICS, dice) for organ in organs}
+        for case, dice in (("a", 0.4), ("b", 0.6))
     }
+    cases["a"]["liver"]["dice"] = math.nan
+    known = {"step": 7, "predictor": "student", "rules": "scan", **changes}
+    evaluation = Evaluation(
+        "phantom", "phantom", "test", "best.pt", tolerance_mm=1.0, cases=cases,
+        groups=organ_groups(SPEC), **known,
+    )  # fmt: skip
+    write_results(evaluation, folder / name)
+
+
+def test_scores_of_the_run_go_along(run, tmp_path):
     (tmp_path / "best.pt").write_bytes((run / "best.pt").read_bytes())
-    (tmp_path / "evaluation-test.json").write_text(json.dumps(scores))
+    scored(tmp_path, "evaluation-test")
     bundle.write(tmp_path, tmp_path / "model.zip")
     card = bundle.read_member(tmp_path / "model.zip", "docs/README.md").decode()
-    assert "| liver | 50.0 | - |" in card
-    assert "over 1 cases" in card
+    assert "| liver | 60.0 | - |" in card
+    assert "| spleen | 50.0 | 14.1 |" in card
+    assert "| mean of large | 50.0 | 14.1 |" in card
+    assert "over 2 cases of the part test; protocol phantom, metric rules scan" in card
     assert "The texts themselves were not bundled" in card
+    stored = json.loads(bundle.read_member(tmp_path / "model.zip", "metrics/evaluation-test.json"))
+    assert stored == json.loads((tmp_path / "evaluation-test.json").read_text())
+
+
+def test_scores_of_other_weights_stay_behind(run, tmp_path):
+    (tmp_path / "best.pt").write_bytes((run / "best.pt").read_bytes())
+    scored(tmp_path, "evaluation-test", predictor="teacher")
+    scored(tmp_path, "evaluation-validation", step=5)
+    bundle.write(tmp_path, tmp_path / "model.zip")
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        assert not [name for name in archive.namelist() if name.startswith("metrics/")]
+        assert "Not evaluated" in archive.read("docs/README.md").decode()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"cases": {}}'])
+def test_an_evaluation_that_is_damaged_or_of_another_version_is_named(run, tmp_path, text):
+    (tmp_path / "best.pt").write_bytes((run / "best.pt").read_bytes())
+    (tmp_path / "evaluation-test.json").write_text(text)
+    with pytest.raises(ValueError, match=r"evaluation-test\.json: .*; evaluate again"):
+        bundle.write(tmp_path, tmp_path / "model.zip")
+    assert not (tmp_path / "model.zip").exists()
 
 
 def test_another_bank_than_the_run_s_is_refused(run, tmp_path):
