@@ -37,7 +37,8 @@ class Protocol(Strict):
         blend: how the windows are averaged there.
         rules: name of the metric rules of the published evaluation; see `rules`.
         shared: layout of the prepared arrays that the authors hand out. Data read from them have
-            the protocol's window, scaling and grid, whatever these were.
+            the protocol's grid, unless they are shrunk here; and its window and scaling, if their
+            intensities are taken as they are stored.
         splits: SHA-256 of every list, by the split's name.
         sources: where all this was read.
         doubts: what is not known of it, or not followed here.
@@ -82,16 +83,23 @@ class Protocol(Strict):
         found = {}
         if class_digest(spec.classes) != self.classes:
             found["organs"] = "other organs, or in another order"
-        if spec.layout == self.shared:
-            return found
+        known = self._known_from(spec)
         for part, one, other in (
             ("window", _hu(spec.window_hu), _hu(self.window_hu)),
             ("scaling", spec.scaling, self.scaling),
             ("grid", str(spec.grid), str(self.grid)),
         ):
-            if one != other:
+            if one != other and part not in known:
                 found[part] = f"{part} {one} where {self.name} has {other}"
         return found
+
+    def _known_from(self, spec: DatasetSpec) -> set[str]:
+        """What is the protocol's because the data are its authors' arrays, as they were stored."""
+        if spec.layout != self.shared:
+            return set()
+        known = {"window", "scaling"} if spec.scaling == "stored" else set()
+        shrunk = [grid.shrink not in (None, (1, 1, 1)) for grid in (spec.grid, self.grid)]
+        return known if any(shrunk) else known | {"grid"}
 
 
 @dataclass(frozen=True)

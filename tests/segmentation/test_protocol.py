@@ -110,6 +110,23 @@ def test_arrays_that_the_authors_hand_out_are_the_protocol():
     assert claim.protocol == "amos-ga, own grid"
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "label"),
+    [
+        ("amos-ga", {"window_hu": (-500, 500)}, "amos-ga, own window"),
+        ("amos-ga", {"scaling": "volume"}, "amos-ga, own scaling"),
+        ("amos-ga", {"grid": Grid(shrink=(2, 2, 1))}, "amos-ga, own grid"),
+        ("synapse-dhc", {"grid": Grid(spacing_mm=(1, 1, 1))}, "synapse-dhc, own grid"),
+        ("synapse-ga", {"scaling": "stored", "window_hu": (0, 1)}, "synapse-ga"),
+    ],
+)
+def test_what_is_done_to_the_authors_arrays_here_has_to_be_the_protocol_s(name, change, label):
+    descriptor, pinned = spec(PAIRS[name]), protocol(name)
+    shared = descriptor.model_copy(update={"layout": pinned.shared, **change})
+    split = descriptor.split(descriptor.split_names[0])
+    assert claim_of(shared, split, pinned).protocol == label
+
+
 def test_a_name_that_nobody_pinned_stands_for_what_the_descriptor_says():
     descriptor = spec("phantom").model_copy(update={"window_hu": (0, 1)})
     claim = claim_of(descriptor, spec("amos").split("2p"), None)
