@@ -62,8 +62,8 @@ class Budget:
 
     Every call to a service is an `attempt`: it reserves the most that it may cost and settles what
     it did cost. One that does not fit beside those under way waits for them; one that does not fit
-    alone is refused. What was counted under the budget `after` which this one comes, perhaps at
-    another price, counts against these limits too.
+    alone is refused. What the budget `after` which this one comes has counted, perhaps at another
+    price, counts against these limits too.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class Budget:
         self.price = price
         self.spent = Usage()
         self.stopped = threading.Event()
-        self._tokens = after._tokens if after else 0
-        self._usd = after._usd if after else 0.0
+        self._tokens: int = after._tokens if after else 0
+        self._usd: float = after._usd if after else 0.0
         self._reserved: list[Usage] = []
         self._excess = {"input_tokens": 1.0, "output_tokens": 1.0}
         self._changed = threading.Condition()
