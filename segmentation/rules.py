@@ -74,10 +74,12 @@ def nearest(labels: Labels, shape: Sequence[int]) -> Labels:
     """Labels on `shape` voxels: voxel i of n is voxel floor(i * old / n) of the old ones.
 
     What `torch.nn.functional.interpolate(mode="nearest")` does, which the published evaluations of
-    GALoss and TAK call.
+    GALoss and TAK call. The factor old / n is rounded to float32 as there, which for some sizes
+    (84, 168, 208 ... to 80) takes the plane before.
     """
-    picks = [np.arange(new) * old // new for new, old in zip(shape, labels.shape, strict=True)]
-    return labels[np.ix_(*picks)]
+    factors = (np.float32(old) / np.float32(n) for n, old in zip(shape, labels.shape, strict=True))
+    planes = [np.arange(n, dtype=np.float32) * by for n, by in zip(shape, factors, strict=True)]
+    return labels[np.ix_(*(places.astype(np.intp) for places in planes))]
 
 
 def _scan(

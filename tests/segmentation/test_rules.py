@@ -82,6 +82,15 @@ def test_nearest_is_what_the_published_code_calls(shape):
     assert np.array_equal(nearest(labels, GA_SHAPE), wanted[0, 0].numpy())
 
 
+def test_nearest_takes_the_planes_that_torch_takes_for_every_size():
+    for new in GA_SHAPE[1:]:
+        for old in range(1, 700):
+            planes = torch.arange(old).float()
+            wanted = F.interpolate(planes[None, None], new, mode="nearest")[0, 0].numpy()
+            found = nearest(np.arange(old).reshape(old, 1, 1), (new, 1, 1)).ravel()
+            assert np.array_equal(found, wanted), (old, new)
+
+
 def test_ga_compares_on_its_own_grid():
     truth = np.zeros((320, 80, 160), dtype=np.uint8)
     truth[:160] = 1
