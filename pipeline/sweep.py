@@ -20,8 +20,10 @@ from pipeline.build import build_method
 from pipeline.compare import read_evaluation
 from pipeline.config import RunConfig, read_config
 from pipeline.evaluate import GROUPS, evaluate, without_nan, write_results
-from pipeline.run import open_run, setting_of
+from pipeline.protocols import claim_of_data
+from pipeline.run import Opened, chosen_predictor, open_run, setting_of
 from pipeline.training import start
+from segmentation.log import LOG, read_log
 from segmentation.metrics import nan_deviation, nan_mean
 from segmentation.prepare import Prepared
 
@@ -104,9 +106,16 @@ class Bench:
         """Refuse what every run would stumble over, before the first of them begins.
 
         Raises:
-            ValueError: a variant that reads text and no bank, a bank that nothing reads, or an
-                option that a method does not know.
+            ValueError: a variant that reads text and no bank, a bank that nothing reads, an option
+                that a method does not know, a predictor that it does not have, or no case to
+                validate or to score with.
         """
+        for part in ("validation", self.part):
+            if not getattr(self.prepared.split, part):
+                raise ValueError(
+                    f"{self.prepared.root}: no {part} case; a sweep chooses checkpoints by "
+                    f"validation cases and scores the part {self.part}"
+                )
         if self.bank is not None and not any(cell.config.needs_bank for cell in cells):
             raise ValueError(f"--bank {self.bank}: no variant has a text head or alignment")
         voxels = (1,) * len(self.prepared.spec.classes)
@@ -114,7 +123,8 @@ class Bench:
             try:
                 bank = self.bank if cell.config.needs_bank else None
                 setting, _ = setting_of(cell.config, self.prepared.spec, bank)
-                build_method(cell.config, replace(setting, voxels=voxels))
+                method = build_method(cell.config, replace(setting, voxels=voxels))
+                chosen_predictor(method, cell.config.inference.predictor)
             except (ValueError, LookupError) as fault:
                 raise ValueError(f"variant {cell.variant}: {fault}") from None
 
@@ -157,10 +167,18 @@ def fill(cell: Cell, bench: Bench, report: Callable[[dict[str, Any]], None]) -> 
     )
     for name in ("", "-untrained") if finished else ():
         stem = cell.folder / f"evaluation-{bench.part}{name}"
-        if not stem.with_suffix(".json").is_file():
-            opened = open_run(cell.folder, device=bench.device, untrained=bool(name))
+        opened = open_run(cell.folder, device=bench.device, untrained=bool(name))
+        if not _is_of(stem.with_suffix(".json"), opened):
             write_results(evaluate(opened, bench.prepared, bench.part, lambda case: None), stem)
     return finished
+
+
+def _is_of(path: Path, opened: Opened) -> bool:
+    """Whether an evaluation is there and of these weights, not of a run that went on since."""
+    if not path.is_file():
+        return False
+    found = read_evaluation(path)
+    return (found.step, found.predictor) == (opened.step, opened.predictor)
 
 
 def row_of(variant: str, cells: Sequence[Cell], part: str, notes: Sequence[str]) -> Row:
@@ -190,10 +208,9 @@ def _present(folders: Sequence[Path], name: str) -> list[Path]:
 
 def _minutes(folder: Path) -> float:
     """How long a run trained, from its log, where every resumed part counts anew; NaN if not."""
-    log = folder / "log.jsonl"
     total = last = 0.0
-    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
-        seconds = json.loads(line).get("seconds", last)
+    for record in read_log(folder / LOG):
+        seconds = record.get("seconds", last)
         total += seconds - last if seconds >= last else seconds
         last = seconds
     return total / 60 or math.nan
@@ -250,5 +267,6 @@ def table_of(rows: Sequence[Row], heading: str) -> Table:
 
 def heading_of(bench: Bench) -> str:
     """What the numbers of a table are."""
-    spec, cases = bench.prepared.spec, getattr(bench.prepared.split, bench.part)
-    return f"Dice %, {bench.part}, {len(cases)} cases, {spec.protocol}"
+    claim, cases = claim_of_data(bench.prepared), getattr(bench.prepared.split, bench.part)
+    told = f"Dice %, {bench.part}, {len(cases)} cases, protocol {claim.protocol}"
+    return f"{told}, split {claim.split}"

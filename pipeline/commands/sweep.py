@@ -87,8 +87,8 @@ def _filled(cell: "Cell", bench: "Bench") -> str:
     try:
         with watching(cell.config.training.steps) as watcher:
             finished = fill(cell, bench, watcher.report)
-    except ValueError as fault:
-        return str(fault)
+    except (ValueError, LookupError, OSError, RuntimeError) as fault:  # also memory of a GPU
+        return str(fault) or type(fault).__name__
     if not finished:
         typer.echo("stopped; the same command goes on")
         raise typer.Exit(130)

@@ -4,14 +4,18 @@ import csv
 import json
 import math
 import statistics
+from dataclasses import replace
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from pipeline import shipped
 from pipeline.cli import app
 from pipeline.config import read_config
-from pipeline.sweep import cells_of, read_variants
+from pipeline.sweep import Bench, cells_of, heading_of, read_variants
+from segmentation.dataset import DatasetSpec
+from segmentation.train import Trainer
 
 RECIPE = """
 title = "tiny"
@@ -101,12 +105,70 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(files, prepared):
     assert rows["plain"]["seeds"] == "1"
 
 
+@pytest.mark.parametrize("fault", [RuntimeError("out of memory"), OSError("no space left")])
+def test_whatever_ends_one_run_the_others_go_on(files, prepared, monkeypatch, fault):
+    learn = Trainer._learn
+
+    def fails_with_seed_0(self, batch):
+        if self.config["run"]["seed"] == 0:
+            raise fault
+        return learn(self, batch)
+
+    monkeypatch.setattr(Trainer, "_learn", fails_with_seed_0)
+    (files / "plain.toml").write_text("[plain]\n")
+    done = swept(files, prepared, "--seeds", "0", "1", variants="plain.toml")
+    assert done.exit_code == 1
+    assert f"plain, seed 0: {fault}" in done.output
+    assert table(files)["plain"]["seeds"] == "1"
+
+
+def test_an_evaluation_from_the_middle_of_a_run_does_not_get_into_the_table(files, prepared):
+    (files / "plain.toml").write_text("[plain]\n")
+    assert swept(files, prepared, variants="plain.toml").exit_code == 0
+    whole = (files / "runs/sweep.csv").read_text()
+    path = files / "runs/plain/seed-0/evaluation-test.json"
+    early = json.loads(path.read_text())
+    early["step"] -= 1
+    for organs in early["cases"].values():
+        organs["liver"]["dice"] = 1.0
+    path.write_text(json.dumps(early))
+    assert swept(files, prepared, variants="plain.toml").exit_code == 0
+    assert (files / "runs/sweep.csv").read_text() == whole
+
+
+def test_a_log_that_was_cut_off_does_not_keep_the_table_from_being_written(files, prepared):
+    (files / "plain.toml").write_text("[plain]\n")
+    assert swept(files, prepared, variants="plain.toml").exit_code == 0
+    with (files / "runs/plain/seed-0/log.jsonl").open("a") as log:
+        log.write('{"step": 3, "lo')
+    (files / "odd.toml").write_text("[plain]\ntraining.rate = 0.5\n")
+    done = swept(files, prepared, variants="odd.toml")
+    assert "resumed as it was started" in done.output
+    assert table(files)["plain"]["minutes"]
+
+
+def test_a_heading_does_not_give_a_protocol_s_name_to_other_data(prepared):
+    pinned = shipped.find("data", "amos")
+    spec = DatasetSpec.read(pinned)
+    own = replace(prepared, spec=spec)
+    heading = heading_of(Bench(own, None, torch.device("cpu"), "test"))
+    assert "protocol amos-ga, own split, split own-" in heading
+
+
+def test_without_validation_cases_nothing_is_trained(files, prepared):
+    split = prepared.split.model_copy(update={"validation": ()})
+    bench = Bench(replace(prepared, split=split), None, torch.device("cpu"), "test")
+    with pytest.raises(ValueError, match="no validation case; a sweep chooses checkpoints"):
+        bench.check(cells_of(files / "tiny.toml", {"run": []}, [0], files / "runs"))
+
+
 @pytest.mark.parametrize(
     ("text", "words", "message"),
     [
         ("[a]\nmethod.name = 'cqs'", [], "variant a: no 'cqs' in segmentation.methods"),
         ("[a]\ntraining.stepps = 3", [], r"variant a: .*training\.stepps"),
         ("[a]\nhead.name = 'text'", [], "variant a: this recipe reads text: give --bank"),
+        ("[a]\ninference.predictor = 'tutor'", [], "variant a: no predictor 'tutor'"),
         ("[a]", ["--bank", "bank.h5"], "no variant has a text head"),
         ("[a]", ["--seeds", "1", "1"], "a seed is given twice"),
         ("a = 3", [], "a = 3 is not a table of changes"),
