@@ -5,11 +5,11 @@ others are its baselines.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from pipeline.evaluate import Evaluation, comparable
 from pipeline.protocols import rules_for
 from segmentation.checkpoint import TrainState, load
 from segmentation.dataset import DatasetSpec
+from segmentation.log import LOG, read_log
 from segmentation.metrics import nan_mean
 
 BANK = "bank.h5"
@@ -47,6 +48,7 @@ class RunData:
         bank: the copy of the bank that the run keeps, None where there is none.
         checkpoint: `best`, or `last` where the run was never validated.
         bank_digest: of the text vectors that the run was trained with; None without text.
+        data_digest: of how its data were prepared and split; None where nobody noted it.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class RunData:
     evaluation: Evaluation | None
     bank: Bank | None
     bank_digest: str | None
+    data_digest: str | None
     checkpoint: str
     step: int
 
@@ -113,13 +116,16 @@ class Arm:
 def read_arms(paths: Sequence[Path], part: str, rules: str = "scan") -> tuple[Arm, ...]:
     """Run folders as arms, in the order in which they are first named.
 
+    A run that repeats a seed of its arm begins another one: it is no further seed.
+
     Raises:
         FileNotFoundError: a folder holds no run.
         ValueError: a run twice, runs of different data, or scores that must not be compared.
     """
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise ValueError(f"a run is named twice: {', '.join(map(str, paths))}")
-    runs = [read_run(folder, part, rules) for path in paths for folder in _folders(path)]
+    folders = [folder for path in paths for folder in _folders(path)]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ValueError(f"a run is named twice: {', '.join(map(str, folders))}")
+    runs = [read_run(folder, part, rules) for folder in folders]
     first = runs[0]
     for run in runs[1:]:
         if run.spec.classes != first.spec.classes:
@@ -128,9 +134,12 @@ def read_arms(paths: Sequence[Path], part: str, rules: str = "scan") -> tuple[Ar
                 f"{', '.join(first.spec.classes)}; runs of one report have the same classes"
             )
     _check_comparable(runs)
-    groups: dict[str, list[RunData]] = {}
+    groups: dict[tuple[str, int], list[RunData]] = {}
+    met: Counter[tuple[str, int]] = Counter()
     for run in runs:
-        groups.setdefault(_kind_of(run), []).append(run)
+        kind, seed = _kind_of(run), run.config.seed
+        groups.setdefault((kind, met[kind, seed]), []).append(run)
+        met[kind, seed] += 1
     labels = _labels([members[0] for members in groups.values()])
     return tuple(
         Arm(label, tuple(members)) for label, members in zip(labels, groups.values(), strict=True)
@@ -171,26 +180,21 @@ def read_run(path: Path, part: str, rules: str = "scan") -> RunData:
         path=path,
         config=RunConfig.model_validate(state.config["run"]),
         spec=spec,
-        log=read_log(path / "log.jsonl"),
+        log=curves_of(path / LOG),
         evaluation=read_evaluation(scores) if scores.is_file() else None,
         bank=Bank.read(bank) if bank.is_file() else None,
         bank_digest=state.identity.bank,
+        data_digest=state.identity.data,
         checkpoint=file.stem,
         step=state.step,
     )
 
 
-def read_log(path: Path) -> Log:
-    """The log of a run, empty where there is none; a last line that was cut off is dropped."""
+def curves_of(path: Path) -> Log:
+    """The numbers in the log of a run, none where there is no log."""
     log = Log()
-    if not path.is_file():
-        return log
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record: dict[str, Any] = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        step = int(record.get("step", 0))
+    for record in read_log(path):
+        step = int(record["step"])
         if "terms" in record:
             for name, value in {"total": record["loss"], **record["terms"]}.items():
                 log.terms.setdefault(name, []).append((step, float(value)))
@@ -223,9 +227,9 @@ def _check_comparable(runs: Sequence[RunData]) -> None:
 
 
 def _kind_of(run: RunData) -> str:
-    """What runs of one arm share: all of the configuration but title and seed, and the text."""
+    """What runs of one arm share: the configuration but title and seed, the text, the data."""
     content = run.config.model_dump(mode="json", exclude={"seed", "title"})
-    return json.dumps([content, run.bank_digest], sort_keys=True)
+    return json.dumps([content, run.bank_digest, run.data_digest], sort_keys=True)
 
 
 def choices_of(config: RunConfig) -> str:
@@ -240,6 +244,18 @@ def _labels(firsts: Sequence[RunData]) -> list[str]:
     """A label per arm: its choices, and the folder's name where these do not tell arms apart."""
     plain = [choices_of(run.config) for run in firsts]
     return [
-        f"{label} ({run.name})" if plain.count(label) > 1 else label
-        for label, run in zip(plain, firsts, strict=True)
+        f"{label} ({name})" if plain.count(label) > 1 else label
+        for label, name in zip(plain, _names([run.path for run in firsts]), strict=True)
     ]
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Ends of the paths, as short as they all differ; folders of single seeds are left out."""
+    parts = [path.resolve().parts for path in paths]
+    if len({one[:-1] for one in parts}) == len(parts):
+        parts = [one[:-1] if one[-1].startswith("seed-") else one for one in parts]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-depth:]) for one in parts]
+        if len(set(names)) == len(names):
+            break
+    return names

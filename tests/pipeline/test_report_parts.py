@@ -20,7 +20,7 @@ from knowledge.grounding import Finding
 from pipeline.evaluate import write_results
 from pipeline.report.cases import ShownCase, entropy_of, share_of_errors_found
 from pipeline.report.complexity import hull_emptiness
-from pipeline.report.gather import read_arms, read_log
+from pipeline.report.gather import curves_of, read_arms
 from pipeline.report.published import published_beside
 from pipeline.report.scores import ranked
 from pipeline.report.slices import joining, pack
@@ -179,27 +179,49 @@ def test_best_median_and_worst_are_taken_by_mean_dice(prepared):
 
 def test_a_log_that_was_cut_off_is_read_up_to_there(prepared, tmp_path):
     run = make_scored_run(tmp_path / "run", prepared)
-    log = read_log(run / "log.jsonl")
+    log = curves_of(run / "log.jsonl")
     assert set(log.terms) == {"total", "dice", "cross_entropy"}
     assert len(log.terms["total"]) == 40
     assert log.terms["cross_entropy"][9] == (10, 0.2)
     assert [step for step, _ in log.organs["student"]["liver"]] == [10, 20, 30, 40]
 
 
-def test_seeds_are_one_arm_and_another_text_is_another(prepared, tmp_path):
-    runs = [make_scored_run(tmp_path / name, prepared) for name in ("a", "b", "c")]
+def alter(run, **changes):
+    """Change the checkpoint of a run: `seed`, or what it belongs to."""
+    state = torch.load(run / "best.pt", weights_only=True)
+    if "seed" in changes:
+        state["config"]["run"]["seed"] = changes.pop("seed")
+    state["identity"].update(changes)
+    torch.save(state, run / "best.pt")
+
+
+def test_seeds_are_one_arm_and_another_text_or_split_is_another(prepared, tmp_path):
+    runs = [make_scored_run(tmp_path / name, prepared) for name in "abcd"]
     for seed, run in enumerate(runs):
-        state = torch.load(run / "best.pt", weights_only=True)
-        state["config"]["run"]["seed"] = seed
-        if seed == 2:
-            state["identity"]["bank"] = "0" * 64
-        torch.save(state, run / "best.pt")
+        alter(run, seed=seed)
+    alter(runs[2], bank="0" * 64)
+    alter(runs[3], data="1" * 64)
     arms = read_arms(runs, "test")
-    assert [arm.seeds for arm in arms] == [(0, 1), (2,)]
-    assert len({arm.label for arm in arms}) == 2
+    assert [arm.seeds for arm in arms] == [(0, 1), (2,), (3,)]
+    assert len({arm.label for arm in arms}) == 3
     mean, deviation = arms[0].over_seeds("all", "dice")
     assert mean == pytest.approx(scores_of(prepared).group("all", "dice")[0])
     assert deviation == 0
+
+
+def test_a_seed_that_is_trained_again_is_no_further_seed(prepared, tmp_path):
+    for name in ("old", "new"):
+        for seed in range(2):
+            alter(make_scored_run(tmp_path / name / f"seed-{seed}", prepared), seed=seed)
+    arms = read_arms([tmp_path / "old", tmp_path / "new"], "test")
+    assert [arm.seeds for arm in arms] == [(0, 1), (0, 1)]
+    assert [arm.label.rpartition(" ")[2] for arm in arms] == ["(old)", "(new)"]
+
+
+def test_a_run_is_named_once_by_itself_or_with_its_folder_of_seeds(prepared, tmp_path):
+    run = make_scored_run(tmp_path / "arm" / "seed-0", prepared)
+    with pytest.raises(ValueError, match="named twice"):
+        read_arms([tmp_path / "arm", run], "test")
 
 
 def test_runs_that_were_not_scored_alike_are_refused(prepared, tmp_path):
