@@ -95,7 +95,7 @@ def network_builder(config: RunConfig, setting: Setting) -> Callable[[], Network
         head: ConvHead | TextHead
         if text_head:
             assert setting.vectors is not None
-            head = TextHead(vnet.width, deep_widths, setting.vectors)
+            head = TextHead(vnet.width, deep_widths, setting.vectors, kernel=config.head.kernel)
         else:
             head = ConvHead(vnet.width, len(setting.classes))
         contrast = None

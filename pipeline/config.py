@@ -41,9 +41,14 @@ class NetworkConfig(Strict):
 
 
 class HeadConfig(Strict):
-    """`conv`, one convolution, or `text`, weights generated from the bank's vectors."""
+    """`conv`, one convolution, or `text`, weights generated from the bank's vectors.
+
+    Attributes:
+        kernel: of the text head: `plain` does without the Triton kernels that `auto` takes on CUDA.
+    """
 
     name: Literal["conv", "text"] = "conv"
+    kernel: Literal["auto", "plain"] = "auto"
 
 
 class TextConfig(Strict):

@@ -74,8 +74,8 @@ class Method(nn.Module, ABC):
         self.network = build()
         self.loss = loss
         self.total_steps, self.seed, self.warmup_steps = total_steps, seed, warmup_steps
-        mixed = torch.Generator().manual_seed(seed)
-        self._mixed_seed = int(torch.randint(2**62, (1,), generator=mixed))
+        mixed = torch.Generator("cpu").manual_seed(seed)
+        self._mixed_seed = int(torch.randint(2**62, (1,), generator=mixed, device="cpu"))
 
     @abstractmethod
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ Legend of shapes: B batch, C classes, A aspects, E text width, Q class code widt
 """
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 from segmentation.networks.norms import instance_norm_relu
 
+KERNELS = ("auto", "plain")
+_AMPERE = (8, 0)  # the first GPUs whose tensor cores take bfloat16
 _INNER = 8  # channels inside the generated head: 8 -> 8 -> 8 -> 1
 _CHUNK_CPU, _CHUNK_GPU = 2**10, 2**18  # voxels whose hidden layers exist at a time
 PARAMETERS = 2 * _INNER * _INNER + _INNER + 2 * _INNER + 1  # 153 numbers per class
@@ -41,12 +44,18 @@ class TextHead(nn.Module):
         width: channels of the decoded features.
         deep_widths: channels of the three deepest levels.
         vectors: text vectors [C, A, E]; kept as a buffer, never trained.
+        kernel: of the generated networks, `auto` or `plain`; see `apply_generated`.
     """
 
     vectors: Tensor
 
-    def __init__(self, width: int, deep_widths: Sequence[int], vectors: Tensor) -> None:
+    def __init__(
+        self, width: int, deep_widths: Sequence[int], vectors: Tensor, *, kernel: str = "auto"
+    ) -> None:
         super().__init__()
+        if kernel not in KERNELS:
+            raise LookupError(f"no kernel {kernel!r}; there is {', '.join(KERNELS)}")
+        self.kernel = kernel
         if vectors.ndim != 3:
             raise ValueError(f"text vectors must be [class, aspect, dim], not {vectors.shape}")
         _, aspects, text_width = vectors.shape
@@ -90,7 +99,8 @@ class TextHead(nn.Module):
         `classes` are the codes of another head, [C, Q]; without them the head uses its own.
         """
         codes = self.class_codes() if classes is None else classes
-        return apply_generated(self._prepared(decoded), self.generated(deep, codes))
+        points, parameters = self._prepared(decoded), self.generated(deep, codes)
+        return apply_generated(points, parameters, kernel=self.kernel)
 
     def _prepared(self, decoded: Tensor) -> Tensor:
         """`prepare`, with a faster norm where every group is one channel: [B, 8, x, y, z]."""
@@ -119,7 +129,7 @@ class PooledCode(nn.Module):
         return self.linear(F.relu(self.norm(features)).flatten(2).mean(2))
 
 
-def apply_generated(features: Tensor, parameters: Tensor) -> Tensor:
+def apply_generated(features: Tensor, parameters: Tensor, *, kernel: str = "auto") -> Tensor:
     """Run the generated networks pointwise: z = w3 ReLU(W2 ReLU(W1 h + b1) + b2) + b3.
 
     All classes share the features, so layer 1 is one matrix of 8 C rows and nothing is copied per
@@ -129,12 +139,25 @@ def apply_generated(features: Tensor, parameters: Tensor) -> Tensor:
     Args:
         features: [B, 8, x, y, z].
         parameters: [B, C, 153], laid out as W1, W2, w3, b1, b2, b3.
+        kernel: `plain`, batched products of torch, or `auto`, which takes Triton kernels on a CUDA
+            device from Ampere on where Triton is installed, and `plain` elsewhere.
 
     Returns:
         Logits [B, C, x, y, z], in the precision of the features.
     """
-    logits = _Pointwise.apply(features.flatten(2), parameters.to(features.dtype))
+    pointwise = _Pointwise.apply
+    if kernel == "auto" and _has_kernels(features.device):
+        from segmentation.networks.head_kernels import PointwiseOnGPU
+
+        pointwise = PointwiseOnGPU.apply
+    logits = pointwise(features.flatten(2), parameters.to(features.dtype))
     return logits.unflatten(2, features.shape[2:])
+
+
+def _has_kernels(device: torch.device) -> bool:
+    if device.type != "cuda" or find_spec("triton") is None:
+        return False
+    return torch.cuda.get_device_capability(device) >= _AMPERE
 
 
 class _Layers(NamedTuple):
