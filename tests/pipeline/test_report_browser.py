@@ -170,3 +170,23 @@ def test_another_case_can_be_chosen(page, report, prepared):
     )
     assert page.errors == []
     assert page.ask(COLORED % 2) != before
+
+
+def test_of_two_cases_chosen_in_a_hurry_the_last_one_is_shown(page, report):
+    page.open(report)
+    score = "document.querySelector('[data-organ=liver] .score').textContent"
+    before = page.ask(score), page.ask(COLORED % 2)
+    page.ask(
+        """(() => { const unpacked = Response.prototype.arrayBuffer;
+        Response.prototype.arrayBuffer = async function () {
+          const content = await unpacked.call(this);
+          await new Promise((go) => setTimeout(go, 100));
+          window.late = true;
+          return content;
+        }; })()"""
+    )
+    choose(page, "case", 1)
+    choose(page, "case", 0)
+    page.until("window.late === true")
+    page.ask("new Promise((go) => setTimeout(go, 0))")
+    assert (page.ask(score), page.ask(COLORED % 2)) == before

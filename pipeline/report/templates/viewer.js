@@ -130,7 +130,9 @@
     context.stroke();
   }
 
-  const drawAll = () => figures.forEach(draw);
+  const drawAll = () => {
+    if (state.volumes) figures.forEach(draw);
+  };
 
   function fit() {
     const { shape, spacing } = about.cases[state.index];
@@ -146,10 +148,15 @@
     }
   }
 
+  let wanted = 0; // while scans are unpacked, the reader may choose another case
+
   async function choose(index) {
-    state.index = index;
+    wanted = index;
+    const volumes = await unpack(index);
+    if (index !== wanted) return;
     const shown = about.cases[index];
-    state.volumes = await unpack(index);
+    state.index = index;
+    state.volumes = volumes;
     state.place = [...shown.start];
     fit();
     drawAll();
@@ -164,6 +171,11 @@
       root.querySelector(`.ramp-${end}`).textContent = shown.entropy[end].toFixed(2);
     say("Point at a slice to read a voxel; click to move the other two slices there.");
   }
+
+  const open = (index) =>
+    choose(index).catch((fault) => {
+      say(`The scans of this page cannot be unpacked (${fault.message}): make the report again.`);
+    });
 
   function voxelAt(event) {
     const canvas = event.currentTarget;
@@ -213,7 +225,7 @@
     });
   }
   for (const input of root.querySelectorAll("input[name=case]"))
-    input.addEventListener("change", () => choose(Number(input.value)));
+    input.addEventListener("change", () => open(Number(input.value)));
   for (const input of root.querySelectorAll("input[name=layer]"))
     input.addEventListener("change", () => {
       state.layer = input.value;
@@ -251,7 +263,5 @@
   if (typeof DecompressionStream === "undefined")
     say("This browser cannot unpack the scans (it has no DecompressionStream): use a newer one.");
   else
-    choose(0).catch((fault) => {
-      say(`The scans of this page cannot be unpacked (${fault.message}): make the report again.`);
-    });
+    open(0);
 })();
