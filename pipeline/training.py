@@ -52,7 +52,7 @@ def start(
             of the split that share an image.
     """
     own = folder / BANK
-    if resume and bank_path is None and own.is_file():
+    if resume and bank_path is None and config.needs_bank and own.is_file():
         bank_path = own
     setting, digest = setting_of(config, prepared.spec, bank_path)
     check_images(prepared)

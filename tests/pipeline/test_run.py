@@ -239,6 +239,19 @@ def test_a_run_goes_on_with_its_own_bank_and_with_no_other(run, prepared, bank, 
     assert (out / "bank.h5").read_bytes() == bank.read_bytes()
 
 
+def test_a_bank_that_an_earlier_start_left_does_not_keep_a_run_without_text_from_going_on(
+    prepared, bank, tmp_path
+):
+    out = tmp_path / "run"
+    out.mkdir()
+    shutil.copy(bank, out / "bank.h5")
+    command = ["train", prepared.root, "--recipe", "demo", "-o", out, *changed()]
+    command += ["--set", "head.name=conv", "--set", 'alignment={name="none"}']
+    for words in ([], ["--resume"]):
+        done = tak_here(*command, *words)
+        assert done.exit_code == 0, done.exception
+
+
 def test_the_log_begins_with_cases_and_voxels(run, prepared):
     first = json.loads((run / "log.jsonl").read_text().splitlines()[0])
     counts = np.sum(
