@@ -161,6 +161,11 @@ def _cases(
         predictor=run.evaluation.predictor,
         device=asked.device,
     )
+    if opened.step != run.evaluation.step:
+        raise ValueError(
+            f"{run.path} was scored at step {run.evaluation.step}, but {opened.checkpoint.name} is "
+            f"of step {opened.step}; run `tak evaluate` again, or report without --data"
+        )
     with counted("segmenting cases to show", len(chosen)) as tick:
         return tuple(show_cases(opened, prepared, run.evaluation, chosen, tick))
 
@@ -199,7 +204,14 @@ def _outcome(
 ) -> Report | None:
     """Verdicts as `tak check` wrote them, or found now on the labeled training scans."""
     if asked.check is not None:
-        return read_outcome(asked.check)
+        outcome = read_outcome(asked.check)
+        tested = {result.claim for result in outcome.results}
+        if described is not None and tested != set(described.claims):
+            raise ValueError(
+                f"--check {asked.check} holds verdicts on other claims than {asked.descriptions}; "
+                "run `tak check` on these again"
+            )
+        return outcome
     if described is None or prepared is None:
         return None
     labeled = find_labeled(prepared.root)

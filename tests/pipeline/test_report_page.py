@@ -4,15 +4,17 @@ import base64
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 from html.parser import HTMLParser
 
 import pytest
-from report_material import make_scored_run
+from report_material import make_scored_run, scores_of
 from typer.testing import CliRunner
 
 from knowledge.bank import Bank
 from pipeline.cli import app
+from pipeline.evaluate import write_results
 from pipeline.report.page import SECTIONS, prose
 
 SENTENCES = {
@@ -159,6 +161,50 @@ def test_what_does_not_belong_together_is_refused(prepared, tmp_path):
     assert "was trained with" in str(refused.exception)
     refused = CliRunner().invoke(app, ["report", str(run), "--part", "train"])
     assert "no part 'train'" in str(refused.exception)
+
+
+def refusal(*words):
+    outcome = CliRunner().invoke(app, ["report", *map(str, words)])
+    assert outcome.exit_code != 0
+    return str(outcome.exception)
+
+
+def test_pictures_are_of_the_state_that_was_scored(prepared, tmp_path):
+    run = make_scored_run(tmp_path / "run", prepared)
+    changed = dataclasses.replace(scores_of(prepared), step=3)
+    write_results(changed, run / "evaluation-test")
+    told = refusal(run, "--data", prepared.root)
+    assert "was scored at step 3, but best.pt is of step 7" in told
+    assert not (run / "report.html").exists()
+
+
+def test_verdicts_on_other_claims_are_refused(prepared, tmp_path):
+    run = make_scored_run(tmp_path / "run", prepared)
+    empty = {"cases": [], "results": [], "problems": []}
+    (tmp_path / "check.json").write_text(json.dumps(empty))
+    words = ["--check", tmp_path / "check.json", "--descriptions", run / "descriptions.json"]
+    assert "verdicts on other claims" in refusal(run, *words)
+
+
+def test_a_gain_that_no_case_tells_is_a_dash_and_names_with_dollars_are_names(prepared, tmp_path):
+    runs = [make_scored_run(tmp_path / name, prepared) for name in ("a $x_$", "b")]
+    small = {organ.name for organ in prepared.spec.organs if organ.size == "small"}
+    known = scores_of(prepared)
+    cases = {
+        case: {
+            name: dict.fromkeys(scores, math.nan) if name in small else scores
+            for name, scores in organs.items()
+        }
+        for case, organs in known.cases.items()
+    }
+    for run in runs:
+        write_results(dataclasses.replace(known, cases=cases), run / "evaluation-test")
+    ran(*runs, "-o", tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "nan" not in page.texts["summary"].split()
+    assert "+nan" not in page.texts["summary"]
+    assert "– against the baseline" in page.texts["summary"]
+    assert "(a $x_$)" in page.texts["summary"]
 
 
 def test_prose_escapes_and_marks_code():
