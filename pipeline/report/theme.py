@@ -47,6 +47,7 @@ _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tak",
     "text.color": INK,
+    "text.parse_math": False,
     "xtick.color": MUTED,
     "xtick.major.size": 0,
     "ytick.color": MUTED,

@@ -77,11 +77,16 @@ def _hero(arm: Arm, group: str, gains: Mapping[str, Difference]) -> dict[str, An
         **percent_of(arm.over_seeds(group, "dice")),
         "gain": gain
         and {
-            "value": 100 * gain.difference,
-            "low": None if math.isnan(gain.low) else 100 * gain.low,
-            "high": None if math.isnan(gain.high) else 100 * gain.high,
+            "value": _points(gain.difference),
+            "low": _points(gain.low),
+            "high": _points(gain.high),
         },
     }
+
+
+def _points(difference: float) -> float | None:
+    """Percent points, None where no case can tell."""
+    return None if math.isnan(difference) else 100 * difference
 
 
 def _lead(material: Material) -> str:
@@ -150,7 +155,7 @@ def _row(key: str, name: str, material: Material, scored: list[Arm]) -> dict[str
         "name": name,
         "color": "",
         "is_mean": key in groups,
-        "gain": None if gain is None or math.isnan(gain.difference) else 100 * gain.difference,
+        "gain": gain and _points(gain.difference),
         "scores": [_dot(arm.over_seeds(key, "dice")) for arm in scored],
         "published": [{"mean": short(value), "x": _x(value)} for value in beside],
     }
