@@ -116,7 +116,8 @@ def quote_of(model: str, table: Path | None) -> Quote:
 def run(job: Job, judge: Judge | None = None) -> Asked:
     """Ask with a progress bar; the answers so far survive any end."""
     template, classes, provider, limits = job.template, job.classes, job.provider, job.limits
-    budget = _budget(limits, job.quote)
+    # Replaying costs nothing: no limit can be passed, and nobody has a price for it.
+    budget = _budget(limits, job.quote) if provider.costs else Budget()
     number = len(classes) * len(template.aspects) * limits.samples
     with counted(f"asking {provider.name}", number) as tick:
         try:
@@ -127,7 +128,6 @@ def run(job: Job, judge: Judge | None = None) -> Asked:
                 samples=limits.samples,
                 attempts=limits.attempts,
                 concurrency=limits.concurrency,
-                # Replaying costs nothing, so there is nothing to cache.
                 cache=job.cache if provider.costs else None,
                 refresh=limits.refresh,
                 budget=budget,
