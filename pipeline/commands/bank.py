@@ -112,7 +112,7 @@ def import_(
     from pipeline.encoding import line
     from pipeline.organs import class_list
 
-    made = import_tensor(tensor, class_list(classes).classes, tuple(aspects.split(",")))
+    made = import_tensor(tensor, class_list(classes).classes, _listed(aspects))
     made.write(out)
     typer.echo(f"{out}: {line(made)}")
 
@@ -140,10 +140,18 @@ def export(
         Bank.read(bank),
         out,
         classes=class_list(classes).classes if classes else None,
-        aspects=tuple(aspects.split(",")) if aspects else None,
+        aspects=_listed(aspects) if aspects else None,
         dtype=dtype,
     )
     typer.echo(f"{out}: {dtype} [{rows}, {width}]")
+
+
+def _listed(aspects: str) -> tuple[str, ...]:
+    """`shape, position` as names."""
+    names = tuple(name.strip() for name in aspects.split(","))
+    if "" in names:
+        raise ValueError(f"--aspects {aspects!r}: write names with a comma between two of them")
+    return names
 
 
 def control(
