@@ -76,8 +76,13 @@ def read_scored(path: Path, part: str) -> Scored:
             f"--part {part}` writes it"
         )
     found = [read_evaluation(file) for file in files]
-    for other in found[1:]:
+    for file, other in zip(files[1:], found[1:], strict=True):
         comparable(found[0], other)
+        if other.split != found[0].split:
+            raise ValueError(
+                f"{file} is of the split {other.split} and {files[0]} of {found[0].split}; seeds "
+                "of one run are trained on the same cases"
+            )
     return Scored(path.name or str(path), len(found), mean_of(found))
 
 
@@ -227,8 +232,8 @@ def as_json(one: Scored, other: Scored, metric: str, rows: Sequence[Difference])
     kept = one.evaluation
 
     content = {
-        "first": {"name": one.name, "seeds": one.seeds},
-        "second": {"name": other.name, "seeds": other.seeds},
+        "first": {"name": one.name, "seeds": one.seeds, "split": kept.split},
+        "second": {"name": other.name, "seeds": other.seeds, "split": other.evaluation.split},
         "protocol": kept.protocol,
         "part": kept.part,
         "metric": metric,
@@ -290,6 +295,9 @@ def _caption(one: Scored, other: Scored, rows: Sequence[Difference]) -> str:
         f"{one.evaluation.part}, {one.evaluation.protocol}, {cases} cases, "
         f"seeds {one.seeds} and {other.seeds}. p: Wilcoxon signed-rank; adj.: Holm over organs."
     ]
+    splits = one.evaluation.split, other.evaluation.split
+    if splits[0] != splits[1]:
+        told.append(f"Trained on different splits: {splits[0]} and {splits[1]}.")
     if cases < 6:
         told.append(f"With {cases} cases no p falls below {2 ** (1 - cases):g}.")
     unpaired = sum(row.unpaired for row in rows if row.row not in GROUPS)

@@ -80,6 +80,20 @@ def test_seeds_are_averaged_case_by_case(tmp_path):
     assert found.evaluation.cases["case_4"]["spleen"]["dice"] == pytest.approx(means[4, 1])
 
 
+def test_seeds_of_different_splits_are_not_averaged_and_runs_of_different_splits_are_told(tmp_path):
+    for number, split in enumerate(("5p", "10p")):
+        written(tmp_path / "run" / f"seed-{number}", np.zeros((2, 3)), split=split)
+    with pytest.raises(ValueError, match=r"seed-1.* is of the split 10p and .*seed-0.* of 5p"):
+        read_scored(tmp_path / "run", "test")
+    pair = [str(tmp_path / "run" / f"seed-{number}") for number in (0, 1)]
+    shown = " ".join(CliRunner().invoke(app, ["compare", *pair]).output.split())
+    assert "Trained on different splits: 5p and 10p." in shown
+    content = json.loads(CliRunner().invoke(app, ["compare", *pair, "--json"]).output)
+    assert (content["first"]["split"], content["second"]["split"]) == ("5p", "10p")
+    same = CliRunner().invoke(app, ["compare", pair[0], pair[0]]).output
+    assert "different splits" not in same
+
+
 def test_the_signed_rank_test_is_that_of_all_sign_patterns():
     gaps = np.array([0.11, -0.02, 0.3, 0.07, 0.25, -0.01, 0.4])
     ranks = np.argsort(np.argsort(np.abs(gaps))) + 1
