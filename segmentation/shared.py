@@ -236,9 +236,9 @@ def read_array(path: Path, kind: str) -> Array:
         stored = _npy(path)
     else:
         with _h5(path) as file:
-            if kind not in file:
+            if not isinstance(file.get(kind), h5py.Dataset):
                 raise ValueError(f"{path}: no data set {kind!r}; there is {', '.join(file)}")
-            stored = file[kind][:]
+            stored = file[kind][()]
     if stored.dtype.kind not in "iufb":
         raise ValueError(f"{path}: holds {stored.dtype}, not numbers")
     return np.asarray(stored, dtype=np.float32)

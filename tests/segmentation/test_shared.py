@@ -218,6 +218,15 @@ def test_h5_files_without_a_mask_or_of_tak_itself_are_told_apart(shared, tmp_pat
         del file["label"]
     with pytest.raises(ValueError, match=rf"{case}\.h5: no data set 'label'; there is image"):
         prepared(folder, tmp_path / "again", layouts=["h5-magicnet"])
+    with h5py.File(folder / f"{case}.h5", "a") as file:
+        file.create_group("label")
+    with pytest.raises(ValueError, match=rf"{case}\.h5: no data set 'label'"):
+        prepared(folder, tmp_path / "again", layouts=["h5-magicnet"])
+    with h5py.File(folder / f"{case}.h5", "a") as file:
+        del file["label"]
+        file["label"] = 3
+    with pytest.raises(ValueError, match=r"one three-dimensional scan is needed"):
+        prepared(folder, tmp_path / "again", layouts=["h5-magicnet"])
     (folder / f"{case}.h5").write_bytes(b"no HDF5")
     with pytest.raises(ValueError, match="damaged or no HDF5 file"):
         prepared(folder, tmp_path / "again", layouts=["h5-magicnet"])
