@@ -247,7 +247,6 @@ def _organs(
     placed = ndimage.affine_transform(
         ours, step, start, output_shape=theirs.shape, order=0, mode="constant"
     )
-    theirs = theirs.astype(ours.dtype)
     size = max(labels.values()) + 1
     mine, other, moved, both = (
         np.bincount(array.ravel(), minlength=size)

@@ -123,6 +123,14 @@ def test_moved_labels_have_less_dice_and_eaten_ones_less_volume(ours):
     assert found.organs["spleen"].dice == 1
 
 
+def test_a_label_that_the_descriptor_does_not_know_is_no_organ(ours):
+    liver = PHANTOM.labels["liver"]
+    labels = ours.label.astype(int)
+    labels[labels == liver] = 256 + liver
+    found = difference("a", ours, ours.image, labels, PHANTOM, in_hu=False).organs["liver"]
+    assert (found.their_voxels, found.dice) == (0, 0)
+
+
 def test_without_masks_there_is_no_dice_and_noise_is_no_likeness(ours):
     noise = np.random.default_rng(0).normal(size=ours.image.shape).astype(np.float32)
     found = difference("a", ours, noise, None, PHANTOM, in_hu=False)
