@@ -87,8 +87,10 @@ def _filled(cell: "Cell", bench: "Bench") -> str:
     try:
         with watching(cell.config.training.steps) as watcher:
             finished = fill(cell, bench, watcher.report)
-    except (ValueError, LookupError, OSError, RuntimeError) as fault:  # also memory of a GPU
-        return str(fault) or type(fault).__name__
+    except ValueError as fault:
+        return str(fault)
+    except (LookupError, OSError, RuntimeError) as fault:  # a full disk, a GPU without memory
+        return f"{type(fault).__name__}: {fault}"
     if not finished:
         typer.echo("stopped; the same command goes on")
         raise typer.Exit(130)

@@ -118,7 +118,7 @@ def test_whatever_ends_one_run_the_others_go_on(files, prepared, monkeypatch, fa
     (files / "plain.toml").write_text("[plain]\n")
     done = swept(files, prepared, "--seeds", "0", "1", variants="plain.toml")
     assert done.exit_code == 1
-    assert f"plain, seed 0: {fault}" in done.output
+    assert f"plain, seed 0: {type(fault).__name__}: {fault}" in done.output
     assert table(files)["plain"]["seeds"] == "1"
 
 
