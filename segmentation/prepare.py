@@ -20,6 +20,7 @@ from segmentation.prepared import (
     opened,
     read_case,
     read_noted,
+    read_own,
     write_case,
 )
 from segmentation.reader import Files, Reader
@@ -137,6 +138,7 @@ def _claim(out: Path, spec: DatasetSpec, force: bool) -> None:
     noted = out / "dataset.json"
     if not noted.is_file():
         return
+    read_own(noted)  # nobody else's file is removed, whatever is forced
     if not force and DatasetSpec.check(read_noted(noted)["spec"], noted).digest != spec.digest:
         raise ValueError(
             f"{out} holds data prepared by another descriptor; take another folder or --force"

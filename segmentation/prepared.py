@@ -133,15 +133,27 @@ def opened(path: Path) -> h5py.File:
 
 def read_noted(path: Path) -> dict[str, Any]:
     """The content of a `dataset.json` of this version."""
+    content = read_own(path)
+    if content["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: format version {content['format_version']} where {FORMAT_VERSION} is read; "
+            "prepare again"
+        )
+    return content
+
+
+def read_own(path: Path) -> dict[str, Any]:
+    """The content of a `dataset.json` of any version.
+
+    Raises:
+        ValueError: the file is something else; other programs have a `dataset.json`, too.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        version = content.get("format_version")
-    except (ValueError, AttributeError):
-        raise ValueError(f"{path}: not written by prepare") from None
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{path}: format version {version} where {FORMAT_VERSION} is read; prepare again"
-        )
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or "format_version" not in content:
+        raise ValueError(f"{path}: not written by prepare; give it a folder of its own")
     return content
 
 

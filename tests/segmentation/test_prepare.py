@@ -284,3 +284,16 @@ def test_another_format_version_asks_to_prepare_again(raw, spec, tmp_path):
     noted.write_text(json.dumps(json.loads(noted.read_text()) | {"format_version": 99}))
     with pytest.raises(ValueError, match="format version 99"):
         load_prepared(tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ['{"labels": {}}', "[]", "{"])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_dataset_json_of_another_program_is_never_removed(raw, spec, tmp_path, text, force):
+    noted = tmp_path / "out" / "dataset.json"
+    noted.parent.mkdir()
+    noted.write_text(text)
+    with pytest.raises(
+        ValueError, match=r"dataset\.json: not written by prepare; give it a folder"
+    ):
+        prepare(spec, raw, noted.parent, SPLIT, force=force)
+    assert noted.read_text() == text
