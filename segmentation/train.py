@@ -36,7 +36,7 @@ class Training(BaseModel):
         cached_cases: volumes that each of these processes keeps in memory; all unless given.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(gt=0)
     warmup_steps: int = Field(default=0, ge=0)

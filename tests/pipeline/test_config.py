@@ -37,6 +37,7 @@ def test_every_shipped_recipe_builds_a_method(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (["training.rate=inf"], "training.rate: input should be a finite number"),
         (["training.stepz=3"], r"own.toml: .*unknown key 'training.stepz'"),
         (["training.steps=many"], r"own.toml: training.steps"),
         (["training.patch=[16, 16]"], r"own.toml: training.patch"),
