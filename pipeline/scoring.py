@@ -1,5 +1,6 @@
 """What `tak evaluate` does: open, check what may be compared, score, show, write."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def score_run(run: Path, data: Prepared, asked: Asked, folder: Path) -> None:
     """
     if asked.part not in PARTS:
         raise LookupError(f"no part {asked.part!r} to score; there is {', '.join(PARTS)}")
-    if asked.tolerance_mm < 0:
+    if not 0 <= asked.tolerance_mm < math.inf:  # NaN is neither
         raise ValueError(f"--tolerance {asked.tolerance_mm:g}: a distance in mm, 0 or more")
     rules = rules_for(asked.rules, data.spec)
     models = {"trained": _opened(run, asked, False)}

@@ -156,6 +156,14 @@ def test_nothing_is_scored_before_a_comparison_is_refused(run, synapse, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("millimeters", ["-1", "nan", "inf"])
+def test_a_tolerance_is_a_distance(run, synapse, tmp_path, millimeters):
+    words = ("evaluate", run, synapse.root, "--tolerance", millimeters, "-o", tmp_path)
+    done = tak(*words, ok=False)
+    assert f"--tolerance {millimeters}: a distance in mm" in str(done.exception or done.output)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_that_learned_from_other_cases_does_not_carry_the_protocol(synapse, tmp_path):
     folder = make_run(tmp_path / "run", synapse.spec)
     opened = open_run(folder, device=torch.device("cpu"))
