@@ -192,6 +192,16 @@ def test_the_teacher_is_an_average_from_the_second_step_on_or_by_epochs_as_relea
     assert torch.equal(released.teacher.head.weight, released.network.head.weight)
 
 
+def test_the_teacher_begins_after_the_warm_up_and_reads_the_statistics_of_its_batch():
+    method, modes = make("acisis", warmup_steps=2, norm="batch"), []
+    method.teacher.register_forward_hook(lambda teacher, *_: modes.append(teacher.training))
+    train(method, 3)
+    assert torch.equal(method.teacher.head.weight, method.network.head.weight)
+    train(method, 1, first=3)
+    assert not torch.equal(method.teacher.head.weight, method.network.head.weight)
+    assert modes == [True, True]
+
+
 def test_the_student_begins_as_kaiming_and_the_teacher_as_the_student():
     method = make("acisis")
     weight = method.network.vnet.encoder[2][1][0].weight

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from segmentation.losses import DiceCE
-from segmentation.methods.ss_net import Selectors, SSNet, soft_dice_loss
+from segmentation.methods.ss_net import Selectors, SSNet, _rated_mean, soft_dice_loss
 from segmentation.networks.heads import ConvHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
@@ -125,8 +125,10 @@ def slow_separation(method, decoded, label):
     return total / CLASSES
 
 
-def test_separation_is_the_rated_mean_distance_of_all_pairs():
-    method, patches = remembering(consistency_weight=0.7, separation_weight=0.3)
+@pytest.mark.parametrize("remembered", [32, 2000])  # full, and with places left empty
+def test_separation_is_the_rated_mean_distance_of_all_pairs(remembered):
+    weights = {"consistency_weight": 0.7, "separation_weight": 0.3}
+    method, patches = remembering(remembered=remembered, **weights)
     images = torch.cat([patches.image, patches.unlabeled])
     found = method.losses(patches, 40)["separation"].item()
     with torch.no_grad():
@@ -136,6 +138,40 @@ def test_separation_is_the_rated_mean_distance_of_all_pairs():
         expected += slow_separation(method, decoded[2:], guess[2:])
     assert expected > 0
     assert found == pytest.approx(0.7 * RISING * 0.3 * expected, rel=1e-3)
+
+
+def test_labeled_and_unlabeled_features_are_separated_and_ratings_leave_what_they_rate_alone():
+    method, patches = remembering(consistency_ramp=0)
+    pulled = {}
+    decode = method.network.vnet.decode
+
+    def kept(features):
+        decoded = decode(features)
+        if "decoded" not in pulled:
+            pulled["decoded"] = decoded
+        return decoded
+
+    method.network.vnet.decode = kept
+    term = method.losses(patches, 40)["separation"]
+    gradient = torch.autograd.grad(term, pulled["decoded"])[0].flatten(1)
+    assert gradient.any(1).all()
+    own = torch.randn(6, 64, requires_grad=True)
+    units = F.normalize(torch.randn(6, 64), dim=1).requires_grad_()
+    mean = _rated_mean(units, method.rate_features, own, 0).square().sum()
+    reached = torch.autograd.grad(mean, [own, units, method.rate_features.last], allow_unused=True)
+    assert reached[0] is None
+    assert reached[1].any()
+    assert reached[2].any()
+
+
+def test_the_steepest_direction_is_found_in_full_precision():
+    method, precise = make("ss_net"), []
+    method.network.register_forward_hook(
+        lambda *_: precise.append(not torch.is_autocast_enabled("cpu"))
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        method.losses(batch(), 40)
+    assert precise == [True, False]  # at the probe, at the end of the direction
 
 
 @pytest.mark.parametrize(("keep", "best"), [("highest", True), ("lowest", False)])
