@@ -70,4 +70,8 @@ def _cell(evaluation: Evaluation, row: str, metric: str, share: bool) -> str:
     known = evaluation.group if row in GROUPS else evaluation.organ
     mean, deviation = known(row, metric)
     factor = 100 if share else 1
-    return "-" if math.isnan(mean) else f"{factor * mean:.1f}±{factor * deviation:.1f}"
+    if math.isnan(mean):
+        return "-"
+    spread = factor * deviation
+    digits = 0 if spread >= 9.95 else 1  # a second digit of a wide spread says nothing
+    return f"{factor * mean:.1f}±{spread:.{digits}f}"
