@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ KEY_HEADERS = ("authorization", "api-key", "x-api-key")
 MESSAGE_TOKENS = 30
 CALL_TOKENS = 300
 # Ways to fail before anything was sent, by the names of the client's HTTP library.
+_SECRET_LETTERS = 6
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
 
 
@@ -54,8 +56,9 @@ class ChatClient:
         )
         self.url = str(self._client.base_url).rstrip("/")
         self.needs_key = not (key or keyed) and urlsplit(self.url).hostname == "api.openai.com"
-        self._secrets = [key, *options.headers.values()]
-        self._secrets += [value for name, value in options.query.items() if name != "api-version"]
+        values = [key, *options.headers.values()]
+        values += [value for name, value in options.query.items() if name != "api-version"]
+        self._secrets = _secret_words(values)
         self._limit_key = "max_tokens"
 
     def complete(self, body: dict[str, Any]) -> tuple[Any, Usage]:
@@ -141,9 +144,18 @@ class ChatClient:
     def _detail(self, error: BaseException) -> str:
         message = getattr(error, "message", "") or str(error) or type(error).__name__
         line = " ".join(message.split())
-        for secret in filter(None, self._secrets):
+        for secret in self._secrets:
             line = line.replace(secret, "***")
         return line if len(line) <= 300 else f"{line[:297]}..."
+
+
+def _secret_words(values: Iterable[str]) -> list[str]:
+    """What must not be shown of secret values: every word, since a service may echo one alone.
+
+    Shorter words than 6 letters are no secrets, and would blot out ordinary text.
+    """
+    words = {word for value in values for word in value.split() if len(word) >= _SECRET_LETTERS}
+    return sorted(words - {"Bearer"}, key=len, reverse=True)
 
 
 def refuses_format(failed: CallFailed) -> bool:

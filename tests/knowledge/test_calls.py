@@ -219,6 +219,18 @@ def test_at_most_one_key_is_sent(key: str, headers: dict[str, str], sent: str) -
     assert set(server.keys) == {sent}
 
 
+def test_a_word_of_a_secret_is_masked_and_ordinary_text_is_not() -> None:
+    headers = {"Authorization": "Bearer sk-very-secret", "X-Org": "1"}
+    said = "key sk-very-secret is wrong; limit 11 of 100 for a Bearer token"
+    with (
+        chat_server(lambda body: Reply(said, status=402)) as server,
+        pytest.raises(OSError, match="402") as end,
+    ):
+        describe(TEMPLATE, CLASSES, provider(server.url, retries=0, headers=headers))
+    assert "secret" not in str(end.value)
+    assert "key *** is wrong; limit 11 of 100 for a Bearer token" in str(end.value)
+
+
 def test_secret_headers_and_queries_are_in_no_message_and_no_file(tmp_path) -> None:
     secret = {"headers": {"api-key": "azure-secret"}, "query": {"code": "query-secret"}}
     for status in (400, 401, 429, 500):
