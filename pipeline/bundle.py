@@ -24,7 +24,7 @@ from knowledge.files import problems, write_whole
 from pipeline.build import Setting, build_method
 from pipeline.card import model_card
 from pipeline.config import RunConfig
-from pipeline.run import BANK, Opened, open_run
+from pipeline.run import BANK, Opened, open_run, trained_on
 from segmentation.checkpoint import load
 from segmentation.dataset import DatasetSpec
 
@@ -103,7 +103,8 @@ def read(path: Path, device: torch.device) -> Opened:
         raise ValueError(f"{path}: damaged or altered ({str(fault).splitlines()[0]})") from None
     data = metadata.get("data_digest")  # bundles of earlier versions do not tell
     network = network.to(device).eval()
-    return Opened(config, spec, network, device, step, predictor, path, data)
+    told = trained_on(metadata, spec)
+    return Opened(config, spec, network, device, step, predictor, path, data, told)
 
 
 def _network(
@@ -179,7 +180,7 @@ def _metadata(opened: Opened, bank: str | None, weights: str) -> dict[str, Any]:
         "required_packages_version": packages,
         "name": config.title,
         "task": f"segmentation of {len(spec.organs)} organs",
-        "description": f"{config.title}, trained on {spec.title} ({spec.protocol})",
+        "description": f"{config.title}, trained on {spec.title} ({opened.trained_on})",
         "data_source": spec.title,
         "intended_use": "research; not for clinical decisions",
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": prediction}},
@@ -190,6 +191,7 @@ def _metadata(opened: Opened, bank: str | None, weights: str) -> dict[str, Any]:
         "predictor": opened.predictor,
         "bank_digest": bank,
         "data_digest": opened.data,
+        "trained_on": opened.trained_on,
         "weights_sha256": weights,
     }
 

@@ -54,7 +54,7 @@ def _training(metadata: Mapping[str, Any]) -> str:
         [
             "## Data and training",
             "",
-            f"- Data: {data['title']} (`{data['name']}`), protocol `{data['protocol']}`",
+            f"- Data: {data['title']} (`{data['name']}`), protocol {metadata['trained_on']}",
             f"- Scans: {data['modality']}, window {low:g} to {high:g} HU, grid "
             f"{Grid.model_validate(data['grid'])}",
             f"- Method `{run['method']['name']}`, loss `{run['loss']['name']}`, head "

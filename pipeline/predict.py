@@ -190,7 +190,7 @@ class Work:
                 "path": str(self.model),
                 "title": opened.config.title,
                 "data_set": opened.spec.name,
-                "protocol": opened.spec.protocol,
+                "protocol": opened.trained_on,
                 "step": opened.step,
                 "predictor": opened.predictor,
             },

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -70,6 +71,7 @@ class Opened:
         step: completed steps of the checkpoint.
         predictor: name of the network that predicts.
         data: digest of the data that it was trained on (`protocols.data_digest`), if known.
+        trained_on: protocol and split of these data, as `Claim.words` has them.
     """
 
     config: RunConfig
@@ -80,6 +82,7 @@ class Opened:
     predictor: str
     checkpoint: Path
     data: str | None = None
+    trained_on: str = ""
 
     def classify(self, image: torch.Tensor) -> torch.Tensor:
         """Image [x, y, z] on the network's grid to class probabilities [C, x, y, z]."""
@@ -124,7 +127,16 @@ def open_run(
     name = chosen_predictor(method, predictor or config.inference.predictor)
     network = method.predictors()[name].to(device).eval()
     step = 0 if untrained else state.step
-    return Opened(config, spec, network, device, step, name, file, state.identity.data)
+    told = trained_on(state.config, spec)
+    return Opened(config, spec, network, device, step, name, file, state.identity.data, told)
+
+
+def trained_on(told: dict[str, Any], spec: DatasetSpec) -> str:
+    """Protocol and split that a checkpoint or bundle says it was trained on.
+
+    One that does not tell may have learned from any cases, so it does not get the bare name.
+    """
+    return str(told.get("trained_on", f"{spec.protocol}, unknown training cases"))
 
 
 def chosen_predictor(method: Method, name: str | None) -> str:

@@ -71,13 +71,25 @@ def score_run(run: Path, data: Prepared, asked: Asked, folder: Path) -> None:
                 model, data, asked.part, tick, tolerance_mm=asked.tolerance_mm, rules=rules
             )
     Console().print(table_of(columns))
-    stem = asked.part if rules == "scan" else f"{asked.part}-{rules}"
+    stem = _stem(asked, rules, models["trained"])
     for name, evaluation in columns.items():
         suffix = "" if name == "trained" else f"-{name}"
         _wrote(write_results(evaluation, folder / f"evaluation-{stem}{suffix}"))
     if beside is not None:
         _show_beside(models["trained"], columns["trained"], *beside)
         _wrote(write_beside(columns["trained"], beside[0], folder / f"published-{stem}"))
+
+
+def _stem(asked: Asked, rules: str, opened: Opened) -> str:
+    """What the result files are called after: whatever is not the rule stands in the name."""
+    words = [asked.part]
+    if rules != "scan":
+        words.append(rules)
+    if opened.checkpoint.suffix == ".pt" and opened.checkpoint.stem != "best":
+        words.append(opened.checkpoint.stem)
+    if asked.predictor is not None:
+        words.append(asked.predictor)
+    return "-".join(words)
 
 
 def _opened(run: Path, asked: Asked, untrained: bool) -> Opened:

@@ -117,6 +117,11 @@ class Claim:
     split: str
     departures: tuple[str, ...] = ()
 
+    @property
+    def words(self) -> str:
+        """Protocol and split in one line."""
+        return f"{self.protocol}; split {self.split}"
+
 
 def claim_of(
     spec: DatasetSpec, split: Split, protocol: Protocol | None, own: Mapping[str, str] | None = None

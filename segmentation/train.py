@@ -196,7 +196,7 @@ class Trainer:
         found = validate(self.method)
         means = {name: nan_mean(list(organs.values())) for name, organs in found.scores.items()}
         score = next(iter(means.values()))
-        if self.best is None or score > self.best:
+        if self.best is None or math.isnan(self.best) or score > self.best:
             self.best = score
             self._save("best.pt")
         record = {

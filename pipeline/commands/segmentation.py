@@ -108,7 +108,8 @@ def evaluate(
 
     By the rules `scan` on each scan's own grid, in mm. The others repeat what published
     evaluations do, so that `--beside` can put their numbers next to the run's. Writes
-    evaluation-PART.json and .csv; other rules and published numbers add their names.
+    evaluation-PART.json and .csv; other rules, another checkpoint or predictor, and published
+    numbers add their names.
 
     Example: `tak evaluate runs/tak prepared --rules published --beside published`
     """

@@ -22,6 +22,9 @@ RECIPE = {
 }
 
 
+TRAINED_ON = "phantom, own grid; split own-12345678"
+
+
 def make_bank(path: Path, spec: DatasetSpec) -> Bank:
     """A bank of random vectors for the classes, with a text each."""
     random = np.random.default_rng(0)
@@ -60,6 +63,7 @@ def make_run(folder: Path, spec: DatasetSpec) -> Path:
             "run": config.model_dump(mode="json", exclude_none=True),
             "dataset": spec.model_dump(mode="json"),
             "vectors": list(setting.vectors.shape),
+            "trained_on": TRAINED_ON,
         },
     )
     save(state, folder / "best.pt")

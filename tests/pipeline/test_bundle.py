@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load as load_tensors
-from small_run import make_bank, make_run
+from small_run import TRAINED_ON, make_bank, make_run
 
 from pipeline import bundle
 from pipeline.evaluate import METRICS, Evaluation, organ_groups, write_results
@@ -89,6 +89,7 @@ def test_scores_of_the_run_go_along(run, tmp_path):
     assert "| spleen | 50.0 | 14.1 |" in card
     assert "| mean of large | 50.0 | 14.1 |" in card
     assert "over 2 cases of the part test; protocol phantom, metric rules scan" in card
+    assert f"protocol {TRAINED_ON}" in card
     assert "The texts themselves were not bundled" in card
     stored = json.loads(bundle.read_member(tmp_path / "model.zip", "metrics/evaluation-test.json"))
     assert stored == json.loads((tmp_path / "evaluation-test.json").read_text())

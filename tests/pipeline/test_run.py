@@ -105,6 +105,13 @@ def test_evaluation_writes_a_table_csv_and_json_that_agree(run, prepared, tmp_pa
     assert "distances not scored" in result["empty_masks"]
 
 
+def test_scores_of_another_checkpoint_or_network_get_names_of_their_own(run, prepared, tmp_path):
+    options = ("--checkpoint", "last", "--predictor", "teacher")
+    tak("evaluate", run, prepared.root, "-o", tmp_path, *options)
+    (file,) = tmp_path.glob("*.json")
+    assert file.name == "evaluation-test-last-teacher.json"
+
+
 def test_the_evaluated_mask_is_the_one_that_predict_writes(run, prepared, population, tmp_path):
     tak("evaluate", run, prepared.root, "-o", tmp_path)
     result = json.loads((tmp_path / "evaluation-test.json").read_text())

@@ -174,6 +174,17 @@ def test_the_log_holds_every_term_and_their_sum(prepared, tmp_path):
     assert last["loss"] == pytest.approx(sum(last["terms"].values()))
 
 
+def test_a_validation_that_scores_nothing_is_no_best_one(prepared, tmp_path):
+    values = iter([float("nan"), 0.2, float("nan"), 0.1])
+
+    def validate(method):
+        return Validation({"student": {"a": next(values)}})
+
+    make_trainer(prepared, tmp_path, validate=validate, validate_every=2).run()
+    best = load(tmp_path / "best.pt")
+    assert (best.step, best.best) == (4, 0.2)
+
+
 def test_the_best_checkpoint_is_the_one_with_the_best_validation(prepared, tmp_path):
     values = iter([0.3, 0.7, 0.5, 0.1])
 
