@@ -8,6 +8,7 @@ import typer
 
 from pipeline import demo, machine
 from pipeline.commands import (
+    adopt,
     compare,
     data,
     inspect,
@@ -27,7 +28,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Textual anatomical knowledge for semi-supervised multi-organ segmentation.",
 )
-for group in (data, split, knowledge, inspect, segmentation, sweep, compare, predict, report, demo):
+_GROUPS = (
+    data,
+    split,
+    knowledge,
+    inspect,
+    segmentation,
+    sweep,
+    compare,
+    adopt,
+    predict,
+    report,
+    demo,
+)
+for group in _GROUPS:
     group.register(app)
 
 
