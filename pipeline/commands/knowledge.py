@@ -149,6 +149,12 @@ def encode(
     from knowledge.provider import ProviderOptions
     from pipeline import asking, encoding
 
+    asks = any((model, base_url, header, query, max_tokens_total, max_cost, prices, cache))
+    if asks and long_text != "shorten":
+        raise ValueError(
+            f"--long-text {long_text} asks no model; --model, --base-url, --max-cost and the like "
+            "are for --long-text shorten"
+        )
     described = DescriptionSet.read(descriptions)
     encoder_ = encoding.make_encoder(encoder, device)
     shorten = None

@@ -48,6 +48,15 @@ def test_the_shipped_answers_become_descriptions_and_a_bank(tak, tmp_path: Path)
     assert "right adrenal gland" in out
 
 
+def test_a_model_for_texts_that_nobody_shortens_is_refused(tak, tmp_path: Path) -> None:
+    assert tak("describe", "phantom", "-o", "d.json")[0] == 0
+    words = ("--encoder", "hashing:8", "-o", "b.h5", "--max-cost", "1")
+    code, _, err = tak("encode", "d.json", *words)
+    assert code == 1
+    assert "for --long-text shorten" in err
+    assert not (tmp_path / "b.h5").exists()
+
+
 def test_replayed_answers_cost_nothing_so_that_no_limit_holds_them_back(tak) -> None:
     code, out, _ = tak("describe", "phantom", "--max-cost", "0.01", "--max-tokens-total", "1")
     assert code == 0
