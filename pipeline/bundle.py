@@ -103,8 +103,8 @@ def read(path: Path, device: torch.device) -> Opened:
         raise ValueError(f"{path}: damaged or altered ({str(fault).splitlines()[0]})") from None
     data = metadata.get("data_digest")  # bundles of earlier versions do not tell
     network = network.to(device).eval()
-    told = trained_on(metadata, spec)
-    return Opened(config, spec, network, device, step, predictor, path, data, told)
+    told, seen = trained_on(metadata, spec), frozenset(metadata.get("training_cases", ()))
+    return Opened(config, spec, network, device, step, predictor, path, data, told, seen)
 
 
 def _network(
@@ -192,6 +192,7 @@ def _metadata(opened: Opened, bank: str | None, weights: str) -> dict[str, Any]:
         "bank_digest": bank,
         "data_digest": opened.data,
         "trained_on": opened.trained_on,
+        "training_cases": sorted(opened.training_cases),
         "weights_sha256": weights,
     }
 

@@ -2,9 +2,11 @@
 
 import json
 import math
+import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +85,26 @@ def read_scored(path: Path, part: str) -> Scored:
                 f"{file} is of the split {other.split} and {files[0]} of {found[0].split}; seeds "
                 "of one run are trained on the same cases"
             )
+    _check_seeds([file.parent / "config.toml" for file in files])
     return Scored(path.name or str(path), len(found), mean_of(found))
+
+
+def _check_seeds(configs: Sequence[Path]) -> None:
+    """Refuse to average runs that differ by more than their seed.
+
+    Raises:
+        ValueError: names both files and the tables that differ.
+    """
+    first: dict[str, Any] = {}
+    for path in configs if len(configs) > 1 else ():
+        own = {**tomllib.loads(path.read_text(encoding="utf-8")), "seed": None}
+        first = first or own
+        apart = sorted(key for key in first | own if first.get(key) != own.get(key))
+        if apart:
+            raise ValueError(
+                f"{path} differs from {configs[0]} in {', '.join(apart)}; seeds of one run differ "
+                "by their seed alone"
+            )
 
 
 def read_evaluation(path: Path) -> Evaluation:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from knowledge.files import write_whole
-from pipeline.protocols import claim_of_run
+from pipeline.protocols import case_marks, claim_of_run
 from pipeline.run import Opened
 from segmentation.dataset import DatasetSpec
 from segmentation.metrics import nan_deviation, nan_mean
@@ -96,7 +96,8 @@ def evaluate(
 
     Raises:
         LookupError: no such rules.
-        ValueError: the run was made for other classes than the data have, or the part is empty.
+        ValueError: the run was made for other classes than the data have, the part is empty, or
+            holds a case that the run was trained on.
     """
     chosen = named(rules)
     if opened.spec.classes != prepared.spec.classes:
@@ -112,6 +113,12 @@ def evaluate(
     names: Sequence[str] = getattr(prepared.split, part)
     if not names:
         raise ValueError(f"{prepared.root}: the part {part!r} has no case")
+    seen = [name for name in names if not opened.training_cases.isdisjoint(case_marks([name]))]
+    if seen:
+        raise ValueError(
+            f"{opened.checkpoint} was trained on {', '.join(seen)}, in the part {part} of "
+            f"{prepared.root}: scores of training cases are no scores; take the split of the run"
+        )
     cases = {}
     for name in names:
         cases[name] = _score(opened, prepared, name, chosen, tolerance_mm)

@@ -1,5 +1,6 @@
 """The shipped protocols, and what a run scored on prepared data may be called."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,11 @@ def data_digest(prepared: Prepared) -> str:
     """What a run must find again when it is resumed: the preparation and the split."""
     parts = {part: sorted(cases) for part, cases in prepared.split.parts().items()}
     return digest_of([prepared.spec.digest, parts])
+
+
+def case_marks(names: Iterable[str]) -> list[str]:
+    """Names of cases as short digests: enough to find a case again, too little to read one."""
+    return sorted(digest_of(name)[:16] for name in names)
 
 
 def claim_of_data(prepared: Prepared) -> Claim:

@@ -72,6 +72,7 @@ class Opened:
         predictor: name of the network that predicts.
         data: digest of the data that it was trained on (`protocols.data_digest`), if known.
         trained_on: protocol and split of these data, as `Claim.words` has them.
+        training_cases: what it learned from, labeled or not, as `protocols.case_marks`.
     """
 
     config: RunConfig
@@ -83,6 +84,7 @@ class Opened:
     checkpoint: Path
     data: str | None = None
     trained_on: str = ""
+    training_cases: frozenset[str] = frozenset()
 
     def classify(self, image: torch.Tensor) -> torch.Tensor:
         """Image [x, y, z] on the network's grid to class probabilities [C, x, y, z]."""
@@ -128,7 +130,8 @@ def open_run(
     network = method.predictors()[name].to(device).eval()
     step = 0 if untrained else state.step
     told = trained_on(state.config, spec)
-    return Opened(config, spec, network, device, step, name, file, state.identity.data, told)
+    seen = frozenset(state.config.get("training_cases", ()))
+    return Opened(config, spec, network, device, step, name, file, state.identity.data, told, seen)
 
 
 def trained_on(told: dict[str, Any], spec: DatasetSpec) -> str:

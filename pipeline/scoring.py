@@ -1,5 +1,6 @@
 """What `tak evaluate` does: open, check what may be compared, score, show, write."""
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,8 @@ def score_run(run: Path, data: Prepared, asked: Asked, folder: Path) -> None:
     if asked.untrained:
         models["untrained"] = _opened(run, asked, True)
     beside = _beside(models["trained"], data, asked, rules)
+    stem = _stem(asked, rules, models["trained"])
+    _check_old(folder / f"evaluation-{stem}.json", models["trained"], data)
     columns = {}
     for name, model in models.items():
         with counted(f"scoring, {name}", len(getattr(data.split, asked.part))) as tick:
@@ -71,7 +74,6 @@ def score_run(run: Path, data: Prepared, asked: Asked, folder: Path) -> None:
                 model, data, asked.part, tick, tolerance_mm=asked.tolerance_mm, rules=rules
             )
     Console().print(table_of(columns))
-    stem = _stem(asked, rules, models["trained"])
     for name, evaluation in columns.items():
         suffix = "" if name == "trained" else f"-{name}"
         _wrote(write_results(evaluation, folder / f"evaluation-{stem}{suffix}"))
@@ -90,6 +92,28 @@ def _stem(asked: Asked, rules: str, opened: Opened) -> str:
     if asked.predictor is not None:
         words.append(asked.predictor)
     return "-".join(words)
+
+
+def _check_old(path: Path, opened: Opened, data: Prepared) -> None:
+    """Refuse to write over scores on other data.
+
+    Raises:
+        ValueError: the file is of another data set, protocol or split.
+    """
+    if not path.is_file():
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        before = tuple(old[key] for key in ("data_set", "protocol", "split"))
+    except (ValueError, KeyError, TypeError):
+        return  # nothing that could be read again is lost
+    claim = claim_of_run(opened, data)
+    now = (data.spec.name, claim.protocol, claim.split)
+    if before != now:
+        raise ValueError(
+            f"{path} holds scores on {', '.join(map(str, before))}; these would be on "
+            f"{', '.join(now)}: give them another folder by -o"
+        )
 
 
 def _opened(run: Path, asked: Asked, untrained: bool) -> Opened:

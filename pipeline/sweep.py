@@ -22,7 +22,7 @@ from pipeline.config import RunConfig, read_config
 from pipeline.evaluate import GROUPS, evaluate, without_nan, write_results
 from pipeline.protocols import claim_of_data
 from pipeline.run import Opened, chosen_predictor, open_run, setting_of
-from pipeline.training import start
+from pipeline.training import CONFIG, start
 from segmentation.log import LOG, read_log
 from segmentation.metrics import nan_deviation, nan_mean
 from segmentation.prepare import Prepared
@@ -107,8 +107,8 @@ class Bench:
 
         Raises:
             ValueError: a variant that reads text and no bank, a bank that nothing reads, an option
-                that a method does not know, a predictor that it does not have, or no case to
-                validate or to score with.
+                that a method does not know, a predictor that it does not have, no case to validate
+                or to score with, or a folder with a run of another configuration.
         """
         for part in ("validation", self.part):
             if not getattr(self.prepared.split, part):
@@ -118,6 +118,16 @@ class Bench:
                 )
         if self.bank is not None and not any(cell.config.needs_bank for cell in cells):
             raise ValueError(f"--bank {self.bank}: no variant has a text head or alignment")
+        for cell in cells:
+            old, plain = (
+                cell.folder / CONFIG,
+                cell.config.model_dump(mode="json", exclude_none=True),
+            )
+            if old.is_file() and read_text(old) != tomli_w.dumps(plain):
+                raise ValueError(
+                    f"{cell.folder} holds a run of another configuration; -o names another folder "
+                    "for this sweep"
+                )
         voxels = (1,) * len(self.prepared.spec.classes)
         for cell in {cell.variant: cell for cell in cells}.values():
             try:
@@ -252,6 +262,7 @@ def _words(row: Row) -> list[str]:
 def _markdown(rows: Sequence[Row], heading: str) -> str:
     lines = [heading, "", "| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
     lines += ["| " + " | ".join(_words(row)) + " |" for row in rows]
+    lines += [f"\n{row.variant}, {note}" for row in rows for note in row.notes]
     return "\n".join(lines) + "\n"
 
 

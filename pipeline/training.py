@@ -11,7 +11,7 @@ import torch
 from knowledge.files import write_whole
 from pipeline.build import build_method
 from pipeline.config import RunConfig
-from pipeline.protocols import claim_of_data, data_digest
+from pipeline.protocols import case_marks, claim_of_data, data_digest
 from pipeline.provenance import session
 from pipeline.run import BANK, chosen_predictor, setting_of
 from pipeline.validation import Tick, validator
@@ -71,6 +71,7 @@ def start(
             "dataset": prepared.spec.model_dump(mode="json"),
             "vectors": None if setting.vectors is None else list(setting.vectors.shape),
             "trained_on": claim_of_data(prepared).words,
+            "training_cases": case_marks((*prepared.split.labeled, *prepared.split.unlabeled)),
         },
         device=device,
         validate=validator(config, prepared, device, tick) if prepared.split.validation else None,

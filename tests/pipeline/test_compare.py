@@ -41,6 +41,7 @@ def evaluation(dice, **changes):
 
 def written(folder, dice, **changes):
     folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(f"seed = {len(str(folder))}\n[training]\nsteps = 60\n")
     write_results(evaluation(dice, **changes), folder / "evaluation-test")
     return folder
 
@@ -92,6 +93,14 @@ def test_seeds_of_different_splits_are_not_averaged_and_runs_of_different_splits
     assert (content["first"]["split"], content["second"]["split"]) == ("5p", "10p")
     same = CliRunner().invoke(app, ["compare", pair[0], pair[0]]).output
     assert "different splits" not in same
+
+
+def test_runs_of_other_recipes_are_no_seeds_of_one(tmp_path):
+    for number in range(2):
+        written(tmp_path / "run" / f"seed-{number}", np.zeros((2, 3)))
+    (tmp_path / "run/seed-1/config.toml").write_text("seed = 1\n[training]\nsteps = 400\n")
+    with pytest.raises(ValueError, match=r"seed-1/config\.toml differs from .* in training; seeds"):
+        read_scored(tmp_path / "run", "test")
 
 
 def test_the_signed_rank_test_is_that_of_all_sign_patterns():

@@ -141,9 +141,9 @@ def test_a_log_that_was_cut_off_does_not_keep_the_table_from_being_written(files
     assert swept(files, prepared, variants="plain.toml").exit_code == 0
     with (files / "runs/plain/seed-0/log.jsonl").open("a") as log:
         log.write('{"step": 3, "lo')
-    (files / "odd.toml").write_text("[plain]\ntraining.rate = 0.5\n")
-    done = swept(files, prepared, variants="odd.toml")
-    assert "resumed as it was started" in done.output
+    (files / "runs/plain/seed-0/last.pt").write_bytes(b"cut off")
+    done = swept(files, prepared, variants="plain.toml")
+    assert "not a readable checkpoint" in done.output
     assert table(files)["plain"]["minutes"]
 
 
@@ -160,6 +160,15 @@ def test_without_validation_cases_nothing_is_trained(files, prepared):
     bench = Bench(replace(prepared, split=split), None, torch.device("cpu"), "test")
     with pytest.raises(ValueError, match="no validation case; a sweep chooses checkpoints"):
         bench.check(cells_of(files / "tiny.toml", {"run": []}, [0], files / "runs"))
+
+
+def test_runs_of_another_configuration_are_found_before_the_first_run(files, prepared):
+    folder = files / "runs/plain/seed-1"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text("seed = 1\n")
+    done = swept(files, prepared, "--seeds", "0", "1")
+    assert "holds a run of another configuration" in str(done.exception)
+    assert not (files / "runs/plain/seed-0").exists()
 
 
 @pytest.mark.parametrize(
