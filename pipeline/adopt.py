@@ -70,7 +70,9 @@ def read_published(path: Path) -> Mapping[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:  # torch raises what the unpickler and the archive raise
-        raise ValueError(f"{path}: not a readable checkpoint: {fault}") from None
+        raise ValueError(
+            f"{path}: not a readable checkpoint, but another kind of file or a damaged one"
+        ) from fault
     if isinstance(content, dict) and len(content) == 1:
         content = next(iter(content.values()))  # {"state_dict": {...}}
     if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):

@@ -70,7 +70,10 @@ def load(path: Path) -> TrainState:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:  # torch raises what the unpickler and the archive raise
-        raise ValueError(f"{path}: not a readable checkpoint: {fault}") from fault
+        # Its words are left out: they advise to load the file in a way that executes it.
+        raise ValueError(
+            f"{path}: not a readable checkpoint, but another kind of file or a damaged one"
+        ) from fault
     if not isinstance(content, dict) or "format_version" not in content:
         raise ValueError(f"{path}: not a checkpoint of tak-seg")
     version = content.pop("format_version")

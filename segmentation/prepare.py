@@ -1,7 +1,7 @@
 """A raw data set to prepared cases: oriented, windowed and resampled as its descriptor says."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -146,18 +146,24 @@ def _claim(out: Path, spec: DatasetSpec, force: bool) -> None:
     noted.unlink()
 
 
+def _few(names: Sequence[str]) -> str:
+    """The first names of many, and how many there are."""
+    if len(names) <= 4:
+        return ", ".join(names)
+    return f"{', '.join(names[:3])} and {len(names) - 3} more"
+
+
 def _tasks(found: dict[str, RawCase], split: Split, root: Path) -> list[RawCase]:
     """The cases to prepare; those without a label are not to have one, even if a file exists."""
     missing = [case for case in split.cases if case not in found]
     if missing:
-        there = ", ".join([*list(found)[:3], "..."] if len(found) > 3 else found)
         raise FileNotFoundError(
-            f"{root}: no scan for {', '.join(missing)} (there are {len(found)}: {there})"
+            f"{root}: no scan for {_few(missing)}; there is {_few(list(found))}"
         )
     bare = [case for case in split.with_labels if found[case].label is None]
     if bare:
         raise FileNotFoundError(
-            f"{root}: no mask for {', '.join(bare)}; labeled, validation and test cases need one"
+            f"{root}: no mask for {_few(bare)}; labeled, validation and test cases need one"
         )
     unlabeled = [RawCase(case, found[case].image, None) for case in split.unlabeled]
     return [found[case] for case in split.with_labels] + unlabeled

@@ -153,7 +153,9 @@ def read_own(path: Path) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict) or "format_version" not in content:
-        raise ValueError(f"{path}: not written by prepare; give it a folder of its own")
+        raise ValueError(
+            f"{path}: not written by `tak prepare`, which makes of raw data a folder of its own"
+        )
     return content
 
 

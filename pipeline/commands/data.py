@@ -165,6 +165,8 @@ def _descriptor(root: Path, descriptor: str | None) -> "DatasetSpec":
     from segmentation.dataset import DatasetSpec
 
     own = root / "dataset.toml"
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder")
     if descriptor is None and not own.is_file():
         known = ", ".join(shipped.names("data"))
         raise ValueError(

@@ -293,7 +293,7 @@ def test_a_dataset_json_of_another_program_is_never_removed(raw, spec, tmp_path,
     noted.parent.mkdir()
     noted.write_text(text)
     with pytest.raises(
-        ValueError, match=r"dataset\.json: not written by prepare; give it a folder"
+        ValueError, match=r"dataset\.json: not written by `tak prepare`, which makes"
     ):
         prepare(spec, raw, noted.parent, SPLIT, force=force)
     assert noted.read_text() == text
