@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 import torch
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from knowledge.files import write_whole
 from pipeline.build import build_method
 from pipeline.config import RunConfig
 from pipeline.run import BANK, setting_of
-from pipeline.training import CONFIG
+from pipeline.training import CONFIG, config_text
 from segmentation.checkpoint import Identity, TrainState, save
 from segmentation.dataset import DatasetSpec
 from segmentation.published import translated, translated_location
@@ -50,7 +49,7 @@ def adopt(
         raise ValueError(f"{checkpoint}: {fault}; is it of the network of this recipe?") from None
     out.mkdir(parents=True, exist_ok=True)
     plain = config.model_dump(mode="json", exclude_none=True)
-    write_whole(out / CONFIG, tomli_w.dumps(plain))
+    write_whole(out / CONFIG, config_text(config))
     shutil.copyfile(bank, out / BANK)
     told: dict[str, Any] = {"run": plain, "dataset": spec.model_dump(mode="json")}
     told["vectors"] = None if setting.vectors is None else list(setting.vectors.shape)

@@ -22,7 +22,7 @@ from pipeline.config import RunConfig, read_config
 from pipeline.evaluate import GROUPS, evaluate, without_nan, write_results
 from pipeline.protocols import claim_of_data
 from pipeline.run import Opened, chosen_predictor, open_run, setting_of
-from pipeline.training import CONFIG, start
+from pipeline.training import CONFIG, config_text, start
 from segmentation.log import LOG, read_log
 from segmentation.metrics import nan_deviation, nan_mean
 from segmentation.prepare import Prepared
@@ -119,11 +119,8 @@ class Bench:
         if self.bank is not None and not any(cell.config.needs_bank for cell in cells):
             raise ValueError(f"--bank {self.bank}: no variant has a text head or alignment")
         for cell in cells:
-            old, plain = (
-                cell.folder / CONFIG,
-                cell.config.model_dump(mode="json", exclude_none=True),
-            )
-            if old.is_file() and read_text(old) != tomli_w.dumps(plain):
+            old = cell.folder / CONFIG
+            if old.is_file() and read_text(old) != config_text(cell.config):
                 raise ValueError(
                     f"{cell.folder} holds a run of another configuration; -o names another folder "
                     "for this sweep"

@@ -79,7 +79,7 @@ def start(
         trackers=trackers,
         report=report,
     )
-    _claim(folder, plain, bank_path, resume)
+    _claim(folder, config, bank_path, resume)
     if resume:
         trainer.resume()
     with session(trainer):
@@ -123,14 +123,19 @@ def labeled_voxels(prepared: Prepared) -> tuple[int, ...]:
     return tuple(map(sum, zip(*counts.values(), strict=True)))
 
 
-def _claim(folder: Path, plain: dict[str, Any], bank: Path | None, resume: bool) -> None:
+def config_text(config: RunConfig) -> str:
+    """What the file `CONFIG` of a run holds."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def _claim(folder: Path, config: RunConfig, bank: Path | None, resume: bool) -> None:
     """Make the folder of a new run, or check that an old one was started the same way.
 
     A folder without a checkpoint holds nothing worth keeping: its log is begun anew. The bank is
     copied into it, so that the run keeps the texts that it was trained with.
     """
     path = folder / CONFIG
-    text = tomli_w.dumps(plain)
+    text = config_text(config)
     if resume:
         if not path.is_file():
             raise FileNotFoundError(f"{folder}: no run to resume there")
