@@ -5,18 +5,21 @@ import json
 import os
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from knowledge.near import meant
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """A frozen model that refuses unknown keys."""
+    """A frozen model that refuses unknown keys and numbers that are infinite or none at all."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def read_toml(path: Path, model: type[Model]) -> Model:
@@ -43,11 +46,13 @@ def read_json(path: Path, model: type[Model]) -> Model:
 
 
 def read_text(path: Path) -> str:
-    """The file's text, which must be UTF-8."""
+    """The file's text, which must be UTF-8; a byte order mark is left out."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, where a file is needed")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a UTF-8 text file: {error}") from error
 
@@ -57,21 +62,34 @@ def checked(raw: Any, model: type[Model], where: object) -> Model:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise ValueError(f"{where}: {problems(error)}") from error
+        raise ValueError(f"{where}: {problems(error, model)}") from error
 
 
-def problems(error: ValidationError) -> str:
-    """The first few complaints of pydantic as `key: what is wrong`, on one line."""
+def problems(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """The first few complaints of pydantic as `key: what is wrong`, on one line.
+
+    With the model, an unknown key is answered with the key that it resembles.
+    """
     lines = []
     for item in error.errors()[:5]:
         key = ".".join(str(part) for part in item["loc"]) or "the whole"
         if item["type"] == "extra_forbidden":
-            lines.append(f"unknown key {key!r}")
+            known = keys_at(model, item["loc"][:-1])
+            lines.append(f"unknown key {key!r}{meant(str(item['loc'][-1]), known)}")
         else:
             message = item["msg"].removeprefix("Value error, ")
             lines.append(f"{key}: {message[0].lower()}{message[1:]}")
     more = error.error_count() - len(lines)
     return "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
+
+
+def keys_at(model: type[BaseModel] | None, table: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys that a table of a model has; none where the path leads to no table of known keys."""
+    for part in table:
+        field = model.model_fields.get(str(part)) if model else None
+        inner = field.annotation if field else None
+        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+    return tuple(model.model_fields) if model else ()
 
 
 def canonical_json(value: Any) -> str:

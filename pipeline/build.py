@@ -1,14 +1,13 @@
 """RunConfig to objects: the only place where text vectors and networks meet."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 
-from knowledge.files import problems
+from pipeline.choices import ALIGNMENTS, GIVEN, SHARED, checked_options, unknown
 from pipeline.choose import choose
 from pipeline.config import RunConfig
 from segmentation.alignment import Contrast
@@ -41,8 +40,8 @@ def build_method(config: RunConfig, setting: Setting) -> Method:
         LookupError: a method, loss or alignment that does not exist.
         ValueError: an option that its constructor does not know, or text that is missing.
     """
-    if config.alignment.name not in ("none", "contrast"):
-        raise LookupError(f"no alignment {config.alignment.name!r}; there is none, contrast")
+    if config.alignment.name not in ALIGNMENTS:
+        raise LookupError(unknown("alignment", config.alignment.name, ALIGNMENTS))
     if config.needs_bank and setting.vectors is None:
         raise ValueError(
             f"head = {config.head.name} with alignment = {config.alignment.name} needs text: "
@@ -65,7 +64,7 @@ def build_method(config: RunConfig, setting: Setting) -> Method:
         raise ValueError(
             f"method = {config.method.name} weighs classes: give their voxels in the labeled cases"
         )
-    options = checked_options(kind, config.method.options, "method", reserved=shared)
+    options = checked_options(kind, config.method.options, "method", SHARED)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return kind(network_builder(config, setting), build_loss(config), **given, **options)
@@ -74,7 +73,7 @@ def build_method(config: RunConfig, setting: Setting) -> Method:
 def build_loss(config: RunConfig) -> Loss:
     """The loss of a run."""
     if config.loss.name not in LOSSES:
-        raise LookupError(f"no loss {config.loss.name!r}; there is {', '.join(LOSSES)}")
+        raise LookupError(unknown("loss", config.loss.name, tuple(LOSSES)))
     kind = LOSSES[config.loss.name]
     return kind(**checked_options(kind, config.loss.options, "loss"))
 
@@ -82,9 +81,7 @@ def build_loss(config: RunConfig) -> Loss:
 def network_builder(config: RunConfig, setting: Setting) -> Callable[[], Network]:
     """What makes a freshly initialized network of a run."""
     aligned = config.alignment.name == "contrast"
-    allowed = checked_options(
-        Contrast, config.alignment.options, "alignment", reserved=("own_deepest", "vectors")
-    )
+    allowed = checked_options(Contrast, config.alignment.options, "alignment", GIVEN)
     if not aligned and allowed:
         raise ValueError(f"alignment none has no options, not {', '.join(allowed)}")
 
@@ -105,36 +102,6 @@ def network_builder(config: RunConfig, setting: Setting) -> Callable[[], Network
         return Network(vnet, head, contrast)
 
     return build
-
-
-def checked_options(
-    kind: type, options: dict[str, Any], table: str, *, reserved: Sequence[str] | dict = ()
-) -> dict[str, Any]:
-    """The options of a recipe's table, if the constructor knows them and their types.
-
-    Raises:
-        ValueError: an unknown option, the message lists the known ones; or a value of another type.
-    """
-    known = [
-        name
-        for name, parameter in inspect.signature(kind).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in reserved
-    ]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise ValueError(
-            f"[{table}] unknown key {', '.join(unknown)}; {kind.__name__} has "
-            f"{', '.join(known) or 'no options'}"
-        )
-    hints = get_type_hints(kind.__init__)  # type: ignore[misc]
-    return {name: _typed(value, hints[name], table, name) for name, value in options.items()}
-
-
-def _typed(value: Any, hint: Any, table: str, name: str) -> Any:
-    try:
-        return TypeAdapter(hint).validate_python(value, strict=False)
-    except ValidationError as fault:
-        raise ValueError(f"[{table}] {name} = {value!r}: {problems(fault)}") from None
 
 
 def pick_device(name: str) -> torch.device:

@@ -3,8 +3,9 @@
 import importlib
 import inspect
 import pkgutil
-from difflib import get_close_matches
 from typing import TypeVar
+
+from knowledge.near import meant
 
 T = TypeVar("T")
 
@@ -23,10 +24,10 @@ def choose(package: str, name: str, base: type[T]) -> type[T]:
         TypeError: the module defines no such class, or several.
     """
     if name not in names(package):
-        near = get_close_matches(name, names(package), n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        known = ", ".join(names(package))
-        raise LookupError(f"no {name!r} in {package}; there is {known}{meant}")
+        known = names(package)
+        raise LookupError(
+            f"no {name!r} in {package}; there is {', '.join(known)}{meant(name, known)}"
+        )
     module = importlib.import_module(f"{package}.{name}")
     found = [
         kind

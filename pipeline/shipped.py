@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from knowledge.near import meant
+
 _PACKAGE = Path(__file__).parent
 _SUFFIXES = dict.fromkeys(("prompts", "data", "recipes", "variants"), ".toml")
 
@@ -60,7 +62,8 @@ def find(kind: str, name: str | Path) -> Path:
     shipped = folder(kind) / f"{name}{_SUFFIXES[kind]}"
     if path.name == str(name) and shipped.is_file():
         return shipped
+    known = names(kind)
     raise LookupError(
-        f"no {str(name)!r} among {kind}: there is {', '.join(names(kind))}; "
-        f"a file of your own is given by its path, ending in {_SUFFIXES[kind]}"
+        f"no {str(name)!r} among {kind}: there is {', '.join(known)}; a file of your own is given "
+        f"by its path, ending in {_SUFFIXES[kind]}{meant(str(name), known)}"
     )

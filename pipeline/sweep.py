@@ -86,7 +86,7 @@ def cells_of(
     for name, own in variants.items():
         for seed in seeds:
             try:
-                config = read_config(recipe, [*changes, *own, f"seed={seed}"])
+                config = read_config(recipe, [*changes, *own, f"seed={seed}"], option="")
             except ValueError as fault:
                 raise ValueError(f"variant {name}: {fault}") from None
             cells.append(Cell(name, seed, config, out / name / f"seed-{seed}"))

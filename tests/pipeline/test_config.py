@@ -3,7 +3,7 @@ import pytest
 from pipeline import shipped
 from pipeline.build import Setting, build_method, pick_device
 from pipeline.choose import choose, names
-from pipeline.config import read_config
+from pipeline.config import Choice, read_config
 from pipeline.run import conditioned
 from segmentation.method import Method
 
@@ -38,16 +38,16 @@ def test_every_shipped_recipe_builds_a_method(name):
     ("changes", "message"),
     [
         (["training.rate=inf"], "training.rate: input should be a finite number"),
-        (["training.stepz=3"], r"own.toml: .*unknown key 'training.stepz'"),
-        (["training.steps=many"], r"own.toml: training.steps"),
-        (["training.patch=[16, 16]"], r"own.toml: training.patch"),
-        (["training.patch=[0, 16, 16]"], r"own.toml: training.patch"),
-        (["training.patch=[18, 16, 16]"], r"own.toml: .*multiple of 4"),
+        (["training.stepz=3"], r"--set training.stepz=3: training.stepz: unknown key"),
+        (["training.steps=many"], r"--set training.steps=many: training.steps"),
+        (["training.patch=[16, 16]"], r"training.patch: a value is missing"),
+        (["training.patch=[0, 16, 16]"], r"training.patch: .*greater than 0"),
+        (["training.patch=[18, 16, 16]"], r"own.toml with --set .*multiple of 4"),
         (["network"], r"write it as table.key=value"),
         (["title.x=3"], r"'title' is not a table"),
     ],
 )
-def test_a_mistake_in_a_recipe_names_file_and_key(recipe, changes, message):
+def test_a_mistake_in_a_recipe_names_change_and_key(recipe, changes, message):
     with pytest.raises(ValueError, match=message):
         read_config(recipe, changes)
 
@@ -55,21 +55,21 @@ def test_a_mistake_in_a_recipe_names_file_and_key(recipe, changes, message):
 @pytest.mark.parametrize(
     ("changes", "kind", "message"),
     [
-        (["method.name=magicnett"], LookupError, "no 'magicnett' .*there is .*magicnet"),
-        (["loss.name=focal"], LookupError, "there is dice_ce, ga"),
-        (["alignment.name=clip"], LookupError, "there is none, contrast"),
-        (["method.decai=0.9"], ValueError, r"\[method\] unknown key decai"),
-        (["loss.gamma=0.5"], ValueError, r"\[loss\] unknown key gamma; DiceCE has no options"),
+        (["method.name=magicnett"], ValueError, "no 'magicnett' .*there is .*magicnet"),
+        (["loss.name=focal"], ValueError, "there is dice_ce, ga"),
+        (["alignment.name=clip"], ValueError, "there is none, contrast"),
+        (["method.decai=0.9"], ValueError, r"method\.decai: unknown key"),
+        (["loss.gamma=0.5"], ValueError, r"loss\.gamma: unknown key; DiceCE has no op"),
         (["head.name=text"], ValueError, "give a bank"),
         (
             ["alignment.name=none", "alignment.weight=3"],
             ValueError,
             "alignment none has no options",
         ),
-        (["method.name=magicnet", "method.cube=big"], ValueError, r"\[method\] cube = 'big'"),
+        (["method.name=magicnet", "method.cube=big"], ValueError, "method.cube: 'big'"),
         (["method.name=magicnet", "method.cube=4"], ValueError, "cube = 4 does not fit 3 levels"),
         (["method.name=magicnet", "method.decay=1.5"], ValueError, "decay must be"),
-        (["loss.name=ga", "loss.gamma=x"], ValueError, r"\[loss\] gamma = 'x'"),
+        (["loss.name=ga", "loss.gamma=x"], ValueError, "loss.gamma: 'x'"),
         (
             ["method.name=magicnet", "training.unlabeled_per_step=0"],
             ValueError,
@@ -80,17 +80,32 @@ def test_a_mistake_in_a_recipe_names_file_and_key(recipe, changes, message):
 def test_a_choice_that_does_not_exist_is_answered_with_those_that_do(
     recipe, changes, kind, message
 ):
-    config = read_config(recipe, changes)
+    with pytest.raises(kind, match=message):
+        build_method(read_config(recipe, changes), Setting(("background", "a")))
+
+
+@pytest.mark.parametrize(
+    ("table", "kind", "message"),
+    [
+        ({"method": Choice(name="magicnett")}, LookupError, "there is .*magicnet"),
+        ({"loss": Choice(name="focal")}, LookupError, "no loss 'focal'; there is dice_ce, ga"),
+        ({"alignment": Choice(name="clip")}, LookupError, "there is none, contrast"),
+        ({"loss": Choice(name="ga", options={"gamma": "x"})}, ValueError, "loss.gamma: 'x'"),
+    ],
+)
+def test_a_configuration_of_a_checkpoint_is_checked_when_it_is_built(recipe, table, kind, message):
+    config = read_config(recipe).model_copy(update=table)
     with pytest.raises(kind, match=message):
         build_method(config, Setting(("background", "a")))
 
 
 def test_changes_reach_the_configuration_in_their_types(recipe):
     config = read_config(
-        recipe, ["training.rate=0.5", "seed=7", "title=a name", "method.warm=true"]
+        recipe,
+        ["training.rate=0.5", "seed=7", "title=a name", "loss.name=ga", "loss.gamma=0.25"],
     )
     assert (config.training.rate, config.seed, config.title) == (0.5, 7, "a name")
-    assert config.method.options == {"warm": True}
+    assert config.loss.options == {"gamma": 0.25}
 
 
 def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path):

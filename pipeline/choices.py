@@ -1,0 +1,87 @@
+"""The options of what a recipe chooses, checked against the constructors that take them."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from knowledge.files import problems
+from knowledge.near import meant
+from pipeline.choose import choose
+from segmentation.alignment import Contrast
+from segmentation.losses import LOSSES
+from segmentation.method import Method
+
+if TYPE_CHECKING:
+    from pipeline.config import RunConfig
+
+ALIGNMENTS = ("none", "contrast")
+# What a run hands to constructors itself: no option of a recipe.
+SHARED = ("total_steps", "warmup_steps", "seed", "classes", "patch", "voxels")
+GIVEN = ("own_deepest", "vectors")
+
+
+def faults_of(config: "RunConfig") -> Iterator[tuple[str, str]]:
+    """Each key of method, loss and alignment that cannot be, and why."""
+    try:
+        method = choose("segmentation.methods", config.method.name, Method)
+    except LookupError as fault:
+        yield "method.name", str(fault)
+    else:
+        yield from _wrong(method, config.method.options, "method", SHARED)
+    if config.loss.name not in LOSSES:
+        yield "loss.name", unknown("loss", config.loss.name, tuple(LOSSES))
+    else:
+        yield from _wrong(LOSSES[config.loss.name], config.loss.options, "loss")
+    options = config.alignment.options
+    if config.alignment.name not in ALIGNMENTS:
+        yield "alignment.name", unknown("alignment", config.alignment.name, ALIGNMENTS)
+    elif config.alignment.name == "none":
+        yield from ((f"alignment.{key}", "alignment none has no options") for key in options)
+    else:
+        yield from _wrong(Contrast, options, "alignment", GIVEN)
+
+
+def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """That there is no such choice, and those that there are."""
+    return f"no {kind} {name!r}; there is {', '.join(known)}{meant(name, known)}"
+
+
+def checked_options(
+    kind: type, options: dict[str, Any], table: str, reserved: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The options of a recipe's table in their types, if the constructor knows them.
+
+    Raises:
+        ValueError: an unknown option, the message lists the known ones; or a value of another type.
+    """
+    for key, wrong in _wrong(kind, options, table, reserved):
+        raise ValueError(f"{key}: {wrong}")
+    types = get_type_hints(kind.__init__)  # type: ignore[misc]
+    return {name: _adapter(types[name]).validate_python(value) for name, value in options.items()}
+
+
+def _wrong(
+    kind: type, options: dict[str, Any], table: str, reserved: Sequence[str] = ()
+) -> Iterator[tuple[str, str]]:
+    known = [
+        name
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in reserved
+    ]
+    types = get_type_hints(kind.__init__)  # type: ignore[misc]
+    for name, value in options.items():
+        if name not in known:
+            has = f"{kind.__name__} has {', '.join(known) or 'no options'}"
+            yield f"{table}.{name}", f"unknown key; {has}{meant(name, known)}"
+            continue
+        try:
+            _adapter(types[name]).validate_python(value)
+        except ValidationError as fault:
+            reason = problems(fault).removeprefix("the whole: ")
+            yield f"{table}.{name}", f"{value!r} cannot be: {reason}"
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
