@@ -25,3 +25,23 @@ def small_report(prepared, tmp_path_factory):
     done = CliRunner().invoke(app, ["report", *map(str, words)], catch_exceptions=False)
     assert done.exit_code == 0
     return folder / "out", json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def bank(prepared, tmp_path_factory):
+    """A bank of random vectors for the classes of the population."""
+    from small_run import make_bank
+
+    path = tmp_path_factory.mktemp("bank") / "bank.h5"
+    make_bank(path, prepared.spec)
+    return path
+
+
+@pytest.fixture(scope="session")
+def run(prepared, bank, tmp_path_factory):
+    """A finished run of the recipe `demo`, made tiny."""
+    from command_line import changed, tak
+
+    folder = tmp_path_factory.mktemp("runs") / "tak"
+    tak("train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", folder, *changed())
+    return folder

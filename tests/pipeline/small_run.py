@@ -1,4 +1,4 @@
-"""A run that was never trained, on disk as training leaves it: quick to make and to use."""
+"""A recipe for runs of seconds, and a run that was never trained, as training leaves it on disk."""
 
 from pathlib import Path
 
@@ -6,22 +6,16 @@ import numpy as np
 
 from knowledge.bank import Bank
 from pipeline.build import build_method
-from pipeline.config import RunConfig
+from pipeline.config import read_config
 from pipeline.run import setting_of
 from segmentation.checkpoint import Identity, TrainState, save
 from segmentation.dataset import DatasetSpec
 
-RECIPE = {
-    "title": "A small run for tests",
-    "network": {"width": 4, "levels": 3},
-    "method": {"name": "supervised"},
-    "loss": {"name": "dice_ce"},
-    "head": {"name": "text"},
-    "training": {"steps": 10, "warmup_steps": 2, "patch": [8, 8, 8]},
-    "inference": {"overlap": 0.0, "windows_per_call": 32},
-}
-
-
+SMALL = Path(__file__).with_name("small.toml")
+UNTRAINED = (
+    "head.name=text", "training.steps=10", "training.warmup_steps=2", "training.patch=[8, 8, 8]",
+    "inference.windows_per_call=32",
+)  # fmt: skip
 TRAINED_ON = "phantom, own grid; split own-12345678"
 
 
@@ -46,7 +40,7 @@ def make_run(folder: Path, spec: DatasetSpec) -> Path:
     """A run with a text head in `folder`, and its bank beside it in `bank.h5`."""
     folder.mkdir(parents=True)
     make_bank(folder / "bank.h5", spec)
-    config = RunConfig.model_validate(RECIPE)
+    config = read_config(SMALL, UNTRAINED)
     setting, digest = setting_of(config, spec, folder / "bank.h5")
     method = build_method(config, setting)
     for parameter in method.predictors()["student"].head.parameters():

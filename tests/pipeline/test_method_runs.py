@@ -1,6 +1,9 @@
+"""Methods with two networks and statistics of classes, run by `pipeline.training`."""
+
 import numpy as np
 import pytest
 import torch
+from small_run import SMALL
 
 from pipeline.config import read_config
 from pipeline.run import open_run
@@ -8,28 +11,11 @@ from pipeline.training import labeled_voxels, start
 from segmentation.methods.dhc import rarity_weights
 from segmentation.prepare import read_case
 
-RECIPE = """
-title = "tiny"
-method = {name = "dhc"}
-loss = {name = "dice_ce"}
-[network]
-width = 4
-levels = 3
-[training]
-steps = 2
-patch = [16, 16, 16]
-labeled_per_step = 1
-unlabeled_per_step = 1
-[inference]
-overlap = 0.0
-"""
 CPU = torch.device("cpu")
 
 
 def begin(folder, prepared, changes=()):
-    recipe = folder / "tiny.toml"
-    recipe.write_text(RECIPE)
-    config = read_config(recipe, changes)
+    config = read_config(SMALL, ["method.name=dhc", *changes])
     run = folder / "run"
     start(run, config, prepared, None, device=CPU, resume=False, report=lambda record: None)
     return run

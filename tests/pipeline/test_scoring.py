@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_run import SMALL
 from typer.testing import CliRunner
 
 from pipeline.cli import app
@@ -15,14 +16,6 @@ from pipeline.run import open_run
 from pipeline.training import start
 from segmentation.dataset import Split
 
-RECIPE = """
-title = "tiny"
-method = {name = "supervised"}
-loss = {name = "dice_ce"}
-network = {width = 4, levels = 3}
-inference = {overlap = 0.0}
-training = {steps = 1, patch = [16, 16, 16], unlabeled_per_step = 1}
-"""
 CPU = torch.device("cpu")
 
 
@@ -30,8 +23,7 @@ CPU = torch.device("cpu")
 def run(prepared, tmp_path_factory):
     """A run of one step."""
     folder = tmp_path_factory.mktemp("scoring")
-    (folder / "tiny.toml").write_text(RECIPE)
-    config = read_config(folder / "tiny.toml")
+    config = read_config(SMALL, ["training.steps=1"])
     records = []
     start(folder / "run", config, prepared, None, device=CPU, resume=False, report=records.append)
     return folder / "run"
