@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline import bundle
 from pipeline.build import pick_device
+from pipeline.devices import told_plainly
 from pipeline.run import Opened, open_run
 from segmentation.dataset import BACKGROUND, DatasetSpec
 from segmentation.formats import states_orientation
@@ -126,7 +127,15 @@ class Predictor:
                 tick=tick,
             )
 
-        labels = predict_scan(planes_of, volume, opened.spec, opened.device, keep=keep)
+        with told_plainly(opened.device):
+            labels = predict_scan(planes_of, volume, opened.spec, opened.device, keep=keep)
+        return self.measure(labels, volume, source=source)
+
+    def measure(
+        self, labels: NDArray[np.integer], volume: Volume, *, source: Path | None = None
+    ) -> Segmentation:
+        """A mask of a scan, [i, j, k], with what is measured on it; chosen organs alone."""
+        opened = self.opened
         shown = np.zeros(len(opened.spec.classes), dtype=np.uint8)
         for name in self.organs:
             shown[opened.spec.labels[name]] = opened.spec.labels[name]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -27,6 +28,22 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8, all of it or nothing."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder and see that a file can be written there, before the work that fills it.
+
+    Raises:
+        OSError: it cannot; says why.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(bytes(4096))
+            trial.flush()
+    except OSError as fault:
+        reason = fault.strerror or str(fault)
+        raise OSError(f"{folder}: nothing can be written there ({reason})") from None
 
 
 def each_done(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:

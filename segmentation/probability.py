@@ -17,6 +17,11 @@ from segmentation.volume import Volume, canonical_shape, from_canonical
 STEPS = 255  # probabilities are stored as whole numbers of 1 / STEPS
 
 
+def file_of(folder: Path, organ: str) -> Path:
+    """`right_kidney.nii.gz` in the folder."""
+    return folder / f"{'_'.join(organ.split())}.nii.gz"
+
+
 @contextmanager
 def kept_probabilities(
     folder: Path | None, scan: Volume, spec: DatasetSpec, organs: Sequence[str]
@@ -43,8 +48,7 @@ def kept_probabilities(
         done.mkdir()
         for name, found in zip(organs, raw, strict=True):
             back = from_canonical(np.asarray(found), scan.affine, scan.voxels.shape)
-            target = done / f"{'_'.join(name.split())}.nii.gz"
-            write_image(target, back, scan.affine, scale=1 / STEPS)
+            write_image(file_of(done, name), back, scan.affine, scale=1 / STEPS)
         if folder.exists():
             shutil.rmtree(folder)
         done.chmod(0o755)

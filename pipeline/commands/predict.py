@@ -1,15 +1,45 @@
 """`tak predict`, `tak bundle`: what a user of a trained model needs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.commands.words import ManyWords
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.predict import Done, Work
+    from pipeline.targets import Target
+
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; auto takes the best.")
 ]
+Model = Annotated[Path, typer.Argument(help="A run, a checkpoint file or a bundle.")]
+Scans = Annotated[
+    list[Path],
+    typer.Argument(
+        help="NIfTI, NRRD or MetaImage files, folders of a DICOM series, folders of scans, "
+        "or .txt lists of these."
+    ),
+]
+Output = Annotated[Path, typer.Option("--out", "-o", help="Mask file, or folder of masks.")]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option(help="Show these organs alone; all words up to the next option."),
+]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Write only what is not there yet.")
+]
+SaveProbabilities = Annotated[
+    bool, typer.Option("--save-probabilities", help="Also a probability map per organ.")
+]
+DicomSeg = Annotated[
+    bool,
+    typer.Option("--dicom-seg", help="Also a DICOM segmentation, NAME.seg.dcm, of a DICOM series."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what was measured as JSON.")]
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="best (on the validation cases) or last.")
 ]
@@ -25,34 +55,14 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="A run, a checkpoint file or a bundle.")],
-    scans: Annotated[
-        list[Path],
-        typer.Argument(
-            help="NIfTI, NRRD or MetaImage files, folders of a DICOM series, folders of scans, "
-            "or .txt lists of these."
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--out", "-o", help="Mask file, or folder of masks.")],
-    classes: Annotated[
-        list[str] | None,
-        typer.Option(help="Show these organs alone; all words up to the next option."),
-    ] = None,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave alone what has a mask.")
-    ] = False,
-    save_probabilities: Annotated[
-        bool, typer.Option("--save-probabilities", help="Also a probability map per organ.")
-    ] = False,
-    dicom_seg: Annotated[
-        bool,
-        typer.Option(
-            "--dicom-seg", help="Also a DICOM segmentation, NAME.seg.dcm, of a DICOM series."
-        ),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print what was measured as JSON.")
-    ] = False,
+    model: Model,
+    scans: Scans,
+    output: Output,
+    classes: Classes = None,
+    skip_existing: SkipExisting = False,
+    save_probabilities: SaveProbabilities = False,
+    dicom_seg: DicomSeg = False,
+    as_json: AsJson = False,
     checkpoint: Checkpoint = "best",
     predictor: Network = None,
     device: Device = "auto",
@@ -61,15 +71,18 @@ def predict(
 
     Beside each mask a JSON file tells volume in ml and mean HU of every organ; names and colors
     come as .ctbl for 3D Slicer and .label for ITK-SNAP; `--dicom-seg` writes a DICOM
-    segmentation that refers to the slices of a DICOM series (needs the extra `dicom`). A scan that
-    cannot be read does not keep the others from being segmented; the command then ends with exit
-    code 1.
+    segmentation that refers to the slices of a DICOM series (needs the extra `dicom`).
+
+    In a folder a mask has its scan's name; `case_0000.nii.gz`, as nnU-Net names scans, becomes
+    `case.nii.gz`. A scan that cannot be read does not keep the others from being segmented; the
+    command then ends with exit code 1. Interrupted, it leaves whole files, and `--skip-existing`
+    goes on; masks that are there stay as they are, and what else is asked for is added.
 
     Example: `tak predict runs/tak ct.nii.gz -o mask.nii.gz --classes liver spleen`
     """
-    from pipeline.predict import Work, check_dicom_seg, targets, write_colors
+    from pipeline.predict import Work, make_folders
     from pipeline.predictor import Predictor
-    from pipeline.progress import parts_of
+    from pipeline.targets import check_dicom_seg, targets
 
     found = targets(scans, output)
     if dicom_seg:
@@ -77,22 +90,10 @@ def predict(
     chosen = Predictor(
         model, organs=classes, checkpoint=checkpoint, predictor=predictor, device=device
     )
+    make_folders(found)
     work = Work(chosen, model, skip_existing, save_probabilities, dicom_seg)
-    reports: list[dict[str, Any]] = []
-    faults: list[Exception] = []
-    skipped = 0
-    with parts_of("segmenting", len(found)) as start:
-        for target in found:
-            share = start(target.scan.name)
-            try:
-                report = work.segment(target, share)
-            except (ValueError, OSError) as fault:
-                faults.append(fault)
-                continue
-            skipped += report is None
-            reports += [report] if report else []
-    color_files = write_colors(found, output, chosen.opened.spec.classes) if reports else []
-    _tell(reports, color_files, skipped, as_json)
+    finished, faults = _segmented(work, found, output)
+    _tell(finished, len(found) - len(finished) - len(faults), as_json)
     if len(faults) == 1 == len(found):
         raise faults[0]
     if faults:
@@ -101,28 +102,48 @@ def predict(
         raise ValueError(f"{len(faults)} of {len(found)} scans could not be segmented")
 
 
-def _tell(
-    reports: list[dict[str, Any]], color_files: list[Path], skipped: int, as_json: bool
-) -> None:
+def _segmented(
+    work: "Work", found: "Sequence[Target]", output: Path
+) -> "tuple[list[Done], list[Exception]]":
+    """What was made, scan by scan, and why the other scans could not be segmented."""
+    from dataclasses import replace
+
+    from pipeline.predict import write_colors
+    from pipeline.progress import parts_of
+
+    finished: list[Done] = []
+    faults: list[Exception] = []
+    with parts_of("segmenting", len(found)) as start:
+        for target in found:
+            try:
+                done = work.segment(target, start(target.scan.name))
+            except (ValueError, OSError, MemoryError) as fault:
+                faults.append(fault)
+                continue
+            if done and not finished:
+                colors = write_colors(found, output, work.predictor.opened.spec.classes)
+                done = replace(done, files=(*done.files, *colors))
+            finished += [done] if done else []
+    return finished, faults
+
+
+def _tell(finished: "list[Done]", skipped: int, as_json: bool) -> None:
     """What was written, and what is doubtful about the scans."""
     import json
 
-    for report in reports:
-        if report["warning"]:
-            typer.echo(f"warning: {report['scan']}: {report['warning']}", err=True)
-        if report.get("dicom_seg", "") is None:
+    for done in finished:
+        if done.report["warning"]:
+            typer.echo(f"warning: {done.report['scan']}: {done.report['warning']}", err=True)
+        if done.report.get("dicom_seg", "") is None:
             told = "no organ was found, so no DICOM segmentation was written"
-            typer.echo(f"warning: {report['scan']}: {told}", err=True)
+            typer.echo(f"warning: {done.report['scan']}: {told}", err=True)
     if as_json:
-        typer.echo(json.dumps(reports, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([done.report for done in finished], indent=2, ensure_ascii=False))
         return
-    for report in reports:
-        files = [report["mask"], report.get("dicom_seg")]
-        typer.echo(f"wrote {', '.join(file for file in files if file)}")
-    if color_files:
-        typer.echo(f"names and colors: {', '.join(map(str, color_files))}")
+    for done in finished:
+        typer.echo(f"wrote {', '.join(map(str, done.files))}")
     if skipped:
-        typer.echo(f"{skipped} had a mask and were skipped")
+        typer.echo(f"skipped, for all that is asked for was there: {skipped}")
 
 
 def bundle(

@@ -160,7 +160,7 @@ def test_what_is_no_series_and_a_missing_library_are_said_at_once(
     code, _, err = tak("predict", run, series, tmp_path / "ct.nii.gz", *words)
     assert code == 1
     assert f"--dicom-seg refers to the slices of a DICOM series, which {tmp_path}/ct.nii.gz" in err
-    monkeypatch.setattr("pipeline.predict.find_spec", lambda name: None)
+    monkeypatch.setattr("pipeline.targets.find_spec", lambda name: None)
     code, _, err = tak("predict", run, series, *words)
     assert (code, "pip install 'tak-seg[dicom]'" in err) == (1, True)
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,35 @@
+"""What a device cannot do, said in one sentence instead of a traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def told_plainly(device: torch.device) -> Iterator[None]:
+    """Say what to do where memory ends, or MPS lacks an operation.
+
+    PyTorch has the 3D transposed convolution on MPS from 2.8 on (pytorch issue 130256), in fp32
+    alone; it names some lacking operations by a RuntimeError, others by NotImplementedError, and
+    float64, which MPS has not, by a TypeError.
+
+    Raises:
+        ValueError: instead of what torch raises.
+    """
+    try:
+        yield
+    except (RuntimeError, TypeError) as fault:
+        reason = str(fault).partition("\n")[0].partition(". ")[0] or type(fault).__name__
+        if isinstance(fault, torch.OutOfMemoryError) or "out of memory" in reason:
+            raise ValueError(
+                f"{device} has too little memory for this scan ({reason}); --device cpu needs none "
+                "of it"
+            ) from fault
+        if device.type != "mps":
+            raise
+        raise ValueError(
+            f"PyTorch {torch.__version__} cannot do this on MPS ({reason}); "
+            "PYTORCH_ENABLE_MPS_FALLBACK=1 in the environment lets the CPU do what is lacking, "
+            "--device cpu does without MPS"
+        ) from fault

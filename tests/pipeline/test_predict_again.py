@@ -1,0 +1,188 @@
+"""`tak predict` a second time: what is there stays, what is lacking is added, nothing is lost."""
+
+import json
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from small_run import make_run
+from test_formats import write_series
+
+from pipeline.cli import main
+from segmentation.dataset import DatasetSpec
+from segmentation.volume import read_labels, read_volume, write_labels, write_volume
+
+SPEC = DatasetSpec.read(Path(__file__).parents[2] / "data" / "phantom.toml")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return make_run(tmp_path_factory.mktemp("again") / "run", SPEC)
+
+
+@pytest.fixture
+def series(tmp_path) -> Path:
+    gray = np.random.default_rng(0).normal(40, 150, (9, 12, 10))
+    gray[:, :2] = -1000
+    image = SimpleITK.GetImageFromArray(2 * (gray // 2).astype(np.int16))
+    image.SetSpacing((5.0, 6.0, 8.0))
+    write_series(tmp_path / "series", image)
+    return tmp_path / "series"
+
+
+@pytest.fixture
+def tak(monkeypatch, capsys):
+    """Run `tak` in this process; gives exit code, standard output and standard error."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tak", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        told = capsys.readouterr()
+        return int(end.value.code or 0), told.out, told.err
+
+    return run
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """A network that is asked fails the test."""
+
+    def fail(*given, **named):
+        raise AssertionError("the network was asked")
+
+    return lambda: monkeypatch.setattr("pipeline.predictor.predict_scan", fail)
+
+
+def test_a_dicom_segmentation_is_added_to_a_mask_that_stays(tak, run, series, tmp_path, no_network):
+    """Also to one that a person has corrected: what is added shows the corrected mask."""
+    words = ["predict", run, series, "-o", tmp_path / "mask.nii.gz", "--skip-existing"]
+    assert tak(*words)[0] == 0
+    mask = read_labels(tmp_path / "mask.nii.gz")
+    corrected = mask.voxels.copy()
+    corrected[2:5, 3:9, 2:6] = 6
+    write_labels(tmp_path / "mask.nii.gz", corrected, mask.affine)
+    no_network()
+    code, out, err = tak(*words, "--dicom-seg")
+    assert code == 0, err
+    assert f"wrote {tmp_path}/mask.seg.dcm" in out
+    assert "mask.nii.gz" not in out
+    np.testing.assert_array_equal(read_labels(tmp_path / "mask.nii.gz").voxels, corrected)
+    found = pydicom.dcmread(tmp_path / "mask.seg.dcm")
+    assert found.pixel_array.sum() == (corrected > 0).sum()
+    report = json.loads((tmp_path / "mask.json").read_text())
+    assert report["dicom_seg"] == str(tmp_path / "mask.seg.dcm")
+    assert report["organs"]["liver"]["voxels"] == (corrected == SPEC.labels["liver"]).sum()
+    before = (tmp_path / "mask.seg.dcm").stat().st_mtime_ns
+    code, out, _ = tak(*words, "--dicom-seg")
+    assert (code, out) == (0, "skipped, for all that is asked for was there: 1\n")
+    assert (tmp_path / "mask.seg.dcm").stat().st_mtime_ns == before
+
+
+def test_probabilities_are_added_to_a_mask_that_stays(tak, run, series, tmp_path):
+    words = ["predict", run, series, "-o", tmp_path / "out", "--skip-existing"]
+    assert tak(*words)[0] == 0
+    mask = tmp_path / "out/series.nii.gz"
+    before = mask.stat().st_mtime_ns
+    assert tak(*words, "--save-probabilities")[0] == 0
+    maps = tmp_path / "out/series-probabilities"
+    assert len(list(maps.iterdir())) == len(SPEC.organs)
+    assert mask.stat().st_mtime_ns == before
+    (maps / "left_kidney.nii.gz").unlink()
+    assert tak(*words, "--save-probabilities")[0] == 0
+    assert (maps / "left_kidney.nii.gz").is_file()
+    code, out, _ = tak(*words, "--save-probabilities")
+    assert (code, out) == (0, "skipped, for all that is asked for was there: 1\n")
+
+
+def test_an_empty_mask_is_not_segmented_again_for_a_segmentation_it_cannot_have(
+    tak, run, series, tmp_path, no_network
+):
+    words = ["predict", run, series, "-o", tmp_path / "mask.nii.gz"]
+    assert tak(*words)[0] == 0
+    labels = read_labels(tmp_path / "mask.nii.gz").voxels
+    absent = [name for name, label in SPEC.labels.items() if not (labels == label).any()]
+    words += ["--classes", absent[0], "--dicom-seg"]
+    assert tak(*words)[0] == 0
+    no_network()
+    code, out, _ = tak(*words, "--skip-existing")
+    assert (code, out) == (0, "skipped, for all that is asked for was there: 1\n")
+
+
+def test_a_mask_of_other_organs_stays_and_is_told(tak, run, series, tmp_path):
+    words = ["predict", run, series, "-o", tmp_path / "mask.nii.gz"]
+    assert tak(*words, "--classes", "liver", "spleen")[0] == 0
+    before = (tmp_path / "mask.nii.gz").read_bytes()
+    code, _, err = tak(*words, "--skip-existing", "--classes", "liver", "aorta")
+    assert code == 1
+    assert f"{tmp_path}/mask.nii.gz: made without aorta; leave away --skip-existing" in err
+    assert tak(*words, "--skip-existing", "--classes", "liver")[0] == 0
+    assert (tmp_path / "mask.nii.gz").read_bytes() == before
+    assert set(json.loads((tmp_path / "mask.json").read_text())["organs"]) == {"liver", "spleen"}
+
+
+def test_a_mask_that_somebody_put_there_stays(tak, run, series, tmp_path):
+    scan = read_volume(series)
+    drawn = np.zeros(scan.voxels.shape, np.uint8)
+    drawn[3, 4, 5] = 1
+    write_labels(tmp_path / "mask.nii.gz", drawn, scan.affine)
+    words = ["predict", run, series, "-o", tmp_path / "mask.nii.gz", "--skip-existing"]
+    assert tak(*words)[1] == "skipped, for all that is asked for was there: 1\n"
+    assert tak(*words, "--dicom-seg")[0] == 0
+    assert pydicom.dcmread(tmp_path / "mask.seg.dcm").pixel_array.sum() == 1
+    write_labels(tmp_path / "mask.nii.gz", drawn[:5], scan.affine)
+    (tmp_path / "mask.seg.dcm").unlink()
+    code, _, err = tak(*words, "--dicom-seg")
+    assert code == 1
+    assert "its mask" in err
+    (tmp_path / "mask.json").write_text("[1]")
+    code, _, err = tak(*words)
+    assert (code, "mask.json: not what tak predict writes" in err) == (1, True)
+
+
+def test_a_place_for_the_mask_that_cannot_be_written_is_told_before_the_network_runs(
+    tak, run, tmp_path, no_network
+):
+    write_volume(tmp_path / "ct.nii.gz", np.zeros((9, 9, 9), np.int16), np.eye(4))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "out/ct.nii.gz").mkdir(parents=True)
+    no_network()
+    for output, told in [
+        (tmp_path / "file/mask.nii.gz", "file: nothing can be written there (File exists)"),
+        (tmp_path / "file/deep/mask.nii.gz", "deep: nothing can be written there (Not a directory"),
+        (tmp_path / "out", "out/ct.nii.gz: a folder of that name is in the way of the mask"),
+    ]:
+        code, _, err = tak("predict", run, tmp_path / "ct.nii.gz", "-o", output)
+        assert (code, told in err) == (1, True), err
+        assert len(err.splitlines()) == 1
+
+
+def test_a_scan_that_memory_does_not_hold_keeps_no_other_from_its_mask(
+    tak, run, tmp_path, monkeypatch
+):
+    from pipeline import predictor
+
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        write_volume(
+            tmp_path / f"in/{name}.nii.gz", np.eye(9)[None] * np.ones((9, 1, 1)), np.eye(4)
+        )
+    real = predictor.predict_scan
+    calls = []
+
+    def once_too_large(*given, **named):
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError("Unable to allocate 99 GiB")
+        return real(*given, **named)
+
+    monkeypatch.setattr(predictor, "predict_scan", once_too_large)
+    code, _, err = tak("predict", run, tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 1
+    assert "Unable to allocate 99 GiB" in err
+    assert "1 of 2 scans could not be segmented" in err
+    assert nibabel.load(tmp_path / "out/b.nii.gz").shape == (9, 9, 9)
