@@ -175,6 +175,20 @@ def test_windows_are_counted_and_the_network_is_left_as_it_was():
     assert [done for done, _ in count] == sorted(done for done, _ in count)
 
 
+@pytest.mark.parametrize(("depth", "passes"), [(16, [1]), (80, [2, 3]), (144, [3, 3, 3])])
+def test_no_window_is_left_over_alone(depth, passes):
+    sizes = []
+
+    class Counted(ByGrayValue):
+        def forward(self, image):
+            sizes.append(len(image))
+            return super().forward(image)
+
+    planes = class_planes(Counted(), torch.rand(depth, 16, 16), patch=PATCH, overlap=0.0)
+    assert len(list(planes)) == depth
+    assert sizes == passes
+
+
 @pytest.mark.parametrize("shape", [(10, 12, 14), (25, 30, 20), (4, 5, 3), (7, 12, 40), (1, 1, 1)])
 @pytest.mark.parametrize("depth", [10, 1])
 def test_plane_by_plane_equals_trilinear_interpolation(shape, depth):
