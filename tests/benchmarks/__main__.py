@@ -62,6 +62,9 @@ def arguments() -> argparse.ArgumentParser:
     ask.add_argument("--repeats", type=int, default=20)
     ask.add_argument("--warm-up", type=int, default=5)
     ask.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
+    ask.add_argument("--scan", type=int, nargs=3, help="sides, in place of the setting's")
+    ask.add_argument("--recompute", action="store_true", help="steps with network.recompute")
+    ask.add_argument("--no-contrast", action="store_true", help="steps without alignment")
     ask.add_argument("--published", type=Path, help="checkout of the released TAK code")
     ask.add_argument("--out", type=Path, help="JSON file; Markdown goes beside it")
     return ask
@@ -73,14 +76,15 @@ def measured(name: str, want: argparse.Namespace) -> Row:
         spans = {"help": start.help_seconds, "train": start.train_seconds}[name[6:]]
         return {"wall_s": statistics.median(spans(min(want.repeats, 5)))}
     common = ["--device", want.device, "--repeats", str(want.repeats)]
-    common += ["--warm-up", str(want.warm_up)]
+    common += ["--warm-up", str(want.warm_up), "--threads", str(want.threads)]
+    common += ["--no-contrast"] * want.no_contrast
+    common += ["--scan", *map(str, want.scan or SIZES[want.setting].scan)]
     if name.startswith("released:"):
-        scan = [str(side) for side in SIZES[want.setting].scan]
         command = ["tests.benchmarks.released", str(want.published), "--what", name[9:]]
-        command += [*common, "--scan", *scan]
+        command += [*common, "--patch", str(SIZES[want.setting].patch)]
     else:
         command = ["tests.benchmarks.worker", name, "--setting", want.setting, *common]
-        command += ["--precision", want.precision, "--threads", str(want.threads)]
+        command += ["--precision", want.precision, *["--recompute"] * want.recompute]
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
     if done.returncode:
         return {"fault": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]}
@@ -88,11 +92,16 @@ def measured(name: str, want: argparse.Namespace) -> Row:
 
 
 def ratios(rows: list[Row]) -> Iterator[Row]:
-    """How many times as fast as the released code the same work is here."""
-    walls = {row["item"]: row.get("wall_s") for row in rows}
-    for own, released in _RELEASED.items():
-        if walls.get(own) and walls.get(released):
-            yield {"item": own, "than": released, "ratio": walls[released] / walls[own]}
+    """How many times as fast as the released code the same work is here.
+
+    By CPU seconds where there is no GPU: other work on the machine would count as well.
+    """
+    found = {row["item"]: row for row in rows if "fault" not in row}
+    for own, than in _RELEASED.items():
+        if own in found and than in found:
+            key = "cpu_s" if "cpu_s" in found[own] else "wall_s"
+            ratio = found[than][key] / found[own][key]
+            yield {"item": own, "than": than, "ratio": ratio}
 
 
 def line(row: Row) -> str:
@@ -113,6 +122,8 @@ def machine(want: argparse.Namespace) -> dict[str, Any]:
         "torch": torch.__version__,
         "setting": want.setting,
         "precision": want.precision,
+        "recompute": want.recompute,
+        "contrast": not want.no_contrast,
         "repeats": want.repeats,
     }
 

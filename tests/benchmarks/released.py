@@ -2,7 +2,8 @@
 
 The checkout (github.com/Lunn88/TAK-Semi, commit 8f175c5) is the user's to bring; nothing of it is
 kept. Its script wants CUDA, real data, packages that a step does not use, and an option that does
-not exist (it stops at its 102nd step); all that is put right in memory. Prints a line of JSON:
+not exist (it stops at its 102nd step); all that is put right in memory. Its step at 96^3 needs more
+than 23 GiB in fp32: `--patch 64` and `--no-contrast` make it smaller. Prints a line of JSON:
 
     python -m tests.benchmarks.released DIR --what step --device cuda --repeats 5
 """
@@ -18,6 +19,7 @@ import time
 import types
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +73,21 @@ def main(arguments: list[str]) -> None:
     ask.add_argument("--device", choices=("cpu", "cuda"), required=True)
     ask.add_argument("--repeats", type=int, default=5)
     ask.add_argument("--warm-up", type=int, default=2)
+    ask.add_argument("--threads", type=int, default=1)
+    ask.add_argument("--patch", type=int, default=96, choices=(64, 96))
+    ask.add_argument("--no-contrast", action="store_true")
     ask.add_argument("--scan", type=int, nargs=3, default=(256, 256, 128))
     want = ask.parse_args(arguments)
+    torch.set_num_threads(want.threads)
     with tempfile.TemporaryDirectory() as folder:
         prepare(want.device)
         os.chdir(want.checkout)
         sys.path.insert(0, os.getcwd())
         clock = Clock(want.device, want.repeats, want.warm_up)
-        (train if want.what == "step" else segment)(clock, Path(folder), want.scan)
+        if want.what == "step":
+            train(clock, Path(folder), want.patch, contrast=not want.no_contrast)
+        else:
+            segment(clock, want.patch, want.scan)
         print(json.dumps(clock.found()))
 
 
@@ -131,8 +140,8 @@ def prepare(device: str) -> None:
         torch.nn.DataParallel = torch.nn.parallel.DataParallel = _Alone  # type: ignore[misc]
 
 
-def train(clock: Clock, folder: Path, scan: tuple[int, ...]) -> None:
-    """Run the released training script until the clock has enough; contrast is on."""
+def train(clock: Clock, folder: Path, patch: int, *, contrast: bool) -> None:
+    """Run the released training script until the clock has enough."""
     _volumes(folder / "d")
     import utils.cube_utils as cubes  # type: ignore[import-not-found]
 
@@ -143,33 +152,50 @@ def train(clock: Clock, folder: Path, scan: tuple[int, ...]) -> None:
         self.class_dist_init = [1.0] * num_classes
 
     cubes.OrganClassLogger.__init__ = counted
-    text = Path("train_AMOS_MagicNet_GA_TAK.py").read_text(encoding="utf-8")
-    text = text.replace("iter_num = 0", "iter_num = 119").replace("num_workers=8", "num_workers=0")
-    text = re.sub(r"(?m)^(\s*)(optimizer\.zero_grad\(\))", r"\1__tick__()\n\1\2", text)
+    start = "-1" if contrast else "1000"  # the contrast begins after this epoch
     sys.argv = ["x", "--data_path", f"{folder}/d/", "--log_path", f"{folder}/log",
-                "--label_num", "4", "--gpu", "0", "--start_contrast_epoch", "-1"]  # fmt: skip
+                "--label_num", "4", "--gpu", "0", "--start_contrast_epoch", start]  # fmt: skip
+    text = _script(patch)
     scope = {"__name__": "__main__", "__tick__": clock.tick, "__file__": "released.py"}
     with suppress(_Enough):
         exec(compile(text, "released", "exec"), scope)
 
 
-def segment(clock: Clock, folder: Path, scan: tuple[int, ...]) -> None:
+def _script(patch: int) -> str:
+    """The released script with another patch, in the middle of a run, ticking at every step."""
+    text = Path("train_AMOS_MagicNet_GA_TAK.py").read_text(encoding="utf-8")
+    for old, new in (
+        (r"iter_num = 0", "iter_num = 119"),
+        (r"num_workers=8", "num_workers=0"),
+        (r"patch_size = \(96, 96, 96\)", f"patch_size = {(patch,) * 3}"),
+        (r"\[4, 1, 96, 96, 96\]", str([4, 1, patch, patch, patch])),
+        (r"\.shape\[(\d)\] \* 3", rf".shape[\1] * {patch // 32}"),  # cubes along an axis
+        (r"(?m)^(\s*)(optimizer\.zero_grad\(\))", r"\1__tick__()\n\1\2"),
+    ):
+        text, changed = re.subn(old, new, text)
+        if not changed:
+            raise ValueError(f"no {old!r} in the released script; bring commit 8f175c5")
+    return text
+
+
+def segment(clock: Clock, patch: int, scan: tuple[int, ...]) -> None:
     """Run the released sliding window with strides 32, 32, 16 over random numbers."""
     from networks.amos_magicnet_clip_contrast import (  # type: ignore[import-not-found]
         VNet_Magic_CLIP_2p_Contrast as Released,
     )
     from utils.test_amos import test_single_case_fast  # type: ignore[import-not-found]
 
-    network = Released(1, CLASSES).to(clock.device).eval()
+    network = Released(1, CLASSES, patch_size=patch).to(clock.device).eval()
     image = np.random.default_rng(0).random(scan, dtype=np.float32)
     with suppress(_Enough):
         while True:
             clock.tick()
-            test_single_case_fast(network, image, 32, 16, (96, 96, 96), CLASSES)
+            test_single_case_fast(network, image, 32, 16, (patch,) * 3, CLASSES)
 
 
 def _stand_in(name: str, **members: Any) -> None:
     module = types.ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)  # torch asks for it
     module.__dict__.update(members)
     sys.modules[name] = module
 

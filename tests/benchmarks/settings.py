@@ -26,7 +26,7 @@ class Size:
     location_hidden: int
     samples: tuple[int, ...]
     scan: tuple[int, int, int]
-    overlap: float
+    overlap: float | tuple[float, float, float]
     of_methods: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
@@ -34,8 +34,11 @@ class Size:
         return (self.patch,) * 3
 
 
+_TAK = (32, 16, 5, 16, 512, 4096, (40, 20, 10))  # all of the published setting but its patch
+_THIRDS, _HALVES = (0.6666, 0.6666, 0.8333), (0.5, 0.5, 0.75)  # strides of 32, 32 and 16
 SIZES = {
-    "published": Size(96, 32, 16, 5, 16, 512, 4096, (40, 20, 10), (256, 256, 128), 2 / 3),
+    "published": Size(96, *_TAK, (256, 256, 128), _THIRDS),
+    "published-64": Size(64, *_TAK, (128, 128, 96), _HALVES),
     "demo": Size(32, 16, 8, 4, 14, 384, 256, (10, 5, 5), (56, 48, 64), 0.25),
     "tiny": Size(16, 8, 4, 3, 4, 12, 16, (4, 3, 2), (24, 24, 20), 0.25, {"ua_mt": {"passes": 2}}),
 }
@@ -48,21 +51,26 @@ class Bench:
     size: Size
     device: torch.device
     precision: torch.dtype | None  # of autocast; None for fp32
+    recompute: bool = False
+    contrast: bool = True
 
     def method(self, name: str = "magicnet") -> Method:
-        """A method as in TAK: GA losses, text head and contrast, with SGD's gradients on."""
+        """A method as in TAK: GA losses, text head and, unless it is off, contrast."""
         size = self.size
         options: dict[str, object] = dict(size.of_methods.get(name, {}))
         if name == "magicnet":
             options |= {"cube": size.cube, "location_hidden": size.location_hidden}
             options |= {"location_bias": False, "blend": "teacher"}
+        aligned = {"name": "contrast", "samples": list(size.samples), "start": 0.0}
         recipe = {
             "title": "benchmark",
-            "network": {"width": size.width, "levels": size.levels},
+            "network": {
+                "width": size.width, "levels": size.levels, "recompute": self.recompute
+            },
             "method": {"name": name, **options},
             "loss": {"name": "ga"},
             "head": {"name": "text"},
-            "alignment": {"name": "contrast", "samples": list(size.samples), "start": 0.0},
+            "alignment": aligned if self.contrast else {"name": "none"},
             "training": {
                 "steps": STEPS, "warmup_steps": WARM_UP_STEPS, "patch": list(size.patch_shape)
             },

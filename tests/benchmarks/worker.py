@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pipeline import machine
@@ -35,10 +36,19 @@ def main(arguments: list[str]) -> None:
     ask.add_argument("--repeats", type=int, required=True)
     ask.add_argument("--warm-up", type=int, required=True)
     ask.add_argument("--threads", type=int, required=True)
+    ask.add_argument("--scan", type=int, nargs=3, required=True)
+    ask.add_argument("--recompute", action="store_true")
+    ask.add_argument("--no-contrast", action="store_true")
     want = ask.parse_args(arguments)
     torch.set_num_threads(want.threads)
     torch.manual_seed(0)
-    bench = Bench(SIZES[want.setting], torch.device(want.device), PRECISIONS[want.precision])
+    bench = Bench(
+        replace(SIZES[want.setting], scan=tuple(want.scan)),
+        torch.device(want.device),
+        PRECISIONS[want.precision],
+        recompute=want.recompute,
+        contrast=not want.no_contrast,
+    )
     try:
         run = made(want.item, bench)
         measure = on_gpu if bench.device.type == "cuda" else on_cpu
