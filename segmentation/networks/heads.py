@@ -3,7 +3,9 @@
 Legend of shapes: B batch, C classes, A aspects, E text width, Q class code width, V voxels.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
 from math import gcd
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from segmentation.networks.norms import instance_norm_relu
 
 KERNELS = ("auto", "plain")
 _AMPERE = (8, 0)  # the first GPUs whose tensor cores take bfloat16
+_BOUND = {torch.float32: 1e-4, torch.float16: 4e-2, torch.bfloat16: 1e-1}  # of rounding
 _INNER = 8  # channels inside the generated head: 8 -> 8 -> 8 -> 1
 _CHUNK_CPU, _CHUNK_GPU = 2**10, 2**18  # voxels whose hidden layers exist at a time
 PARAMETERS = 2 * _INNER * _INNER + _INNER + 2 * _INNER + 1  # 153 numbers per class
@@ -140,13 +143,14 @@ def apply_generated(features: Tensor, parameters: Tensor, *, kernel: str = "auto
         features: [B, 8, x, y, z].
         parameters: [B, C, 153], laid out as W1, W2, w3, b1, b2, b3.
         kernel: `plain`, batched products of torch, or `auto`, which takes Triton kernels on a CUDA
-            device from Ampere on where Triton is installed, and `plain` elsewhere.
+            device from Ampere on where Triton is installed and a small example comes out right,
+            and `plain` elsewhere.
 
     Returns:
         Logits [B, C, x, y, z], in the precision of the features.
     """
     pointwise = _Pointwise.apply
-    if kernel == "auto" and _has_kernels(features.device):
+    if kernel == "auto" and _has_kernels(features.device, features.dtype):
         from segmentation.networks.head_kernels import PointwiseOnGPU
 
         pointwise = PointwiseOnGPU.apply
@@ -154,10 +158,53 @@ def apply_generated(features: Tensor, parameters: Tensor, *, kernel: str = "auto
     return logits.unflatten(2, features.shape[2:])
 
 
-def _has_kernels(device: torch.device) -> bool:
-    if device.type != "cuda" or find_spec("triton") is None:
+@cache
+def _has_kernels(device: torch.device, kind: torch.dtype) -> bool:
+    """Whether the Triton kernels run on a device and agree with the plain products there.
+
+    They hang on a driver, a compiler and a GPU that nobody here has seen: a small example is
+    computed both ways first, once per device and precision, and a disagreement is warned about.
+    """
+    if device.type != "cuda" or kind not in _BOUND or find_spec("triton") is None:
         return False
-    return torch.cuda.get_device_capability(device) >= _AMPERE
+    if torch.cuda.get_device_capability(device) < _AMPERE:
+        return False
+    fault = _fault(device, kind)
+    if fault:
+        warnings.warn(
+            f"the Triton kernels of the text head do not work on {device} in {kind}: {fault}; "
+            "plain products take their place, which is right but slower "
+            "(head.kernel=plain does so without this warning)",
+            stacklevel=2,
+        )
+    return fault is None
+
+
+@torch.enable_grad()
+def _fault(device: torch.device, kind: torch.dtype) -> str | None:
+    """What the kernels do wrong with 300 voxels and 3 classes; None if nothing."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = (2, _INNER, 300), (2, 3, PARAMETERS), (2, 3, 300)
+    points, parameters, gradient = (
+        torch.randn(shape, generator=generator).to(device, kind) for shape in shapes
+    )
+    results = []
+    try:
+        from segmentation.networks.head_kernels import PointwiseOnGPU
+
+        for function, own in ((PointwiseOnGPU, kind), (_Pointwise, torch.float32)):
+            leaves = [part.detach().to(own).requires_grad_() for part in (points, parameters)]
+            with torch.autocast(device.type, enabled=False):
+                made = function.apply(*leaves)
+            results.append([made, *torch.autograd.grad(made, leaves, gradient.to(own))])
+    except Exception as error:  # compilers, drivers and launchers raise whatever they like
+        return f"{type(error).__name__}: {error}"
+    names = ("logits", "gradient of the features", "gradient of the weights")
+    for name, found, right in zip(names, *results, strict=True):
+        off = float((found.float() - right).norm() / right.norm())
+        if not off < _BOUND[kind]:
+            return f"the {name} are off by {off:.1g} of their length"
+    return None
 
 
 class _Layers(NamedTuple):

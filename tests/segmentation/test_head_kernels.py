@@ -15,8 +15,9 @@ pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is n
 
 COMPARISON = """
 import torch
+from segmentation.networks import head_kernels
 from segmentation.networks.head_kernels import PointwiseOnGPU, pack, unpack
-from segmentation.networks.heads import _Pointwise
+from segmentation.networks.heads import _fault, _Pointwise
 
 torch.manual_seed(0)
 for classes, voxels in ((4, 2600), (3, 100)):
@@ -33,10 +34,17 @@ for classes, voxels in ((4, 2600), (3, 100)):
         for one, other in zip(*results):
             fault = float((one.float() - other).norm() / other.norm())
             assert fault < bound, (classes, kind, fault)
+
+for kind in (torch.float32, torch.float16):
+    assert _fault(torch.device("cpu"), kind) is None
+head_kernels.pack = lambda parameters: pack(parameters.flip(1))
+assert _fault(torch.device("cpu"), torch.float32).startswith("the logits are off by")
+head_kernels.pack = None
+assert _fault(torch.device("cpu"), torch.float32).startswith("TypeError")
 """
 
 
-def test_kernels_give_the_plain_logits_and_gradients_in_the_interpreter():
+def test_kernels_give_the_plain_logits_and_gradients_in_the_interpreter_and_faults_are_found():
     done = subprocess.run(
         [sys.executable, "-c", COMPARISON], cwd=ROOT, capture_output=True, text=True,
         env={"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PATH": ""},
@@ -79,7 +87,16 @@ def test_an_unknown_kernel_is_answered_with_the_known_ones():
 
 
 def test_a_cpu_never_asks_for_the_kernels():
-    assert not heads._has_kernels(torch.device("cpu"))
+    assert not heads._has_kernels(torch.device("cpu"), torch.float32)
+
+
+def test_kernels_that_do_not_work_are_warned_about_and_left_alone(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(heads, "_fault", lambda *_: "RuntimeError: no C compiler")
+    with pytest.warns(UserWarning, match="do not work on cuda:7.*no C compiler.*plain products"):
+        assert not heads._has_kernels(torch.device("cuda:7"), torch.float16)
+    assert not heads._has_kernels(torch.device("cuda:7"), torch.float16)  # said once
+    heads._has_kernels.cache_clear()
 
 
 @pytest.mark.gpu
