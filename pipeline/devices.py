@@ -7,12 +7,15 @@ import torch
 
 
 @contextmanager
-def told_plainly(device: torch.device) -> Iterator[None]:
+def told_plainly(device: torch.device, less: str) -> Iterator[None]:
     """Say what to do where memory ends, or MPS lacks an operation.
 
     PyTorch has the 3D transposed convolution on MPS from 2.8 on (pytorch issue 130256), in fp32
     alone; it names some lacking operations by a RuntimeError, others by NotImplementedError, and
     float64, which MPS has not, by a TypeError.
+
+    Args:
+        less: what takes less memory, for the error.
 
     Raises:
         ValueError: instead of what torch raises.
@@ -22,10 +25,7 @@ def told_plainly(device: torch.device) -> Iterator[None]:
     except (RuntimeError, TypeError) as fault:
         reason = str(fault).partition("\n")[0].partition(". ")[0] or type(fault).__name__
         if isinstance(fault, torch.OutOfMemoryError) or "out of memory" in reason:
-            raise ValueError(
-                f"{device} has too little memory for this scan ({reason}); --device cpu needs none "
-                "of it"
-            ) from fault
+            raise ValueError(f"{device} has too little memory ({reason}); {less}") from fault
         if device.type != "mps":
             raise
         raise ValueError(

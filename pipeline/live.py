@@ -24,14 +24,16 @@ _TREND = 12  # validations that a trend shows
 class Watcher:
     """Follows a run; `report` takes its records, `tick` the cases of a validation."""
 
-    def __init__(self, steps: int, past: Iterable[Mapping[str, Any]], console: Console) -> None:
+    def __init__(self, steps: int, console: Console) -> None:
         self.console = console
         self.standing = Standing(steps)
-        for record in past:
-            self.standing.recall(record)
         self._begin = time.monotonic()
         self._told = -math.inf
         self._validating = ""
+
+    def recall(self, record: Mapping[str, Any]) -> None:
+        """Take in a record of an earlier session, which that one has told of."""
+        self.standing.recall(record)
 
     def report(self, record: dict[str, Any]) -> None:
         """Take in a record of the log, and print what should stay in the scrollback."""
@@ -66,7 +68,8 @@ class Watcher:
         if known.seconds_per_step is not None:
             facts += [f"{known.seconds_per_step:.2g} s/step", f"{known.time_left} left"]
         if known.peak_memory_mib is not None:
-            facts.append(f"peak {memory(known.peak_memory_mib)}")
+            peak = memory(known.peak_memory_mib)
+            facts.append(f"{known.memory_of} peak {peak}".strip())
         return facts
 
     def _validation_line(self) -> str:
@@ -100,14 +103,9 @@ class Watcher:
 
 
 @contextmanager
-def watching(steps: int, past: Iterable[Mapping[str, Any]] = ()) -> Iterator[Watcher]:
-    """A watcher on stdout; a live table if that is a terminal.
-
-    Args:
-        steps: of the whole run.
-        past: records of the sessions before, when a run goes on.
-    """
-    watcher = Watcher(steps, past, Console())
+def watching(steps: int) -> Iterator[Watcher]:
+    """A watcher of a run of so many steps on stdout; a live table if that is a terminal."""
+    watcher = Watcher(steps, Console())
     if not watcher.console.is_terminal:
         yield watcher
         return

@@ -127,7 +127,7 @@ class Predictor:
                 tick=tick,
             )
 
-        with told_plainly(opened.device):
+        with told_plainly(opened.device, "--device cpu does without it"):
             labels = predict_scan(planes_of, volume, opened.spec, opened.device, keep=keep)
         return self.measure(labels, volume, source=source)
 
@@ -139,13 +139,13 @@ class Predictor:
         shown = np.zeros(len(opened.spec.classes), dtype=np.uint8)
         for name in self.organs:
             shown[opened.spec.labels[name]] = opened.spec.labels[name]
-        labels = shown[labels]
+        chosen: NDArray[np.uint8] = shown[labels]
         organs = {name: opened.spec.labels[name] for name in self.organs}
         return Segmentation(
-            labels=labels,
+            labels=chosen,
             affine=volume.affine,
             classes=opened.spec.classes,
-            organs=measured(labels, volume, organs),
+            organs=measured(chosen, volume, organs),
             doubt="; ".join(filter(None, (_lies_anyhow(source), doubt_of(volume)))) or None,
         )
 

@@ -15,6 +15,7 @@ class Standing:
     """What the records so far say of a run of `steps` steps.
 
     Attributes:
+        memory_of: what `peak_memory_mib` is counted of, `GPU` or `process`.
         warnings: how many there were.
         history: Dice per organ of the first predictor over the validations.
         means: step and mean Dice of every validation, by predictor.
@@ -25,6 +26,7 @@ class Standing:
     loss: float = math.nan
     rate: float = math.nan
     peak_memory_mib: float | None = None
+    memory_of: str = ""
     warnings: int = 0
     terms: Mapping[str, float] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class Standing:
         if "loss" in record:
             self.loss, self.rate, self.terms = record["loss"], record["rate"], record["terms"]
             self.peak_memory_mib = record.get("peak_memory_mib")
+            self.memory_of = record.get("memory_of", "")
         if "validation" in record:
             self.means.append((record["step"], record["validation"]))
             for organ, score in next(iter(record["organs"].values())).items():

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pipeline.evaluate import GROUPS, evaluate, without_nan, write_results
 from pipeline.protocols import claim_of_data
 from pipeline.run import Opened, chosen_predictor, open_run, setting_of
 from pipeline.training import CONFIG, config_text, start
-from segmentation.log import LOG, read_log
+from segmentation.log import LOG, Report, read_log
 from segmentation.metrics import nan_deviation, nan_mean
 from segmentation.prepare import Prepared
 
@@ -156,7 +156,7 @@ class Row:
     notes: tuple[str, ...] = ()
 
 
-def fill(cell: Cell, bench: Bench, report: Callable[[dict[str, Any]], None]) -> bool:
+def fill(cell: Cell, bench: Bench, report: Report, recall: Report) -> bool:
     """Train and score one run, or what is missing of it; False if a signal stopped it.
 
     Raises:
@@ -171,6 +171,7 @@ def fill(cell: Cell, bench: Bench, report: Callable[[dict[str, Any]], None]) -> 
         device=bench.device,
         resume=(cell.folder / "last.pt").is_file(),
         report=report,
+        recall=recall,
     )
     for name in ("", "-untrained") if finished else ():
         stem = cell.folder / f"evaluation-{bench.part}{name}"

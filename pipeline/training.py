@@ -11,6 +11,7 @@ import torch
 from knowledge.files import write_whole
 from pipeline.build import build_method
 from pipeline.config import RunConfig
+from pipeline.devices import told_plainly
 from pipeline.protocols import case_marks, claim_of_data, data_digest
 from pipeline.provenance import session
 from pipeline.run import BANK, chosen_predictor, setting_of
@@ -24,6 +25,7 @@ from segmentation.tracking import KEPT, TensorBoard, Tracker
 from segmentation.train import Trainer
 
 CONFIG = "config.toml"
+_LESS = "a smaller training.patch, fewer patches per step or network.recompute = true take less"
 
 
 def start(
@@ -35,6 +37,7 @@ def start(
     device: torch.device,
     resume: bool,
     report: Callable[[dict[str, Any]], None],
+    recall: Callable[[dict[str, Any]], None] = lambda record: None,
     tick: Tick = lambda case, done, total: None,
     trackers: Sequence[type[Tracker]] = (TensorBoard,),
 ) -> bool:
@@ -42,7 +45,8 @@ def start(
 
     Args:
         bank_path: text vectors; a run that is resumed without them takes its own copy.
-        report: called with every record of the log.
+        report: called with every new record of the log.
+        recall: called first, where a run is resumed, with the records that stay.
         tick: called with every case that a validation begins.
         trackers: where curves and pictures go.
 
@@ -80,9 +84,9 @@ def start(
         report=report,
     )
     _claim(folder, config, bank_path, resume)
-    if resume:
-        trainer.resume()
-    with session(trainer):
+    for record in trainer.resume() if resume else ():
+        recall(record)
+    with session(trainer), told_plainly(device, _LESS):
         return trainer.run()
 
 

@@ -1,10 +1,12 @@
 """The log of a run: a JSON record per line, and the same numbers for the trackers.
 
 Records: step 0 says what the run begins with; `loss` and `terms` every few steps; `validation`,
-`organs` and what else a validation found. `warnings` are sentences for the reader.
+`organs` and what else a validation found. `warnings` are sentences for the reader. JSON knows no
+NaN: an organ that no case holds is not scored, and its Dice is null.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, TextIO
 from segmentation.tracking import Picture, Tracker
 
 LOG = "log.jsonl"
+_NUMBERS = ("terms", "validation", "organs", "measures")  # where null stands for NaN
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -21,11 +24,14 @@ class RunLog:
 
     A tracker that fails on the way, a server that went away for instance, does not end the run: a
     warning says so once, and the run goes on without it.
+
+    Args:
+        step: steps that the run has done before.
     """
 
-    def __init__(self, lines: TextIO, report: Report) -> None:
+    def __init__(self, lines: TextIO, report: Report, step: int = 0) -> None:
         self.trackers: list[Tracker] = []
-        self._lines, self._report, self._step = lines, report, 0
+        self._lines, self._report, self._step = lines, report, step
 
     def write(self, record: dict[str, Any], pictures: Mapping[str, Picture] | None = None) -> None:
         """Append a record, on disk at once; pictures go to the trackers alone."""
@@ -55,7 +61,7 @@ class RunLog:
         self._append({"step": self._step, "warnings": [told]})
 
     def _append(self, record: dict[str, Any]) -> None:
-        self._lines.write(json.dumps(record) + "\n")
+        self._lines.write(_line(record))
         self._lines.flush()
         self._report(record)
 
@@ -75,7 +81,7 @@ def open_log(
     """
     with ExitStack() as stack:
         lines = stack.enter_context((folder / LOG).open("a", encoding="utf-8"))
-        log = stack.enter_context(closing(RunLog(lines, report)))
+        log = stack.enter_context(closing(RunLog(lines, report, step)))
         for kind in trackers:
             try:
                 log.trackers.append(kind(folder, config, step))
@@ -85,15 +91,19 @@ def open_log(
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a log, none if there is no log; a line that was cut off is left out."""
+    """The records of a log, none if there is no log; a line that was cut off is left out.
+
+    What is null for want of a score is NaN again.
+    """
     if not path.is_file():
         return []
     found = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            found.append(json.loads(line))
+            record = json.loads(line)
         except json.JSONDecodeError:
             continue
+        found.append(record | {key: _with_nan(record[key]) for key in _NUMBERS if key in record})
     return found
 
 
@@ -101,9 +111,29 @@ def truncate_log(path: Path, step: int) -> list[dict[str, Any]]:
     """Drop the records after a step, and a line that was cut off; the records that stay."""
     kept = [record for record in read_log(path) if record["step"] <= step]
     beside = path.with_name(f".{path.name}")
-    beside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    beside.write_text("".join(map(_line, kept)), encoding="utf-8")
     beside.replace(path)
     return kept
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(_strict(record), allow_nan=False) + "\n"
+
+
+def _strict(content: Any) -> Any:
+    """Null for what is not a finite number, at any depth."""
+    if isinstance(content, Mapping):
+        return {key: _strict(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_strict(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _with_nan(content: Any) -> Any:
+    """NaN for null, at any depth of a table."""
+    if isinstance(content, Mapping):
+        return {key: _with_nan(value) for key, value in content.items()}
+    return math.nan if content is None else content
 
 
 def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -18,7 +18,7 @@ from segmentation.metrics import nan_mean
 from segmentation.patches import PatchStream, batches
 from segmentation.schedule import poly_rate
 from segmentation.tracking import TensorBoard, Tracker
-from segmentation.watch import Unpredicted, Validation, peak_memory_mib
+from segmentation.watch import Unpredicted, Validation, count_memory, memory_used
 
 _PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -114,8 +114,11 @@ class Trainer:
     step: int
     best: float | None
 
-    def resume(self) -> None:
+    def resume(self) -> list[dict[str, Any]]:
         """Go on from last.pt; records of steps that it does not know are dropped from the log.
+
+        Returns:
+            The records that stay.
 
         Raises:
             FileNotFoundError, ValueError: no checkpoint, or one of other classes or another bank.
@@ -128,13 +131,16 @@ class Trainer:
         if state.scaler:
             self.scaler.load_state_dict(state.scaler)
         self.step, self.best = state.step, state.best
-        for record in truncate_log(self.folder / LOG, self.step):
+        past = truncate_log(self.folder / LOG, self.step)
+        for record in past:
             self.unpredicted.see(record)
+        return past
 
     def run(self) -> bool:
         """Train to the last step; False if a signal stopped it earlier, with last.pt written."""
         options = self.options
         self.method.train()
+        count_memory(self.device)
         with (
             stop_on_signal() as stopped,
             open_log(self.folder, self.trackers, self.config, self.step, self.report) as log,
@@ -187,7 +193,7 @@ class Trainer:
             "loss": total,
             "rate": rate,
             "seconds": seconds,
-            "peak_memory_mib": peak_memory_mib(self.device),
+            **memory_used(self.device),
             "terms": losses,
         }
 

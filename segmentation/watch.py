@@ -108,10 +108,27 @@ def text_state(network: Network, patch: Tensor) -> TextState | None:
     return TextState((directions @ directions.T).cpu(), weights.float().norm(dim=1).cpu())
 
 
-def peak_memory_mib(device: torch.device) -> float | None:
-    """The most memory so far, of the GPU or else of this process; None where nobody counts it."""
+def count_memory(device: torch.device) -> None:
+    """Let the peak of a GPU's memory begin anew; that of a process lasts as long as it."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def memory_used(device: torch.device) -> dict[str, Any]:
+    """The most memory so far as `peak_memory_mib`, and `memory_of`, what took it.
+
+    On CUDA, `GPU`: what tensors took since `count_memory`, not what PyTorch keeps for later. On a
+    CPU, `process`: this whole process since it began, so that the second run of a sweep never
+    shows less than the first. MPS counts no peak; nor does Windows. None there.
+    """
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device) / 2**20
+        return {"peak_memory_mib": peak, "memory_of": "GPU"}
+    peak_of_process = _process_peak_mib() if device.type == "cpu" else None
+    return {"peak_memory_mib": peak_of_process, "memory_of": "process"}
+
+
+def _process_peak_mib() -> float | None:
     if sys.platform == "win32":
         return None
     import resource

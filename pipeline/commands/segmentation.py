@@ -51,7 +51,6 @@ def train(
     from pipeline.config import read_config
     from pipeline.live import watching
     from pipeline.training import start
-    from segmentation.log import LOG, read_log
     from segmentation.prepare import load_prepared
     from segmentation.tracking import trackers_of
 
@@ -61,8 +60,7 @@ def train(
     chosen = pick_device(device)
     data = load_prepared(prepared)
     typer.echo(f"{config.title}: {config.training.steps} steps on {chosen}, into {output}")
-    past = read_log(output / LOG) if resume else []
-    with watching(config.training.steps, past) as watcher:
+    with watching(config.training.steps) as watcher:
         finished = start(
             output,
             config,
@@ -71,6 +69,7 @@ def train(
             device=chosen,
             resume=resume,
             report=watcher.report,
+            recall=watcher.recall,
             tick=watcher.tick,
             trackers=trackers,
         )

@@ -86,7 +86,7 @@ def _filled(cell: "Cell", bench: "Bench") -> str:
 
     try:
         with watching(cell.config.training.steps) as watcher:
-            finished = fill(cell, bench, watcher.report)
+            finished = fill(cell, bench, watcher.report, watcher.recall)
     except ValueError as fault:
         return str(fault)
     except (LookupError, OSError, RuntimeError) as fault:  # a full disk, a GPU without memory

@@ -17,7 +17,7 @@ NAN = float("nan")
 def losses(step, seconds):
     terms = {"cross_entropy": 1.25, "dice": 0.5, "within_dice": 0.25}
     return {"step": step, "loss": 2.0, "rate": 0.03, "seconds": seconds, "terms": terms,
-            "peak_memory_mib": 1536.0}  # fmt: skip
+            "peak_memory_mib": 1536.0, "memory_of": "GPU"}  # fmt: skip
 
 
 def validation(step, scores, warnings=()):
@@ -33,7 +33,9 @@ def terminal(width, height=40, *, real):
 
 
 def fed(console, past=()):
-    watcher = Watcher(100, past, console)
+    watcher = Watcher(100, console)
+    for record in past:
+        watcher.recall(record)
     for record in (
         {"step": 0, "cases": {"labeled": 4}, "labeled_voxels": {"background": 90, "a": 0}},
         losses(10, 20.0), validation(10, [0.1, 0.0, NAN]), losses(20, 40.0),
@@ -72,7 +74,7 @@ def test_the_live_table_holds_step_losses_organs_and_memory_within_the_width(wid
     assert all(cell_len(line) <= width for line in text.splitlines())
     for told in (
         "step 30 of 100", "30 %", "0:02:20 left", "cross_entropy", "1.2500", "rate 0.03",
-        "peak 1.5 GiB", "1 warning", "validating case_7, 2 of 24", "Dice, %: student",
+        "GPU peak 1.5 GiB", "1 warning", "validating case_7, 2 of 24", "Dice, %: student",
     ):  # fmt: skip
         assert told in text, told
     row = next(line for line in text.splitlines() if "spleen one" in line)
@@ -82,7 +84,7 @@ def test_the_live_table_holds_step_losses_organs_and_memory_within_the_width(wid
 
 def test_organs_that_find_no_room_are_the_best_ones():
     console = terminal(80, height=11, real=True)
-    watcher = Watcher(100, [], console)
+    watcher = Watcher(100, console)
     scores = {f"organ {index}": index / 30 for index in range(30)}
     watcher.report({"step": 1, "validation": {"student": 0.5}, "organs": {"student": scores}})
     with console.capture() as capture:
@@ -98,7 +100,9 @@ def test_without_a_terminal_there_are_plain_lines():
     fed(console)
     lines = console.file.getvalue().splitlines()
     assert "4 labeled cases" in lines[0]
-    assert any(line.startswith("step 10/100, loss 2, rate 0.03, peak 1.5 GiB") for line in lines)
+    assert any(
+        line.startswith("step 10/100, loss 2, rate 0.03, GPU peak 1.5 GiB") for line in lines
+    )
     assert "step 30: validation Dice, %: student -, teacher 50.0 (best - at step 10)" in lines
     assert "warning: step 20: never predicted in 2 validations in a row: x" in lines
     assert not any("\x1b" in line for line in lines)

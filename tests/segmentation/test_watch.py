@@ -16,7 +16,7 @@ from segmentation.networks.heads import ConvHead, TextHead
 from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
 from segmentation.tracking import MLflow, TensorBoard, WandB, trackers_of
-from segmentation.watch import Unpredicted, peak_memory_mib, text_state
+from segmentation.watch import Unpredicted, count_memory, memory_used, text_state
 
 NAN = float("nan")
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -87,7 +87,20 @@ def test_peak_memory_is_what_the_kernel_counts():
     kibibytes = next(
         int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line
     )
-    assert peak_memory_mib(torch.device("cpu")) == pytest.approx(kibibytes / 1024, rel=0.05)
+    used = memory_used(torch.device("cpu"))
+    assert used["memory_of"] == "process"
+    assert used["peak_memory_mib"] == pytest.approx(kibibytes / 1024, rel=0.05)
+
+
+@pytest.mark.gpu
+def test_the_peak_of_a_gpu_begins_anew_with_every_run():
+    gpu = torch.device("cuda")
+    torch.zeros(2**26, device=gpu)
+    count_memory(gpu)
+    kept = torch.zeros(2**18, device=gpu)
+    used = memory_used(gpu)
+    assert used["memory_of"] == "GPU"
+    assert kept.nbytes <= used["peak_memory_mib"] * 2**20 < 2**28
 
 
 def test_a_log_is_cut_to_a_step_and_a_broken_last_line_is_dropped(tmp_path):
@@ -97,6 +110,55 @@ def test_a_log_is_cut_to_a_step_and_a_broken_last_line_is_dropped(tmp_path):
     assert [record["step"] for record in truncate_log(path, 3)] == [0, 1, 2, 3]
     assert read_log(path) == [{"step": step} for step in range(4)]
     assert read_log(tmp_path / "none.jsonl") == []
+
+
+def refuse(word):
+    raise AssertionError(f"{word} is no JSON")
+
+
+def test_a_log_is_json_for_every_reader_and_nan_again_for_this_one(tmp_path):
+    seen = []
+    record = validation(1, {"a": NAN, "b": 0.5}, {"a": 0, "b": 3})
+    record |= {"validation": {"student": NAN}, "measures": {"x": float("inf")}}
+    with open_log(tmp_path, [TensorBoard], {}, 0, seen.append) as log:
+        log.write(record)
+        log.write({"step": 2, "loss": 1.0, "rate": 0.1, "terms": {}, "peak_memory_mib": None})
+    assert seen[0]["organs"]["student"]["a"] is NAN, "who watches gets numbers"
+    path = tmp_path / "log.jsonl"
+
+    def strictly():
+        lines = path.read_text().splitlines()
+        return [json.loads(line, parse_constant=refuse) for line in lines]
+
+    assert strictly()[0]["organs"] == {"student": {"a": None, "b": 0.5}}
+    for again in (read_log(path), truncate_log(path, 2), read_log(path)):
+        assert np.isnan(again[0]["organs"]["student"]["a"])
+        assert np.isnan(again[0]["validation"]["student"])
+        assert again[0]["predicted_voxels"] == {"a": 0, "b": 3}
+        assert again[1]["peak_memory_mib"] is None
+    assert strictly()[0]["measures"] == {"x": None}
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert np.isnan(events.Scalars("dice/student/a")[0].value)
+    assert np.isinf(events.Scalars("x")[0].value)
+
+
+def test_a_log_of_an_earlier_version_with_nan_in_it_is_read(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 3, "validation": {"s": NaN}, "organs": {"s": {"a": NaN}}}\n')
+    assert np.isnan(read_log(path)[0]["organs"]["s"]["a"])
+    assert np.isnan(truncate_log(path, 3)[0]["validation"]["s"])
+    assert json.loads(path.read_text(), parse_constant=refuse)["organs"] == {"s": {"a": None}}
+
+
+def test_a_tracker_that_fails_after_a_resume_is_told_at_the_step_it_failed_at(tmp_path):
+    class Failing(TensorBoard):
+        def close(self):
+            raise OSError("gone")
+
+    seen = []
+    with open_log(tmp_path, [Failing], {}, 41, seen.append):
+        pass
+    assert [(record["step"], "gone" in record["warnings"][0]) for record in seen] == [(41, True)]
 
 
 def write_some(folder, trackers):
