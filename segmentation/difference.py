@@ -101,7 +101,10 @@ def difference(
         their_labels: stored labels in the same order.
         in_hu: whether stored intensities are HU, that `prepare` would scale.
     """
-    orientation, likeness = best_orientation(ours.image, theirs)
+    try:
+        orientation, likeness = best_orientation(ours.image, theirs)
+    except ValueError as fault:
+        raise ValueError(f"case {name}: {fault}") from None
     turn = _turn(orientation)
     image = orientations.apply_orientation(theirs, turn)
     labels = None if their_labels is None else orientations.apply_orientation(their_labels, turn)
@@ -133,9 +136,17 @@ def best_orientation(ours: Array, theirs: Array) -> tuple[str, tuple[float, floa
     By rank correlation of both, made small, so that no monotonous change of intensity matters;
     where ours is within its window, for air lies around everybody. Returns the codes, and the
     correlation of the best and of the second best.
+
+    Raises:
+        ValueError: our picture has no two values within its window.
     """
     one, other = (resample(Volume(image, np.eye(4)), _CUBE).voxels for image in (ours, theirs))
     body = (one > one.min()) & (one < one.max())
+    if np.unique(one[body]).size < 2:
+        raise ValueError(
+            "nothing to tell the orientation by: of the prepared image no two values lie within "
+            "its window; was it prepared with another window, or from an empty scan?"
+        )
     mine, ranks = _standard(stats.rankdata(one[body])), stats.rankdata(other).reshape(_CUBE)
     found = {
         codes: float(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,15 @@ def test_the_same_array_differs_in_nothing(ours):
 @pytest.mark.parametrize("codes", EVERY)
 def test_every_orientation_is_found_from_the_picture_alone(codes, ours, theirs):
     assert best_orientation(ours.image, turned(theirs[0], codes))[0] == codes
+
+
+@pytest.mark.parametrize("which", ["in no window", "flat in it"])
+def test_pictures_that_tell_no_orientation_are_one_clear_message(ours, theirs, which):
+    mine = np.zeros_like(ours.image)
+    if which == "flat in it":
+        mine = np.repeat(np.float32([0, 0.5, 0.5, 1]), 8) * np.ones((32, 32, 1), np.float32)
+    with pytest.raises(ValueError, match="case a: nothing to tell the orientation by"):
+        difference("a", replace(ours, image=mine), theirs[0], None, PHANTOM, in_hu=False)
 
 
 def test_hu_in_other_axes_are_found_to_be_hu(ours, theirs):
