@@ -1,18 +1,16 @@
 """RunConfig to objects: the only place where text vectors and networks meet."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from pipeline.choices import ALIGNMENTS, GIVEN, SHARED, checked_options, unknown
+from pipeline.choices import ALIGNMENTS, GIVEN, checked_options, unknown
 from pipeline.choose import choose
 from pipeline.config import RunConfig
 from segmentation.alignment import Contrast
 from segmentation.losses import LOSSES, Loss
-from segmentation.method import Method
+from segmentation.method import Given, Method
 from segmentation.networks.heads import ConvHead, TextHead
 from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
@@ -48,26 +46,22 @@ def build_method(config: RunConfig, setting: Setting) -> Method:
             "give a bank"
         )
     kind = choose("segmentation.methods", config.method.name, Method)
-    shared: dict[str, Any] = {
-        "total_steps": config.training.steps,
-        "warmup_steps": config.training.warmup_steps,
-        "seed": config.seed,
-        "classes": len(setting.classes),
-        "patch": config.training.patch,
-        "voxels": setting.voxels,
-    }
     if kind.needs_unlabeled and config.training.unlabeled_per_step == 0:
         raise ValueError(f"method = {config.method.name} needs training.unlabeled_per_step > 0")
-    accepted = inspect.signature(kind).parameters
-    given = {key: value for key, value in shared.items() if key in accepted}
-    if "voxels" in given and setting.voxels is None:
-        raise ValueError(
-            f"method = {config.method.name} weighs classes: give their voxels in the labeled cases"
-        )
-    options = checked_options(kind, config.method.options, "method", SHARED)
+    options = checked_options(kind, config.method.options, "method")
+    given = Given(
+        network_builder(config, setting),
+        build_loss(config),
+        total_steps=config.training.steps,
+        classes=len(setting.classes),
+        patch=config.training.patch,
+        voxels=setting.voxels,
+        seed=config.seed,
+        warmup_steps=config.training.warmup_steps,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return kind(network_builder(config, setting), build_loss(config), **given, **options)
+        return kind(given, **options)
 
 
 def build_loss(config: RunConfig) -> Loss:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 ALIGNMENTS = ("none", "contrast")
 # What a run hands to constructors itself: no option of a recipe.
-SHARED = ("total_steps", "warmup_steps", "seed", "classes", "patch", "voxels")
 GIVEN = ("own_deepest", "vectors")
 
 
@@ -29,7 +28,7 @@ def faults_of(config: "RunConfig") -> Iterator[tuple[str, str]]:
     except LookupError as fault:
         yield "method.name", str(fault)
     else:
-        yield from _wrong(method, config.method.options, "method", SHARED)
+        yield from _wrong(method, config.method.options, "method")
     if config.loss.name not in LOSSES:
         yield "loss.name", unknown("loss", config.loss.name, tuple(LOSSES))
     else:

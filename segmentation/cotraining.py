@@ -4,17 +4,15 @@ Cross pseudo supervision: Chen et al., CVPR 2021, arXiv 2106.01226. Legend of sh
 U unlabeled patches, C classes, `x y z` space.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from segmentation.losses import Loss
-from segmentation.method import Batch, Method
+from segmentation.method import Batch, Given, Method
 from segmentation.networks.network import Network, Output
 from segmentation.networks.vnet import initialize
-from segmentation.schedule import ramp
 
 
 class Guess(NamedTuple):
@@ -56,21 +54,18 @@ class CoTraining(Method):
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
         initialization: Sequence[str] = ("kaiming", "xavier"),
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
-        super().__init__(build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps)
+        super().__init__(
+            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+        )
         if len(initialization) != 2:
             raise ValueError(f"two networks need two initializations, not {list(initialization)}")
-        self.second = build()
-        self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
+        self.second = given.build()
         for network, scheme in zip(self.networks, initialization, strict=True):
             initialize(network, scheme)
 
@@ -88,8 +83,7 @@ class CoTraining(Method):
         with torch.no_grad():
             self.observe(guesses, batch, step)
         terms = self._labeled_terms([guess.logits[: len(batch.image)] for guess in guesses], batch)
-        rising = self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
-        terms["cross"] = rising * self.cross(guesses, len(batch.image), generator)
+        terms["cross"] = self.rising(step) * self.cross(guesses, len(batch.image), generator)
         if self.aligns(step):
             terms["contrast"] = self._contrasts(guesses, batch, step, generator)
         return terms

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from segmentation.alignment import IGNORED
 from segmentation.losses import Loss, entropy
 from segmentation.networks.network import Network
-from segmentation.schedule import entropy_threshold
+from segmentation.schedule import entropy_threshold, ramp
 
 _ENTROPY_RAMP = 0.621  # share of the run; TAK's 100 of 161 epochs
 
@@ -46,35 +46,71 @@ class Batch:
         return self.image, self.label, self.unlabeled
 
 
-class Method(nn.Module, ABC):
-    """Base of all methods. It owns its networks, so that `state_dict()` holds all of it.
+@dataclass(frozen=True)
+class Given:
+    """What a run gives to its method, whichever that is.
 
-    Args:
+    Attributes:
         build: makes a freshly initialized network.
         loss: cross-entropy and Dice in the chosen form.
         total_steps: length of the run; ramps and starts are shares of it.
+        classes: C, background included.
+        patch: sides of a patch in voxels.
+        voxels: voxels per class in the labeled scans, C numbers, for methods that weigh classes.
         seed: of everything random inside a step; with the step it decides all draws.
         warmup_steps: first steps, in which only labeled patches teach.
+
+    Raises:
+        ValueError: a warm-up that leaves no step.
+    """
+
+    build: Callable[[], Network]
+    loss: Loss
+    total_steps: int
+    classes: int
+    patch: Sequence[int]
+    voxels: Sequence[float] | None = None
+    seed: int = 0
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup_steps < self.total_steps:
+            raise ValueError(
+                f"a warm-up of {self.warmup_steps} steps in a run of {self.total_steps}"
+            )
+
+    def class_counts(self) -> Tensor:
+        """Voxels per class in the labeled scans, [C] in fp32.
+
+        Raises:
+            ValueError: the run does not know them.
+        """
+        if self.voxels is None:
+            raise ValueError("this method weighs classes: give their voxels in the labeled cases")
+        return torch.tensor(self.voxels, dtype=torch.float32)
+
+
+class Method(nn.Module, ABC):
+    """Base of all methods. It owns its networks, so that `state_dict()` holds all of it.
+
+    The keyword-only arguments of a method's constructor are its options in a recipe.
+
+    Args:
+        consistency_weight: of what unlabeled patches teach, reached at the end of the ramp.
+        consistency_ramp: share of the run; 0 for the full weight from the start.
     """
 
     needs_unlabeled: ClassVar[bool] = True
 
     def __init__(
-        self,
-        build: Callable[[], Network],
-        loss: Loss,
-        *,
-        total_steps: int,
-        seed: int = 0,
-        warmup_steps: int = 0,
+        self, given: Given, *, consistency_weight: float = 1.0, consistency_ramp: float = 1.0
     ) -> None:
         super().__init__()
-        if not 0 <= warmup_steps < total_steps:
-            raise ValueError(f"a warm-up of {warmup_steps} steps in a run of {total_steps}")
-        self.network = build()
-        self.loss = loss
-        self.total_steps, self.seed, self.warmup_steps = total_steps, seed, warmup_steps
-        mixed = torch.Generator("cpu").manual_seed(seed)
+        self.network = given.build()
+        self.loss = given.loss
+        self.total_steps, self.warmup_steps = given.total_steps, given.warmup_steps
+        self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
+        mixed = torch.Generator("cpu").manual_seed(given.seed)
         self._mixed_seed = int(torch.randint(2**62, (1,), generator=mixed, device="cpu"))
 
     @abstractmethod
@@ -130,6 +166,10 @@ class Method(nn.Module, ABC):
         """The share of the run after the warm-up that is done before `step`, in [0, 1)."""
         return (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
 
+    def rising(self, step: int) -> float:
+        """The weight of what unlabeled patches teach at `step`."""
+        return self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
+
     def generator(self, step: int, device: torch.device) -> torch.Generator:
         """The source of randomness of one step: the same for the same seed, step and device."""
         return torch.Generator(device).manual_seed(self._step_seed(step))
@@ -171,3 +211,14 @@ class Method(nn.Module, ABC):
         """
         limit = entropy_threshold(self.share(step), _ENTROPY_RAMP)
         return probabilities.argmax(1).masked_fill(entropy(probabilities) > limit, IGNORED)
+
+
+def one_of(option: str, value: str, known: Sequence[str]) -> str:
+    """The value of an option that has a few.
+
+    Raises:
+        LookupError: another value; the message lists the known ones.
+    """
+    if value not in known:
+        raise LookupError(f"no {option} {value!r}; there is {', '.join(known)}")
+    return value

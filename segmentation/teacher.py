@@ -5,8 +5,63 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from segmentation.method import Given, Method
+from segmentation.networks.network import Network
+from segmentation.networks.vnet import initialize
 
-def make_teacher(student: nn.Module) -> nn.Module:
+
+class MeanTeacher(Method):
+    """A student, `network`, and a teacher that follows it and guesses labels for it.
+
+    Args:
+        decay: upper limit of the teacher's averaging; match it to the length of the run.
+        average_every: steps that count as one in min(1 - 1 / (count + 1), decay).
+        initialization: how the student's convolutions are drawn, `kaiming` or `xavier`; as torch
+            does unless given. The teacher begins as the student.
+    """
+
+    def __init__(
+        self,
+        given: Given,
+        *,
+        consistency_weight: float,
+        consistency_ramp: float,
+        decay: float,
+        average_every: int = 1,
+        initialization: str | None = None,
+    ) -> None:
+        super().__init__(
+            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+        )
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay must be in [0, 1], not {decay}")
+        if average_every < 1:
+            raise ValueError(f"average_every must be at least 1, not {average_every}")
+        if initialization is not None:
+            initialize(self.network, initialization)
+        self.decay, self.average_every = decay, average_every
+        self.teacher = make_teacher(self.network)
+
+    @torch.no_grad()
+    def taught(self, image: Tensor) -> Tensor:
+        """The teacher's logits [B, C, x, y, z] of an image [B, 1, x, y, z], in fp32.
+
+        In training it stays in training mode: batch norm reads the statistics of the batch as it
+        does in the student, since its weights move faster than running statistics could follow.
+        """
+        return self.teacher(image).logits.float()
+
+    def after_step(self, step: int) -> None:
+        """The teacher follows; during the warm-up it is the student."""
+        count = max(step - self.warmup_steps, 0) // self.average_every
+        follow(self.teacher, self.network, count, self.decay)
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """Student and teacher."""
+        return {"student": self.network, "teacher": self.teacher}
+
+
+def make_teacher(student: Network) -> Network:
     """A copy of the student that no gradient reaches."""
     return copy.deepcopy(student).requires_grad_(False)
 

@@ -5,22 +5,17 @@ Semi-supervised Image Segmentation". Legend of shapes: L labeled and U unlabeled
 `x y z` space.
 """
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segmentation.cotraining import follow_classes
-from segmentation.losses import Loss, class_counts, class_sums, entropy, masked_cross_entropy
-from segmentation.method import Batch, Method
+from segmentation.losses import class_counts, class_sums, entropy, masked_cross_entropy
+from segmentation.method import Batch, Given, one_of
 from segmentation.methods.cld import drawn, sampling_rates
-from segmentation.networks.network import Network
-from segmentation.networks.vnet import initialize
-from segmentation.schedule import ramp
-from segmentation.teacher import follow, make_teacher
+from segmentation.teacher import MeanTeacher
 
 
-class ACISIS(Method):
+class ACISIS(MeanTeacher):
     """A mean teacher's labels, learned the more often the less certain the student is of a class.
 
     L = CE(Z[l], Y) + Dice(Z[l], Y) + w ramp mean m l(Z[u], y')
@@ -40,7 +35,6 @@ class ACISIS(Method):
     it equals the student all through the first (`average_every` = steps of an epoch).
 
     Args:
-        classes: C.
         consistency_weight: w.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         gather_steps: of a round; an epoch of AMOS 5 % as published.
@@ -58,11 +52,8 @@ class ACISIS(Method):
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
-        classes: int,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
         gather_steps: int = 103,
@@ -73,45 +64,37 @@ class ACISIS(Method):
         doubts: str = "repaired",
         decay: float = 0.99,
         average_every: int = 1,
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
-        super().__init__(build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps)
-        if doubts not in ("repaired", "released"):
-            raise LookupError(f"no doubts {doubts!r}; there is repaired, released")
-        if min(gather_steps, top, average_every) < 1:
-            raise ValueError(
-                "gather_steps, top and average_every must be at least 1, not "
-                f"{gather_steps}, {top} and {average_every}"
-            )
-        self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
+        super().__init__(
+            given,
+            consistency_weight=consistency_weight,
+            consistency_ramp=consistency_ramp,
+            decay=decay,
+            average_every=average_every,
+            initialization="kaiming",
+        )
+        if min(gather_steps, top) < 1:
+            raise ValueError(f"gather_steps and top must be at least 1, not {gather_steps}, {top}")
         self.gather_steps, self.momentum, self.top = gather_steps, momentum, top
-        self.sharpness, self.trust, self.doubts = sharpness, trust, doubts
-        self.decay, self.average_every = decay, average_every
-        initialize(self.network, "kaiming")
-        self.teacher: Network = make_teacher(self.network)  # type: ignore[assignment]
-        self.register_buffer("certainty", torch.zeros(classes))
-        self.register_buffer("sums", torch.zeros(3, classes))
-        self.register_buffer("visits", torch.zeros(classes))
+        self.sharpness, self.trust = sharpness, trust
+        self.doubts = one_of("doubts", doubts, ("repaired", "released"))
+        self.register_buffer("certainty", torch.zeros(given.classes))
+        self.register_buffer("sums", torch.zeros(3, given.classes))
+        self.register_buffer("visits", torch.zeros(given.classes))
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice`, `consistency` and, with alignment, `contrast`."""
         labeled = len(batch.image)
         generator = self.generator(step, batch.image.device)
-        # The teacher stays in training mode, as released: batch norm reads the statistics of the
-        # batch as it does in the student, since its weights move faster than running statistics
-        # could follow.
-        with torch.no_grad():
-            taught = self.teacher(batch.unlabeled).logits.float()
+        taught = self.taught(batch.unlabeled)
         output = self.network(torch.cat([batch.image, batch.unlabeled]))
         logits = output.logits.float()
         terms = self.supervised_terms(logits[:labeled], batch.label, weight=1)
         with torch.no_grad():
             self._observe(logits[:labeled].softmax(1), batch.label, step)
             mask = self._mask(logits[labeled:].softmax(1), generator)
-        rising = self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
         learned = masked_cross_entropy(logits[labeled:], taught.argmax(1), mask)
-        terms["consistency"] = rising * learned
+        terms["consistency"] = self.rising(step) * learned
         if self.aligns(step):
             labels = torch.cat([batch.label, self.sure_labels(taught.softmax(1), step)])
             terms["contrast"] = self.contrast(self.network, output.deep, labels, generator)
@@ -120,15 +103,6 @@ class ACISIS(Method):
     def warm_up(self, batch: Batch) -> dict[str, Tensor]:
         """The student on the labeled patches; doubts are gathered after the warm-up."""
         return self.supervised_terms(self.network(batch.image).logits, batch.label, weight=1)
-
-    def after_step(self, step: int) -> None:
-        """The teacher follows; during the warm-up it is the student."""
-        count = max(step - self.warmup_steps, 0) // self.average_every
-        follow(self.teacher, self.network, count, self.decay)
-
-    def predictors(self) -> dict[str, nn.Module]:
-        """Student and teacher."""
-        return {"student": self.network, "teacher": self.teacher}
 
     def _observe(self, probabilities: Tensor, label: Tensor, step: int) -> None:
         """Gather the doubts of labeled patches; at the end of a round, fuse them."""

@@ -1,15 +1,12 @@
 """Adaptive thresholding in cross pseudo supervision (Guo & Li, ICML 2022, PMLR 162)."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from segmentation.cotraining import CoTraining, Pair
-from segmentation.losses import Loss, class_counts, masked_cross_entropy
-from segmentation.method import Batch
-from segmentation.networks.network import Network
+from segmentation.losses import class_counts, masked_cross_entropy
+from segmentation.method import Batch, Given, one_of
 
 
 class Adsh(CoTraining):
@@ -29,7 +26,6 @@ class Adsh(CoTraining):
     (`mask = "channels"`): a wholly masked voxel then still costs ln C.
 
     Args:
-        classes: C.
         consistency_weight: w.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         confidence: as above.
@@ -45,35 +41,23 @@ class Adsh(CoTraining):
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
-        classes: int,
         consistency_weight: float = 0.1,
         consistency_ramp: float = 1.0,
         confidence: float = 0.9,
         refresh_steps: int = 26,
         bins: int = 1000,
         mask: str = "voxels",
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
         super().__init__(
-            build,
-            loss,
-            total_steps=total_steps,
-            consistency_weight=consistency_weight,
-            consistency_ramp=consistency_ramp,
-            seed=seed,
-            warmup_steps=warmup_steps,
+            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
-        if mask not in ("voxels", "channels"):
-            raise LookupError(f"no mask {mask!r}; there is voxels, channels")
-        self.confidence, self.refresh_steps, self.mask = confidence, refresh_steps, mask
-        self.register_buffer("histogram", torch.zeros(2, classes, bins, dtype=torch.int64))
-        self.register_buffer("guessed", torch.zeros(2, classes, dtype=torch.int64))
-        self.register_buffer("thresholds", torch.zeros(2, classes))
+        self.mask = one_of("mask", mask, ("voxels", "channels"))
+        self.confidence, self.refresh_steps = confidence, refresh_steps
+        self.register_buffer("histogram", torch.zeros(2, given.classes, bins, dtype=torch.int64))
+        self.register_buffer("guessed", torch.zeros(2, given.classes, dtype=torch.int64))
+        self.register_buffer("thresholds", torch.zeros(2, given.classes))
 
     def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
         """Count the probabilities of unlabeled patches; now and then, draw thresholds from them."""

@@ -1,14 +1,11 @@
 """Calibrating label distribution (Lin et al., MICCAI 2022, arXiv 2205.03644)."""
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor
 
 from segmentation.cotraining import CoTraining, Pair, follow_classes
-from segmentation.losses import Loss, class_counts, class_sums, masked_cross_entropy
-from segmentation.method import Batch
-from segmentation.networks.network import Network
+from segmentation.losses import class_counts, class_sums, masked_cross_entropy
+from segmentation.method import Batch, Given
 
 
 class CLD(CoTraining):
@@ -26,7 +23,6 @@ class CLD(CoTraining):
     all its voxels are kept; the released code draws the first confidences at random.
 
     Args:
-        voxels: voxels per class in the labeled scans, C numbers.
         consistency_weight: w.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         power, sharpness, gather_steps, momentum: as above.
@@ -40,31 +36,20 @@ class CLD(CoTraining):
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
-        voxels: Sequence[float],
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
         power: float = 1 / 3,
         sharpness: float = 0.5,
         gather_steps: int = 8,
         momentum: float = 0.999,
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
         super().__init__(
-            build,
-            loss,
-            total_steps=total_steps,
-            consistency_weight=consistency_weight,
-            consistency_ramp=consistency_ramp,
-            seed=seed,
-            warmup_steps=warmup_steps,
+            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
         self.sharpness, self.gather_steps, self.momentum = sharpness, gather_steps, momentum
-        counts = torch.tensor(voxels, dtype=torch.float32)
+        counts = given.class_counts()
         self.register_buffer("weight", rarity(counts, power))
         for name in ("confidence", "sums", "counts"):
             self.register_buffer(name, torch.zeros(2, len(counts)))

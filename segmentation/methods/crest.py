@@ -1,14 +1,11 @@
 """CReST's class weights in cross pseudo supervision (Wei et al., CVPR 2021, arXiv 2102.09559)."""
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor
 
 from segmentation.cotraining import CoTraining, Pair, follow_classes
-from segmentation.losses import Loss, class_counts
-from segmentation.method import Batch
-from segmentation.networks.network import Network
+from segmentation.losses import class_counts
+from segmentation.method import Batch, Given
 
 
 class CReST(CoTraining):
@@ -23,7 +20,6 @@ class CReST(CoTraining):
     pseudo-labeled images, which has no meaning for patches that show many organs at once.
 
     Args:
-        voxels: voxels per class in the labeled scans, C numbers.
         consistency_weight: w.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         power: of the class frequencies.
@@ -36,30 +32,19 @@ class CReST(CoTraining):
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
-        voxels: Sequence[float],
         consistency_weight: float = 0.1,
         consistency_ramp: float = 1.0,
         power: float = 1 / 3,
         momentum: float = 0.99,
         keep_absent: bool = True,
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
         super().__init__(
-            build,
-            loss,
-            total_steps=total_steps,
-            consistency_weight=consistency_weight,
-            consistency_ramp=consistency_ramp,
-            seed=seed,
-            warmup_steps=warmup_steps,
+            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
         self.power, self.momentum, self.keep_absent = power, momentum, keep_absent
-        start = reversed_rates(torch.tensor(voxels, dtype=torch.float32), power, keep_absent)
+        start = reversed_rates(given.class_counts(), power, keep_absent)
         self.register_buffer("weights", start.repeat(2, 1))
 
     def class_weights(self) -> tuple[Tensor, Tensor]:

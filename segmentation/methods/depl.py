@@ -1,13 +1,11 @@
 """Debiased pseudo-labels (Wang et al., CVPR 2022, arXiv 2201.01490)."""
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor
 
 from segmentation.cotraining import CoTraining, Guess, Pair
-from segmentation.losses import Loss, masked_cross_entropy
-from segmentation.networks.network import Network
+from segmentation.losses import masked_cross_entropy
+from segmentation.method import Given, one_of
 
 
 class DePL(CoTraining):
@@ -25,8 +23,6 @@ class DePL(CoTraining):
     The cross term is cross-entropy whatever the loss.
 
     Args:
-        classes: C.
-        patch: sides of a patch in voxels.
         consistency_weight: w.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         debias, margin, threshold: as above.
@@ -38,12 +34,8 @@ class DePL(CoTraining):
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
-        classes: int,
-        patch: Sequence[int],
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
         debias: float = 1.0,
@@ -51,24 +43,15 @@ class DePL(CoTraining):
         threshold: float = 0.9,
         momentum: float = 0.99,
         prior: str = "class",
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
         super().__init__(
-            build,
-            loss,
-            total_steps=total_steps,
-            consistency_weight=consistency_weight,
-            consistency_ramp=consistency_ramp,
-            seed=seed,
-            warmup_steps=warmup_steps,
+            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
-        if prior not in ("class", "voxel"):
-            raise LookupError(f"no prior {prior!r}; there is class, voxel")
         self.debias, self.margin, self.threshold = debias, margin, threshold
         self.momentum = momentum
-        places = tuple(patch) if prior == "voxel" else (1, 1, 1)
-        self.register_buffer("prior", torch.full((2, classes, *places), 1 / classes))
+        by_voxel = one_of("prior", prior, ("class", "voxel")) == "voxel"
+        places = tuple(given.patch) if by_voxel else (1, 1, 1)
+        self.register_buffer("prior", torch.full((2, given.classes, *places), 1 / given.classes))
 
     def cross(self, guesses: Pair, labeled: int, generator: torch.Generator) -> Tensor:
         """Cross-entropy against the other's debiased labels, where these are sure."""

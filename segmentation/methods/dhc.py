@@ -3,15 +3,12 @@
 Legend of shapes: C classes with background.
 """
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor
 
 from segmentation.cotraining import CoTraining, Pair, follow_classes
-from segmentation.losses import Loss, class_counts
-from segmentation.method import Batch
-from segmentation.networks.network import Network
+from segmentation.losses import class_counts
+from segmentation.method import Batch, Given
 
 _SMOOTH = 1e-8
 
@@ -34,7 +31,6 @@ class DHC(CoTraining):
     has w_B = 0, so a patch of background alone gives CE 0; the released code divides 0 by 0.
 
     Args:
-        voxels: voxels per class in the labeled scans, C numbers.
         consistency_weight: w; 1 as the script's default, 0.1 in the authors' documented run.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         rarity_momentum: of w_B.
@@ -51,31 +47,21 @@ class DHC(CoTraining):
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
-        voxels: Sequence[float],
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
         rarity_momentum: float = 0.99,
         memory: int = 50,
         keep_absent: bool = True,
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
         super().__init__(
-            build,
-            loss,
-            total_steps=total_steps,
+            given,
             consistency_weight=consistency_weight,
             consistency_ramp=consistency_ramp,
             initialization=("kaiming", "kaiming"),
-            seed=seed,
-            warmup_steps=warmup_steps,
         )
-        counts = torch.tensor(voxels, dtype=torch.float32)
-        classes = len(counts)
+        counts, classes = given.class_counts(), given.classes
         self.rarity_momentum, self.memory, self.keep_absent = rarity_momentum, memory, keep_absent
         self.register_buffer("rarity", rarity_weights(counts, keep_absent))
         self.register_buffer("difficulty", torch.full((classes,), float(classes)))

@@ -3,7 +3,7 @@
 Legend of shapes: L labeled and U unlabeled patches, C classes, `x y z` space.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import exp
 from typing import Any
 
@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.cotraining import CoTraining, Guess, guess_of, sum_of
-from segmentation.losses import Loss, masked_cross_entropy
-from segmentation.method import Batch
-from segmentation.networks.network import Branch, Network
+from segmentation.losses import masked_cross_entropy
+from segmentation.method import Batch, Given, one_of
+from segmentation.networks.network import Branch
 from segmentation.networks.vnet import initialize
-from segmentation.schedule import ramp
 
 _SCHEMES = ("kaiming", "xavier")
 
@@ -53,37 +52,28 @@ class DST(CoTraining):
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
         threshold: float = 0.95,
         reversal: float = 0.1,
         reversal_steps: int = 500,
         roles: str = "paper",
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
         super().__init__(
-            build,
-            loss,
-            total_steps=total_steps,
+            given,
             consistency_weight=consistency_weight,
             consistency_ramp=consistency_ramp,
             initialization=_SCHEMES,
-            seed=seed,
-            warmup_steps=warmup_steps,
         )
-        if roles not in ("paper", "released"):
-            raise LookupError(f"no roles {roles!r}; there is paper, released")
         if reversal_steps < 1:
             raise ValueError(f"reversal_steps must be at least 1, not {reversal_steps}")
-        self.threshold, self.roles = threshold, roles
+        self.threshold = threshold
+        self.roles = one_of("roles", roles, ("paper", "released"))
         self.reversal, self.reversal_steps = reversal, reversal_steps
-        self.pseudo = nn.ModuleList(Branch(build()) for _ in _SCHEMES)
-        self.worst = nn.ModuleList(Branch(build()) for _ in _SCHEMES)
+        self.pseudo = nn.ModuleList(Branch(given.build()) for _ in _SCHEMES)
+        self.worst = nn.ModuleList(Branch(given.build()) for _ in _SCHEMES)
         for branches in (self.pseudo, self.worst):
             for branch, scheme in zip(branches, _SCHEMES, strict=True):
                 initialize(branch, scheme)
@@ -94,7 +84,7 @@ class DST(CoTraining):
         features = [network.encode(images) for network in self.networks]
         main = [guess_of(net.read(own)) for net, own in zip(self.networks, features, strict=True)]
         terms = self._labeled_terms([guess.logits[:labeled] for guess in main], batch)
-        rising = self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
+        rising = self.rising(step)
         terms["cross"] = rising * self._crossed(main, features)
         coefficient = self._reversal_at(step)
         worst = []

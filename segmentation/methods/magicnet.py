@@ -4,7 +4,7 @@ With the GA losses it is GALoss (ECCV 2024); with the text head and the contrast
 (2025, arXiv 2501.13470). Legend of shapes: B = L + U patches, n cubes each, C classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 from segmentation.alignment import IGNORED
 from segmentation.cubes import draw_exchange, exchange, partition, recover
-from segmentation.losses import Loss, class_counts, entropy, most_probable
-from segmentation.method import Batch, Method
+from segmentation.losses import class_counts, entropy, most_probable
+from segmentation.method import Batch, Given, one_of
 from segmentation.networks.heads import TextHead
 from segmentation.networks.network import DEEP, Network
-from segmentation.schedule import entropy_threshold, ramp
-from segmentation.teacher import follow, make_teacher, perturb
+from segmentation.schedule import entropy_threshold
+from segmentation.teacher import MeanTeacher, perturb
 
 
 class Pseudo(NamedTuple):
@@ -37,7 +37,7 @@ class Pseudo(NamedTuple):
         return self.label.masked_fill(entropy(self.logits.softmax(1)) > limit, IGNORED)
 
 
-class MagicNet(Method):
+class MagicNet(MeanTeacher):
     """Cross-image and within-image partition and recovery, cube location, blended pseudo-labels.
 
     L = (CE + Dice + Dice_cross + Dice_within) / 4 + location_weight L_location
@@ -45,7 +45,6 @@ class MagicNet(Method):
 
     Args:
         cube: side of a cube in voxels; patches are cut into patch / cube parts along each axis.
-        patch: sides of a patch in voxels.
         decay: upper limit of the teacher's averaging; match it to the length of the run.
         noise: scale of the noise that the teacher sees.
         location_weight, location_hidden, location_bias: of the cube location reasoning.
@@ -66,12 +65,8 @@ class MagicNet(Method):
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
-        classes: int,
-        patch: Sequence[int],
         cube: int = 32,
         decay: float = 0.99,
         noise: float = 0.1,
@@ -87,15 +82,17 @@ class MagicNet(Method):
         cube_order: str = "correct",
         blend: str = "student",
         blend_controller: str = "image",
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
-        super().__init__(build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps)
-        _one_of("cube_order", cube_order, ("correct", "published"))
-        _one_of("blend", blend, ("student", "teacher", "mixed"))
-        _one_of("blend_controller", blend_controller, ("image", "cube"))
-        if not 0 <= decay <= 1:
-            raise ValueError(f"decay must be in [0, 1], not {decay}")
+        super().__init__(
+            given,
+            consistency_weight=consistency_weight,
+            consistency_ramp=consistency_ramp,
+            decay=decay,
+        )
+        self.cube_order = one_of("cube_order", cube_order, ("correct", "published"))
+        self.blend = one_of("blend", blend, ("student", "teacher", "mixed"))
+        self.blend_controller = one_of("blend_controller", blend_controller, ("image", "cube"))
+        patch, classes = given.patch, given.classes
         step = 2 ** (self.network.vnet.levels - 1)
         if cube < 2 * step or cube % step:
             raise ValueError(
@@ -105,13 +102,9 @@ class MagicNet(Method):
         if any(side % cube for side in patch):
             raise ValueError(f"a patch of {tuple(patch)} cannot be cut into cubes of {cube}")
         self.grid = tuple(side // cube for side in patch)
-        self.decay, self.noise = decay, noise
-        self.location_weight = location_weight
-        self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
+        self.noise, self.location_weight = noise, location_weight
         self.entropy_ramp, self.blend_start = entropy_ramp, blend_start
         self.distribution_temperature, self.count_every = distribution_temperature, count_every
-        self.cube_order, self.blend, self.blend_controller = cube_order, blend, blend_controller
-        self.teacher: Network = make_teacher(self.network)  # type: ignore[assignment]
         self.location = location_mlp(self.network, cube, self.grid, location_hidden, location_bias)
         self.register_buffer("organ_counts", torch.zeros(classes))
         self.register_buffer("pending_counts", torch.zeros(classes))
@@ -150,23 +143,13 @@ class MagicNet(Method):
             "cross_dice": self.loss.dice(crossed[:labeled], label) / 4,
             "within_dice": self.loss.dice(within, label) / 4,
             "location": self.location_weight * self._location_loss(cubes[-1]),
-            "consistency": self.consistency_weight
-            * ramp(self.share(step), self.consistency_ramp)
-            * self.loss.dice(crossed[labeled:], blended.label),
+            "consistency": self.rising(step) * self.loss.dice(crossed[labeled:], blended.label),
         }
         if self.aligns(step):
             views = self._embeddings(features[-DEEP:], cubes[-DEEP:], undo, labeled)
             labels = self._anchor_labels(label, pseudo, blended, step)
             terms["contrast"] = network.align(views, labels, generator)
         return terms
-
-    def after_step(self, step: int) -> None:
-        """The teacher follows; during the warm-up it is the student."""
-        follow(self.teacher, self.network, max(step - self.warmup_steps, 0), self.decay)
-
-    def predictors(self) -> dict[str, nn.Module]:
-        """Student and teacher."""
-        return {"student": self.network, "teacher": self.teacher}
 
     @property
     def _cubes(self) -> int:
@@ -179,8 +162,7 @@ class MagicNet(Method):
     @torch.no_grad()
     def _teach(self, unlabeled: Tensor, generator: torch.Generator) -> Pseudo:
         """What the teacher says of noisy patches."""
-        noisy = perturb(unlabeled, generator, scale=self.noise)
-        return Pseudo.of(self.teacher(noisy).logits.float())
+        return Pseudo.of(self.taught(perturb(unlabeled, generator, scale=self.noise)))
 
     def _recovered_logits(self, network: Network, cubes: Sequence[Tensor]) -> Tensor:
         """Logits [B, C, x, y, z] from features of cubes, put together before the head."""
@@ -278,8 +260,3 @@ def location_mlp(
         nn.LeakyReLU(0.2),
         nn.Linear(hidden, grid[0] * grid[1] * grid[2]),
     )
-
-
-def _one_of(option: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise LookupError(f"no {option} {value!r}; there is {', '.join(known)}")

@@ -1,14 +1,11 @@
 """SimiS's class weights in cross pseudo supervision (Chen et al., 2022, arXiv 2211.11086)."""
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor
 
 from segmentation.cotraining import CoTraining, Pair, follow_classes
-from segmentation.losses import Loss, class_counts
-from segmentation.method import Batch
-from segmentation.networks.network import Network
+from segmentation.losses import class_counts
+from segmentation.method import Batch, Given
 
 
 class SimiS(CoTraining):
@@ -24,7 +21,6 @@ class SimiS(CoTraining):
     This is the form in which DHC's framework compares it; SimiS itself resamples labeled images.
 
     Args:
-        voxels: voxels per class in the labeled scans, C numbers.
         consistency_weight: w.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         momentum: of the running average.
@@ -34,28 +30,17 @@ class SimiS(CoTraining):
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
-        voxels: Sequence[float],
         consistency_weight: float = 0.1,
         consistency_ramp: float = 1.0,
         momentum: float = 0.99,
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
         super().__init__(
-            build,
-            loss,
-            total_steps=total_steps,
-            consistency_weight=consistency_weight,
-            consistency_ramp=consistency_ramp,
-            seed=seed,
-            warmup_steps=warmup_steps,
+            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
         self.momentum = momentum
-        counts = torch.tensor(voxels, dtype=torch.float32)
+        counts = given.class_counts()
         start = momentum * len(counts) + (1 - momentum) * missing_share(counts)
         self.register_buffer("weights", start.repeat(2, 1))
 

@@ -4,17 +4,15 @@ Legend of shapes: B = L + U patches, C classes, O = C - 1 organs, K remembered v
 width, V voxels, `x y z` space.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmentation.losses import Loss
-from segmentation.method import Batch, Method
-from segmentation.networks.network import DEEP, Network
-from segmentation.schedule import ramp
+from segmentation.method import Batch, Given, Method, one_of
+from segmentation.networks.network import DEEP
 
 _EPSILON = 1e-8
 
@@ -43,7 +41,6 @@ class SSNet(Method):
     features below the head.
 
     Args:
-        classes: C.
         consistency_weight: w.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         separation_weight, probe, reach: as above; the lengths are those of whole patches.
@@ -57,11 +54,8 @@ class SSNet(Method):
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
-        classes: int,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
         separation_weight: float = 0.1,
@@ -71,25 +65,24 @@ class SSNet(Method):
         width: int = 64,
         keep: str = "highest",
         with_cross_entropy: bool = True,
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
-        super().__init__(build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps)
-        if keep not in ("highest", "lowest"):
-            raise LookupError(f"no keep {keep!r}; there is highest, lowest")
+        super().__init__(
+            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+        )
         if remembered < 2 or width < 1:
             raise ValueError(
                 f"remembered must be at least 2 and width at least 1, not {remembered} and {width}"
             )
-        self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
         self.separation_weight, self.probe, self.reach = separation_weight, probe, reach
-        self.keep, self.with_cross_entropy, self.classes = keep, with_cross_entropy, classes
+        self.keep = one_of("keep", keep, ("highest", "lowest"))
+        self.with_cross_entropy, self.classes = with_cross_entropy, given.classes
+        organs = given.classes - 1
         self.projection = _mlp(self.network.vnet.width, width)
         self.prediction = _mlp(width, width)
-        self.rate_features = Selectors(classes - 1, width)
-        self.rate_memory = Selectors(classes - 1, width)
-        self.register_buffer("memory", torch.zeros(classes - 1, remembered, width))
-        self.register_buffer("filled", torch.zeros(classes - 1, dtype=torch.int64))
+        self.rate_features = Selectors(organs, width)
+        self.rate_memory = Selectors(organs, width)
+        self.register_buffer("memory", torch.zeros(organs, remembered, width))
+        self.register_buffer("filled", torch.zeros(organs, dtype=torch.int64))
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice`, `smoothness`, `separation`; with alignment, `contrast`."""
@@ -101,7 +94,7 @@ class SSNet(Method):
         logits = network.head(decoded, deep).float()
         probabilities = logits.detach().softmax(1)
         guess = probabilities.argmax(1)
-        rising = self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
+        rising = self.rising(step)
         terms = self._labeled_terms(logits[:labeled], batch.label)
         terms["smoothness"] = rising * self._smoothness(images, probabilities, generator)
         self._remember(decoded[:labeled], batch.label, guess[:labeled])

@@ -2,13 +2,16 @@
 
 from torch import Tensor
 
-from segmentation.method import Batch, Method
+from segmentation.method import Batch, Given, Method
 
 
 class Supervised(Method):
     """Half cross-entropy, half Dice; with alignment, labeled features against the text."""
 
     needs_unlabeled = False
+
+    def __init__(self, given: Given) -> None:
+        super().__init__(given)  # and no option: nothing here is for unlabeled patches
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice` and, with alignment, `contrast`."""

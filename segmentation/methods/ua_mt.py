@@ -1,17 +1,15 @@
 """Uncertainty-aware mean teacher (Yu et al., MICCAI 2019, arXiv 1907.07034)."""
 
-from collections.abc import Callable
 from math import log
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from segmentation.losses import Loss, entropy
-from segmentation.method import Batch, Method
-from segmentation.networks.network import Network
-from segmentation.schedule import entropy_threshold, ramp
-from segmentation.teacher import follow, make_teacher, perturb
+from segmentation.losses import entropy
+from segmentation.method import Batch, Given
+from segmentation.schedule import entropy_threshold
+from segmentation.teacher import MeanTeacher, perturb
 
 
 class Lesson(NamedTuple):
@@ -26,7 +24,7 @@ class Lesson(NamedTuple):
     mean: Tensor
 
 
-class UAMT(Method):
+class UAMT(MeanTeacher):
     """The student agrees with its running average wherever that one is certain.
 
     L = (CE + Dice) / 2 on labeled patches
@@ -41,7 +39,6 @@ class UAMT(Method):
     through the first (`average_every` = steps of an epoch).
 
     Args:
-        classes: C.
         consistency_weight: w.
         consistency_ramp, entropy_ramp: shares of the run; 0 for the full value from the start.
         passes: T, of the teacher, for the uncertainty.
@@ -53,11 +50,8 @@ class UAMT(Method):
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
-        classes: int,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
         entropy_ramp: float = 1.0,
@@ -66,19 +60,18 @@ class UAMT(Method):
         decay: float = 0.99,
         average_every: int = 1,
         assumed_classes: int | None = None,
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
-        super().__init__(build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps)
-        if passes < 1 or average_every < 1:
-            raise ValueError(
-                f"passes and average_every must be at least 1, not {passes} and {average_every}"
-            )
-        self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
+        super().__init__(
+            given,
+            consistency_weight=consistency_weight,
+            consistency_ramp=consistency_ramp,
+            decay=decay,
+            average_every=average_every,
+        )
+        if passes < 1:
+            raise ValueError(f"passes must be at least 1, not {passes}")
         self.entropy_ramp, self.passes, self.noise = entropy_ramp, passes, noise
-        self.decay, self.average_every = decay, average_every
-        self.assumed_classes = assumed_classes or classes
-        self.teacher: Network = make_teacher(self.network)  # type: ignore[assignment]
+        self.assumed_classes = assumed_classes or given.classes
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice`, `consistency` and, with alignment, `contrast`."""
@@ -88,9 +81,8 @@ class UAMT(Method):
         output = self.network(torch.cat([batch.image, batch.unlabeled]))
         logits = output.logits.float()
         certain = entropy(lesson.mean) < self._limit(step)
-        rising = self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
         terms = self.supervised_terms(logits[:labeled], batch.label)
-        terms["consistency"] = rising * masked_difference(
+        terms["consistency"] = self.rising(step) * masked_difference(
             logits[labeled:].softmax(1), lesson.target, certain, self.assumed_classes
         )
         if self.aligns(step):
@@ -98,24 +90,12 @@ class UAMT(Method):
             terms["contrast"] = self.contrast(self.network, output.deep, labels, generator)
         return terms
 
-    def after_step(self, step: int) -> None:
-        """The teacher follows; during the warm-up it is the student."""
-        count = max(step - self.warmup_steps, 0) // self.average_every
-        follow(self.teacher, self.network, count, self.decay)
-
-    def predictors(self) -> dict[str, nn.Module]:
-        """Student and teacher."""
-        return {"student": self.network, "teacher": self.teacher}
-
     @torch.no_grad()
     def _teach(self, unlabeled: Tensor, generator: torch.Generator) -> Lesson:
-        # The teacher stays in training mode: its dropout is what makes passes over the same patch
-        # differ (Monte-Carlo dropout), beside the noise, and batch norm reads the statistics of
-        # the batch as it does in the student, since its weights move faster than running
-        # statistics could follow.
+        # The teacher's dropout is what makes passes over the same patch differ (Monte-Carlo
+        # dropout), beside the noise.
         def look() -> Tensor:
-            noisy = perturb(unlabeled, generator, scale=self.noise)
-            return self.teacher(noisy).logits.float().softmax(1)
+            return self.taught(perturb(unlabeled, generator, scale=self.noise)).softmax(1)
 
         target, mean = look(), look() / self.passes
         for _ in range(self.passes - 1):

@@ -1,6 +1,6 @@
 """Uncertainty rectified pyramid consistency (Luo et al., MICCAI 2021, arXiv 2012.07042)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log
 
 import torch
@@ -8,11 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.cotraining import sum_of
-from segmentation.losses import Loss
-from segmentation.method import Batch, Method
+from segmentation.method import Batch, Given, Method
 from segmentation.networks.heads import ConvHead
-from segmentation.networks.network import DEEP, Network
-from segmentation.schedule import ramp
+from segmentation.networks.network import DEEP
 
 
 class URPC(Method):
@@ -29,27 +27,22 @@ class URPC(Method):
     output comes from the network's own head, text or convolution, and alone predicts.
 
     Args:
-        classes: C.
         consistency_weight: w.
         consistency_ramp: share of the run; 0 for the full weight from the start.
     """
 
     def __init__(
         self,
-        build: Callable[[], Network],
-        loss: Loss,
+        given: Given,
         *,
-        total_steps: int,
-        classes: int,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
-        seed: int = 0,
-        warmup_steps: int = 0,
     ) -> None:
-        super().__init__(build, loss, total_steps=total_steps, seed=seed, warmup_steps=warmup_steps)
-        self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
+        super().__init__(
+            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+        )
         coarser = self.network.vnet.widths[1:-1]
-        self.side = nn.ModuleList(ConvHead(width, classes) for width in coarser)
+        self.side = nn.ModuleList(ConvHead(width, given.classes) for width in coarser)
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice`, `consistency` and, with alignment, `contrast`."""
@@ -57,8 +50,7 @@ class URPC(Method):
         outputs, deep = self._outputs(torch.cat([batch.image, batch.unlabeled]))
         terms = self._labeled_terms([logits[:labeled] for logits in outputs], batch.label)
         unlabeled = torch.stack([logits[labeled:] for logits in outputs])
-        rising = self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
-        terms["consistency"] = rising * rectified_consistency(unlabeled)
+        terms["consistency"] = self.rising(step) * rectified_consistency(unlabeled)
         if self.aligns(step):
             sure = self.sure_labels(unlabeled.detach().softmax(2).mean(0), step)
             labels = torch.cat([batch.label, sure])

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 from segmentation.alignment import Contrast
 from segmentation.cubes import partition, recover
 from segmentation.losses import GA, DiceCE
-from segmentation.method import Batch
+from segmentation.method import Batch, Given
 from segmentation.methods.magicnet import MagicNet
 from segmentation.methods.supervised import Supervised
 from segmentation.networks.heads import ConvHead, TextHead
@@ -29,10 +29,14 @@ def build(head="text", contrast=True):
     return make
 
 
-def method(head="text", contrast=True, loss=None, **options):
+def given(build, loss=None, warmup_steps=0):
+    return Given(build, loss or GA(), 100, CLASSES, (SIDE,) * 3, warmup_steps=warmup_steps)
+
+
+def method(head="text", contrast=True, loss=None, *, warmup_steps=0, **options):
     torch.manual_seed(0)
-    fixed = {"classes": CLASSES, "patch": (SIDE,) * 3, "cube": CUBE, "location_hidden": 32}
-    return MagicNet(build(head, contrast), loss or GA(), **{"total_steps": 100, **fixed, **options})
+    sizes = {"cube": CUBE, "location_hidden": 32, **options}
+    return MagicNet(given(build(head, contrast), loss, warmup_steps), **sizes)
 
 
 def batch(seed=0, labeled=2, unlabeled=2):
@@ -221,7 +225,7 @@ def test_impossible_options_are_refused(options, message):
 
 
 def test_supervised_takes_the_contrast_when_its_share_of_the_run_has_come():
-    net = Supervised(build(), GA(), total_steps=100)
+    net = Supervised(given(build()))
     data = Batch(batch().image, batch().label, torch.zeros(0, 1, SIDE, SIDE, SIDE))
     assert set(net.losses(data, 0)) == {"cross_entropy", "dice"}
     assert net.losses(data, LATE)["contrast"] > 0

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from segmentation.alignment import Contrast
 from segmentation.losses import GA
+from segmentation.method import Given
 from segmentation.methods.magicnet import MagicNet
 from segmentation.networks.heads import PARAMETERS, ConvHead, TextHead, apply_generated
 from segmentation.networks.network import Branch, Network
@@ -27,9 +28,8 @@ def text_network(width=16, levels=5, classes=16, text_width=512, aspects=2):
 
 
 def test_tak_has_the_published_number_of_parameters():
-    method = MagicNet(
-        text_network, GA(), total_steps=1, classes=16, patch=(96,) * 3, location_bias=False
-    )
+    given = Given(text_network, GA(), 1, classes=16, patch=(96,) * 3)
+    method = MagicNet(given, location_bias=False)
     assert count(method) == 18_679_740
     assert count(method.network.vnet) == 9_443_232
     assert count(method.location) == 8_507_419
@@ -40,7 +40,7 @@ def test_magicnet_has_the_published_number_of_parameters(classes, parameters):
     def build():
         return Network(VNet(), ConvHead(16, classes))
 
-    method = MagicNet(build, GA(), total_steps=1, classes=classes, patch=(96,) * 3)
+    method = MagicNet(Given(build, GA(), 1, classes=classes, patch=(96,) * 3))
     assert count(method) == parameters
 
 

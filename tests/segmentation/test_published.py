@@ -24,7 +24,7 @@ import torch
 from segmentation import alignment
 from segmentation.alignment import Contrast
 from segmentation.losses import GA
-from segmentation.method import Batch
+from segmentation.method import Batch, Given
 from segmentation.methods import magicnet
 from segmentation.networks.heads import TextHead
 from segmentation.networks.network import Network
@@ -184,7 +184,7 @@ def terms(released):
         return Network(vnet, TextHead(16, deep, vectors), contrast)
 
     method = magicnet.MagicNet(
-        build, GA(), total_steps=10_000, classes=CLASSES, patch=(96,) * 3, location_bias=False,
+        Given(build, GA(), 10_000, classes=CLASSES, patch=(96,) * 3), location_bias=False,
         cube_order="published", blend="mixed", blend_controller="cube", blend_start=0.0,
     )  # fmt: skip
     own, state = method.state_dict(), variables["model"].state_dict()

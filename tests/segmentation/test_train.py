@@ -8,6 +8,7 @@ import torch
 from segmentation.alignment import Contrast
 from segmentation.checkpoint import Identity, load
 from segmentation.losses import GA, DiceCE
+from segmentation.method import Given
 from segmentation.methods.magicnet import MagicNet
 from segmentation.methods.supervised import Supervised
 from segmentation.metrics import dice
@@ -35,10 +36,8 @@ def make_method(steps, *, aligned=False):
         contrast = Contrast(deep, vectors, **few) if aligned else None
         return Network(vnet, TextHead(4, deep, vectors), contrast)
 
-    return MagicNet(
-        build, GA(), total_steps=steps, classes=14, patch=(16,) * 3, cube=8, location_hidden=16,
-        warmup_steps=2,
-    )  # fmt: skip
+    given = Given(build, GA(), steps, classes=14, patch=(16,) * 3, warmup_steps=2)
+    return MagicNet(given, cube=8, location_hidden=16)
 
 
 def make_trainer(
@@ -156,9 +155,10 @@ def test_a_run_with_contrast_and_validation_is_resumed_to_the_same_bits(prepared
 
 
 def test_training_lowers_the_loss_and_the_log_holds_every_step(prepared, tmp_path):
-    method = Supervised(
-        lambda: Network(VNet(width=4, levels=3), ConvHead(4, 14)), DiceCE(), total_steps=60
-    )
+    def build():
+        return Network(VNet(width=4, levels=3), ConvHead(4, 14))
+
+    method = Supervised(Given(build, DiceCE(), 60, classes=14, patch=(16,) * 3))
     make_trainer(prepared, tmp_path, method=method, steps=60, rate=0.05, warmup_steps=0).run()
     log = records(tmp_path)
     assert [record["step"] for record in log] == list(range(1, 61))

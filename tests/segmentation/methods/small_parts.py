@@ -1,6 +1,5 @@
 """Small networks, batches and slow, obvious versions of formulas for the tests of methods."""
 
-import inspect
 import math
 
 import torch
@@ -8,7 +7,7 @@ import torch
 from pipeline.choose import choose
 from segmentation.alignment import Contrast
 from segmentation.losses import DiceCE
-from segmentation.method import Batch, Method
+from segmentation.method import Batch, Given, Method
 from segmentation.networks.heads import ConvHead, TextHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
@@ -40,14 +39,19 @@ def builder(text=False, norm="instance", dropout=0.0):
     return build
 
 
-def make(name, loss=None, *, seed=0, text=False, norm="instance", dropout=0.0, **options):
+def given(build, loss=None, *, warmup_steps=0, **changes):
+    """What a run gives, of the sizes of these tests."""
+    sizes = {"classes": CLASSES, "patch": (SIDE,) * 3, "voxels": VOXELS, **changes}
+    return Given(build, loss or DiceCE(), STEPS, warmup_steps=warmup_steps, **sizes)
+
+
+def make(
+    name, loss=None, *, seed=0, text=False, norm="instance", dropout=0.0, warmup_steps=0, **options
+):
     """A method of that name, the same for the same seed."""
     kind = choose("segmentation.methods", name, Method)
-    known = inspect.signature(kind).parameters
-    shared = {"classes": CLASSES, "patch": (SIDE,) * 3, "voxels": VOXELS, "total_steps": STEPS}
-    given = {key: value for key, value in shared.items() if key in known}
     torch.manual_seed(seed)
-    return kind(builder(text, norm, dropout), loss or DiceCE(), **{**given, **options})
+    return kind(given(builder(text, norm, dropout), loss, warmup_steps=warmup_steps), **options)
 
 
 def batch(seed=0, classes=range(CLASSES)):

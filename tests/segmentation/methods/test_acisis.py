@@ -214,7 +214,9 @@ def test_the_student_begins_as_kaiming_and_the_teacher_as_the_student():
     ("options", "kind", "message"),
     [
         ({"doubts": "none"}, LookupError, "no doubts 'none'; there is repaired, released"),
-        ({"top": 0}, ValueError, "at least 1, not 103, 0 and 1"),
+        ({"average_every": 0}, ValueError, "average_every must be at least 1, not 0"),
+        ({"decay": 1.5}, ValueError, r"decay must be in \[0, 1\], not 1.5"),
+        ({"top": 0}, ValueError, "at least 1, not 103, 0"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, kind, message):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from small_parts import CLASSES, STEPS, batch, flat, make, rows
+from small_parts import CLASSES, STEPS, batch, flat, given, make, rows
 from torch import nn
 from torch.nn import functional as F
 
@@ -228,7 +228,7 @@ def test_all_weights_but_the_selectors_of_background_are_the_published_ones(clas
         return Network(VNet(width=32, norm="batch"), ConvHead(32, classes))
 
     with torch.device("meta"):
-        method = SSNet(build, DiceCE(), total_steps=1, classes=classes)
+        method = SSNet(given(build, classes=classes))
     pair = 2 * (64 * 64 + 64 + 2 * 64 + 64 + 1)
     assert sum(weight.numel() for weight in method.parameters()) + pair == published
 
