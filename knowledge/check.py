@@ -46,11 +46,16 @@ class Result(Strict):
 
 
 class Report(Strict):
-    """What `check` found out about a description set."""
+    """What `check` found out about a description set.
+
+    Attributes:
+        descriptions: digest of the set; None in files of versions that did not note it.
+    """
 
     cases: tuple[str, ...]
     results: tuple[Result, ...]
     problems: tuple[str, ...]
+    descriptions: str | None = None
 
     @property
     def supported_share(self) -> float | None:
@@ -88,6 +93,7 @@ def check(
         cases=tuple(cases),
         results=tuple(summarize(claim, findings[claim]) for claim in claims),
         problems=tuple(problems(descriptions)),
+        descriptions=descriptions.digest,
     )
 
 
