@@ -53,6 +53,7 @@ def report(
     Example: `tak report runs/tak runs/magicnet --data prepared -o report`
     """
     from pipeline.build import pick_device
+    from pipeline.kinds import expect
     from pipeline.progress import counted
     from pipeline.report.material import Asked, collect
     from pipeline.report.write import as_json as summary
@@ -60,6 +61,11 @@ def report(
 
     if part not in ("validation", "test"):
         raise LookupError(f"no part {part!r} to report; there is validation, test")
+    for run in runs:
+        expect(run, "run")
+    for path, kind in ((data, "prepared"), (bank, "bank"), (descriptions, "descriptions")):
+        if path is not None:
+            expect(path, kind)
 
     asked = Asked(tuple(runs), part, rules, data, bank, descriptions, check, pick_device(device))
     material = collect(asked, lambda words, total: counted(words, total, stderr=True))
@@ -67,4 +73,5 @@ def report(
     if as_json:
         typer.echo(summary(material, written))
     else:
-        typer.echo(f"wrote {written[0]} and {len(written) - 1} figures in {written[-1].parent}")
+        figures = f" and {len(written) - 1} figures in {written[-1].parent}"
+        typer.echo(f"wrote {written[0]}{figures if len(written) > 1 else ', without figures'}")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -35,25 +36,23 @@ class ShownCase:
     affine: NDArray[np.float64]
     gray: tuple[float, float] = (0.0, 1.0)
 
-    @property
-    def shade(self) -> NDArray[np.float32]:
-        """The image between black, 0, and white, 1."""
+    def shaded(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The image, or a part of it, between black, 0, and white, 1."""
         low, high = self.gray
-        return ((self.image - low) / max(high - low, 1e-6)).clip(0, 1)
+        return ((image - low) / max(high - low, 1e-6)).clip(0, 1)
 
-    @property
+    def glowing(self, entropy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The entropy, or a part of it, between the ends of the color scale, [0, 1]."""
+        low, high = self.entropy_scale
+        return ((entropy - low) / (high - low)).clip(0, 1)
+
+    @cached_property
     def entropy_scale(self) -> tuple[float, float]:
         """The entropies at the ends of the color scale: all but the rarest values lie between."""
         low, high = np.percentile(self.entropy, (1, 99.9))
         return float(low), float(max(high, low + 0.01))
 
-    @property
-    def glow(self) -> NDArray[np.float32]:
-        """The entropy between the ends of the color scale, [0, 1]."""
-        low, high = self.entropy_scale
-        return ((self.entropy - low) / (high - low)).clip(0, 1)
-
-    @property
+    @cached_property
     def wrong(self) -> NDArray[np.bool_]:
         """Where prediction and truth differ."""
         return self.truth != self.prediction

@@ -15,12 +15,13 @@ from pipeline.compare import Difference, differences
 from pipeline.evaluate import evaluate, write_results
 from pipeline.labeled import find_labeled
 from pipeline.protocols import rules_for
+from pipeline.report.arms import Arm, read_arms
 from pipeline.report.cases import ShownCase, show_cases
 from pipeline.report.complexity import OrganShape, organ_shapes
-from pipeline.report.gather import Arm, RunData, evaluation_name, read_arms
+from pipeline.report.gather import RunData, evaluation_name
 from pipeline.report.published import Published, published_beside
 from pipeline.report.scores import ranked
-from pipeline.report.texts import OrganText, organ_texts, read_outcome
+from pipeline.report.texts import OrganText, doubt_of, organ_texts, read_outcome
 from pipeline.run import open_run
 from segmentation.prepared import Prepared, load_prepared
 
@@ -57,8 +58,9 @@ class Material:
 
     Attributes:
         gains: of the first arm over the second: organ or group -> paired difference of Dice.
-        shape_cases: from how many scans `shapes` was measured.
+        shape_cases: from how many scans `shapes` was measured; 0 without data.
         outcome: the verdicts on the claims.
+        doubt: why the verdicts may not be of the texts that are shown; empty if they are.
     """
 
     arms: tuple[Arm, ...]
@@ -71,6 +73,7 @@ class Material:
     bank: Bank | None
     texts: tuple[OrganText, ...]
     outcome: Report | None
+    doubt: str
     published: Published
 
     @property
@@ -112,6 +115,7 @@ def collect(asked: Asked, counted: Counted) -> Material:
         bank=bank,
         texts=tuple(texts),
         outcome=outcome,
+        doubt="" if outcome is None else doubt_of(outcome, bank),
         published=published_beside(first.evaluation),
     )
 
@@ -147,7 +151,7 @@ def _scored(arm: Arm, prepared: Prepared, asked: Asked, counted: Counted) -> Arm
             write_results(found, run.path / evaluation_name(asked.part, rules))
             run = replace(run, evaluation=found)
         runs.append(run)
-    return Arm(arm.label, tuple(runs))
+    return replace(arm, runs=tuple(runs))
 
 
 def _cases(

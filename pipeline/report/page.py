@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from pipeline.report.gather import RunData, evaluation_name
 from pipeline.report.material import Material
+from pipeline.report.theme import signed
 from pipeline.report.view_pictures import learning, shapes, uncertainty, viewer
 from pipeline.report.view_scores import summary
 from pipeline.report.view_texts import texts
@@ -32,6 +33,7 @@ _EMPTY: dict[str, Any] = {
     "organ_rows": [],
     "missed": "",
     "texts": [],
+    "text_doubt": "",
     "text_problems": [],
     "maps": [],
 }
@@ -46,7 +48,7 @@ def render(material: Material) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["prose"] = prose
+    environment.filters |= {"prose": prose, "signed": signed}
     script = _source(environment, "theme.js") + _source(environment, "viewer.js")
     context = {
         **_EMPTY,
@@ -87,7 +89,13 @@ def absences(material: Material) -> Mapping[str, str]:
         f"No scores: {first.name} has no {evaluation_name(material.part, material.rules)}.json. "
         f"`tak evaluate{flag}` writes it, or `tak report{flag} --data PREPARED` scores the run."
     )
-    pictures = "Not shown: give --data PREPARED, the folder of the prepared scans."
+    if first.other_rules:
+        known = ", ".join(first.other_rules)
+        scores += f" It was scored by other rules: --rules {known} shows these."
+    pictures = shapes_absent = "Not shown: give --data PREPARED, the folder of the prepared scans."
+    if material.shape_cases:
+        pictures = f"Not shown: no case of the part {material.part} has a score for any organ."
+        shapes_absent = f"Not shown: none of {material.shape_cases} labeled scans shows an organ."
     told = "This run has no text: it was trained with a convolutional head and no contrast."
     if first.bank_digest is not None:
         told = "Not shown: the run's folder holds no copy of its bank. Give it by --bank FILE."
@@ -96,7 +104,7 @@ def absences(material: Material) -> Mapping[str, str]:
         "baseline": _no_baseline(material),
         "published": material.published.why_none,
         "cases": pictures,
-        "shapes": pictures,
+        "shapes": shapes_absent,
         "log": f"No learning curves: {first.name} has no log.jsonl.",
         "losses": "No loss was logged.",
         "validation": "The run was not validated while it was trained.",
@@ -107,7 +115,7 @@ def absences(material: Material) -> Mapping[str, str]:
 
 def _no_baseline(material: Material) -> str:
     if len(material.arms) > 1:
-        return f"No gain: {material.arms[1].first.name} was not scored on this part."
+        return f"No gain: {material.arms[1].first.name} was not scored on this part by these rules."
     return "No baseline: name more runs, `tak report RUN BASELINE`, to see what was gained."
 
 

@@ -37,8 +37,10 @@ def pack(case: ShownCase, classes: Sequence[str], *, most: int = MOST_VOXELS) ->
     """A case for the viewer, joined to coarser voxels where it has more than `most`."""
     spacing = np.linalg.norm(case.affine[:3, :3], axis=0)
     factor = joining(case.truth.shape, spacing, most)
-    image = _means(case.shade, factor)
-    entropy = np.rint(_means(case.glow, factor) * _ENTROPY_STEPS) * (255 / _ENTROPY_STEPS)
+    image = _means(case.shaded(case.image), factor)
+    entropy = np.rint(_means(case.glowing(case.entropy), factor) * _ENTROPY_STEPS) * (
+        255 / _ENTROPY_STEPS
+    )
     truth, prediction = (
         _commonest(labels, factor, image.shape) for labels in (case.truth, case.prediction)
     )

@@ -93,6 +93,28 @@ def read_outcome(path: Path) -> Report:
     return checked(content, Report, path)
 
 
+def doubt_of(outcome: Report, bank: Bank | None) -> str:
+    """Why verdicts may not be of the texts that a bank was made from; empty if they are."""
+    made = "" if bank is None else bank.description_digest
+    if not outcome.descriptions:
+        return (
+            "It is unknown of which texts these verdicts are: an earlier version wrote their file "
+            "and did not note it. `tak check --report` writes it anew."
+        )
+    if not made:
+        return (
+            f"The verdicts are of descriptions {outcome.descriptions[:12]}; from which ones the "
+            "bank was made is unknown."
+        )
+    if outcome.descriptions != made:
+        return (
+            f"The verdicts are of other texts: of descriptions {outcome.descriptions[:12]}, while "
+            f"the bank was made from {made[:12]}. Give the verdicts on the file that `tak encode` "
+            "read."
+        )
+    return ""
+
+
 def _claims(
     descriptions: DescriptionSet | None, outcome: Report | None
 ) -> dict[str, list[ClaimLine]]:

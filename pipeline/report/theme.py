@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
@@ -18,7 +19,9 @@ from matplotlib.figure import Figure
 INK, MUTED, GRID, PAPER = "#1b1f24", "#59626d", "#dfe2e6", "#fefefd"
 SERIES = ("#0067a8", "#c4560a", "#007a5c", "#9c3f85", "#7d6608", "#4f5863")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-GAIN, LOSS = "#c1121f", "#2a5db0"
+GAIN, LOSS = "#c1121f", "#2a5db0"  # in the chart of size and shape alone, after the TAK paper
+ALIKE, OPPOSED = "#3f5f8a", "#a8642a"
+SOFTWARE = "tak-seg report"
 _VARIABLES = {
     INK: "ink",
     MUTED: "muted",
@@ -55,6 +58,29 @@ _STYLE = {
 }
 
 
+class Look(NamedTuple):
+    """How one arm is drawn in every chart: the numbers of its color and of its marker."""
+
+    series: int
+    marker: int
+
+    @property
+    def color(self) -> str:
+        """The color on paper."""
+        return SERIES[self.series]
+
+    @property
+    def shape(self) -> str:
+        """The marker, as matplotlib calls it."""
+        return MARKERS[self.marker]
+
+
+def look_of(number: int) -> Look:
+    """The look of the arm of that number; the first 36 arms all differ."""
+    rounds, series = divmod(number, len(SERIES))
+    return Look(series, (series + rounds) % len(MARKERS))
+
+
 @contextmanager
 def drawing(width: float, height: float, *, fitted: bool = True) -> Iterator[Figure]:
     """A figure of that many pixels of the page, in the house style; margins fitted to the words."""
@@ -66,10 +92,15 @@ def drawing(width: float, height: float, *, fitted: bool = True) -> Iterator[Fig
 
 
 def png(figure: Figure) -> bytes:
-    """The figure on paper, at twice the page's resolution."""
+    """The figure on paper, at twice the page's resolution, marked as a report's."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=160, facecolor=PAPER, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=160, facecolor=PAPER, metadata={"Software": SOFTWARE})
     return buffer.getvalue()
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether a PNG carries the mark of a report's figure."""
+    return f"tEXtSoftware\0{SOFTWARE}".encode() in content[:256]
 
 
 def svg(figure: Figure, name: str, description: str) -> Markup:
@@ -95,6 +126,14 @@ def svg(figure: Figure, name: str, description: str) -> Markup:
     rest = text[text.index(">") + 1 :]
     label = escape(description)
     return Markup(f'<svg {box[0]} role="img" aria-label="{label}">{rest}')
+
+
+def signed(points: float) -> str:
+    """A difference in points with its sign; none where it rounds to 0, a dash if unknown."""
+    if points != points:
+        return "–"
+    told = f"{points:+.1f}"
+    return "0.0" if float(told) == 0 else told.replace("-", "−")
 
 
 def short(value: float, digits: int = 1) -> str:

@@ -1,7 +1,8 @@
 """Slices of a shown case as pictures: scan, truth, prediction, error and uncertainty."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.report.cases import ShownCase
+from pipeline.report.theme import drawing
 from segmentation.colors import colors
 
 Picture = NDArray[np.uint8]
@@ -27,6 +29,7 @@ LAYERS = {
 ERRORS = {"missed": (86, 180, 233), "added": (230, 159, 0), "exchanged": (204, 121, 167)}
 _TINT = 0.6  # how much of a colored pixel is its color
 COLORMAP = "magma"
+_WIDTH = 200  # pixels of the page that a picture takes in a figure
 
 
 class Cut(NamedTuple):
@@ -49,10 +52,11 @@ def tile(case: ShownCase, cut: Cut, layer: str, classes: Sequence[str], *, side:
     The patient's right, or front, is on the left; head, or front, is up.
     """
     spacing = np.delete(np.linalg.norm(case.affine[:3, :3], axis=0), cut.axis)
-    gray, truth, found, glow = (
+    image, truth, found, entropy = (
         _upright(np.take(volume, cut.place, cut.axis))
-        for volume in (case.shade, case.truth, case.prediction, case.glow)
+        for volume in (case.image, case.truth, case.prediction, case.entropy)
     )
+    gray, glow = case.shaded(image), case.glowing(entropy)
     width, height = spacing * gray.shape[::-1]
     size = np.maximum(np.rint(np.array([height, width]) / max(height, width) * side), 1)
     zoom = size / gray.shape
@@ -103,22 +107,36 @@ def picture_png(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def draw_tiles(
-    figure: Figure, rows: Sequence[tuple[str, ShownCase, Cut]], layers: Sequence[str],
-    classes: Sequence[str],
-) -> None:  # fmt: skip
-    """A row of pictures per (words, case, cut), a column per layer, for a PNG."""
-    axes = figure.subplots(len(rows), len(layers), squeeze=False)
-    for line, (words, case, cut) in zip(axes, rows, strict=True):
-        for place, layer in zip(line, layers, strict=True):
-            place.imshow(tile(case, cut, layer, classes, side=320))
-            place.set_xticks([])
-            place.set_yticks([])
-            place.spines[:].set_visible(False)
-        line[0].set_ylabel(words)
-    for place, layer in zip(axes[0], layers, strict=True):
-        place.set_title(LAYERS[layer])
-    patches = [
-        Patch(color=np.array(color) / 255, label=f"error: {kind}") for kind, color in ERRORS.items()
+@contextmanager
+def tile_figure(
+    rows: Sequence[tuple[str, ShownCase, Cut]], layers: Sequence[str], classes: Sequence[str]
+) -> Iterator[Figure]:
+    """A row of pictures per (words, case, cut) and a column per layer, over the key of colors."""
+    pictures = [
+        [tile(case, cut, one, classes, side=400) for one in layers] for _, case, cut in rows
     ]
-    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches))
+    heights = [_WIDTH * line[0].shape[0] / line[0].shape[1] for line in pictures]
+    key = _key(classes)
+    scales = {f", {low:.2f} to {high:.2f}" for low, high in (row[1].entropy_scale for row in rows)}
+    scale = scales.pop() if len(scales) == 1 else ""
+    lines = -(-len(key) // len(layers))
+    width = _WIDTH * len(layers) + 30
+    with drawing(width, sum(heights) + 8 * len(rows) + 26 + 21 * lines) as figure:
+        axes = figure.subplots(len(rows), len(layers), squeeze=False, height_ratios=heights)
+        for line, found, (words, _, _) in zip(axes, pictures, rows, strict=True):
+            for place, picture in zip(line, found, strict=True):
+                place.imshow(picture)
+                place.set_xticks([])
+                place.set_yticks([])
+                place.spines[:].set_visible(False)
+            line[0].set_ylabel(words, fontsize=9.5)
+        for place, layer in zip(axes[0], layers, strict=True):
+            place.set_title(LAYERS[layer] + (scale if layer == "uncertainty" else ""))
+        figure.legend(handles=key, loc="outside lower center", ncols=len(layers), fontsize=9.5)
+        yield figure
+
+
+def _key(classes: Sequence[str]) -> list[Patch]:
+    organs = list(zip(classes, colors(classes), strict=True))[1:]
+    errors = [(f"error: {kind}", color) for kind, color in ERRORS.items()]
+    return [Patch(color=np.array(color) / 255, label=name) for name, color in organs + errors]

@@ -7,14 +7,10 @@ from markupsafe import Markup
 from matplotlib import colormaps
 
 from pipeline.report.cases import ShownCase, share_of_errors_found
-from pipeline.report.figures import (
-    Panel,
-    draw_shapes,
-    loss_panels,
-    organ_panels,
-    panel_figure,
-)
+from pipeline.report.complexity import OrganShape
+from pipeline.report.figures import draw_shapes
 from pipeline.report.material import Material
+from pipeline.report.panels import Panel, loss_panels, organ_panels, panel_figure
 from pipeline.report.scores import mean_of_case
 from pipeline.report.slices import pack
 from pipeline.report.theme import drawing, short, svg
@@ -126,23 +122,31 @@ def uncertainty(material: Material) -> dict[str, Any] | None:
     }
 
 
+def known_shapes(material: Material) -> dict[str, OrganShape]:
+    """The shapes of the organs that some measured scan shows."""
+    return {name: one for name, one in material.shapes.items() if one.share == one.share}
+
+
 def shapes(material: Material) -> dict[str, Any] | None:
-    """The context of size against shape; None without measured shapes."""
-    if not material.shapes:
+    """The context of size against shape; None where no organ was measured."""
+    known, gains = known_shapes(material), gains_in_points(material)
+    if not known:
         return None
-    gains = gains_in_points(material)
     with drawing(660, 470) as figure:
-        draw_shapes(figure.subplots(), material.shapes, gains)
+        draw_shapes(figure.subplots(), known, gains)
         chart = svg(figure, "shapes", "Voxel share and hull emptiness of every organ")
+    unseen = [name for name in material.shapes if name not in known]
     caption = (
         f"Means over {material.shape_cases} labeled scans. The area of a point grows with the "
         "share. A box or a ball leaves nothing of its convex hull empty, a curved tube most of it."
     )
     caption += (
-        f" Behind each name: gain in Dice points over {material.arms[1].label}, losses in blue."
+        f" Behind each name: the change in Dice points from {material.arms[1].label}; here a gain "
+        "is red, as in the paper's figure, and a loss blue."
         if gains
-        else " A second RUN that was scored adds the gain over it, in red."
+        else " A second RUN that was scored adds the gain over it."
     )
+    caption += f" In none of these scans: {', '.join(unseen)}." * bool(unseen)
     return {
         "words": "Few voxels and a shape far from convex make an organ hard to learn from a few "
         "labels. This is Figure 1 of the TAK paper (arXiv 2501.13470) for the data at hand.",
@@ -162,7 +166,7 @@ def learning(material: Material) -> dict[str, Any]:
     losses, organs = loss_panels(arm), organ_panels(material.arms)
     seeds = f"one line per seed ({', '.join(map(str, arm.seeds))})" if len(arm.runs) > 1 else ""
     warmup = arm.first.config.training.warmup_steps
-    words = ["Weighted terms, as they add up to the total", seeds]
+    words = ["Weighted terms, as they add up to the total, against the step", seeds]
     words += ["a running median over the raw values where these are many"]
     words += [f"dotted: unlabeled scans join in after step {warmup}"] * bool(warmup)
     return {
@@ -173,7 +177,7 @@ def learning(material: Material) -> dict[str, Any]:
 
 
 def _panel(panel: Panel, name: str) -> Markup:
-    with panel_figure([panel]) as figure:
+    with panel_figure(panel) as figure:
         return svg(figure, name, f"{panel.title} over the steps, last value {panel.last}")
 
 

@@ -6,10 +6,14 @@ from typing import Any
 
 from pipeline.compare import Difference
 from pipeline.evaluate import GROUPS
-from pipeline.report.gather import Arm, choices_of
+from pipeline.report.arms import Arm
+from pipeline.report.gather import RunData
 from pipeline.report.material import Material
-from pipeline.report.theme import short
+from pipeline.report.theme import Look, look_of, short
 from segmentation.colors import colors
+from segmentation.dataset import DatasetSpec
+
+_MOST_DEPARTURES = 6
 
 
 def summary(material: Material) -> dict[str, Any]:
@@ -21,6 +25,7 @@ def summary(material: Material) -> dict[str, Any]:
         "eyebrow": f"{first.spec.title} · protocol {first.spec.protocol}",
         "lead": _lead(material),
         "facts": _facts(material),
+        "cautions": cautions(material),
         "arms": [_arm(one) for one in material.arms],
         "scored_arms": [_arm(one) for one in scored],
         "published": list(material.published.methods),
@@ -31,6 +36,7 @@ def summary(material: Material) -> dict[str, Any]:
     return context | {
         "heroes": [_hero(arm, group, material.gains) for group in _groups(arm)],
         "deviation_words": deviation_words(arm, scored[1:]),
+        "baseline": material.arms[1].label if material.gains else "",
         "organ_rows": _organ_rows(material, scored),
         "organ_words": _organ_words(material),
         "missed": _missed(arm),
@@ -56,8 +62,9 @@ def deviation_words(arm: Arm, others: Sequence[Arm]) -> str:
 
 
 def percent_of(pair: tuple[float, float]) -> dict[str, str]:
-    """Mean and deviation in percent, as shown."""
-    return {"mean": short(pair[0]), "deviation": short(pair[1])}
+    """Mean and deviation in percent, as shown; no deviation where there is none."""
+    deviation = "" if math.isnan(pair[1]) else f"± {short(pair[1])}"
+    return {"mean": short(pair[0]), "deviation": deviation}
 
 
 def _groups(arm: Arm) -> list[str]:
@@ -65,8 +72,45 @@ def _groups(arm: Arm) -> list[str]:
 
 
 def _arm(arm: Arm) -> dict[str, Any]:
-    groups = [percent_of(arm.over_seeds(name, "dice")) for name in GROUPS]
-    return {"label": arm.label, "seeds": ", ".join(map(str, arm.seeds)), "groups": groups}
+    return {
+        "number": arm.number,
+        "label": arm.label,
+        "look": look_of(arm.number),
+        "folders": ", ".join(arm.folders),
+        "departures": _few(arm.departures),
+        "seeds": ", ".join(map(str, arm.seeds)),
+        "groups": [percent_of(arm.over_seeds(name, "dice")) for name in GROUPS],
+    }
+
+
+def _few(entries: Sequence[str]) -> str:
+    """What sets an arm apart, the rest counted where it is much."""
+    more = len(entries) - _MOST_DEPARTURES
+    return "; ".join(entries[:_MOST_DEPARTURES]) + (f"; and {more} more" if more > 0 else "")
+
+
+def cautions(material: Material) -> list[str]:
+    """What to know before the numbers are believed: runs that are not done, old scores."""
+    found = []
+    for run in (run for arm in material.arms for run in arm.runs):
+        if run.unfinished:
+            found.append(
+                f"Run `{run.name}` is not done: its log ends at step {run.log.step} of "
+                f"{run.config.training.steps}. It is in training, or was stopped (`tak train "
+                "--resume`)."
+            )
+        found += _old_scores(run)
+    return found
+
+
+def _old_scores(run: RunData) -> list[str]:
+    scored = run.evaluation
+    if scored is None or scored.checkpoint != f"{run.checkpoint}.pt" or scored.step == run.step:
+        return []
+    return [
+        f"The scores of run `{run.name}` are of step {scored.step}, but its {scored.checkpoint} "
+        f"is of step {run.step} by now: `tak evaluate` scores it anew."
+    ]
 
 
 def _hero(arm: Arm, group: str, gains: Mapping[str, Difference]) -> dict[str, Any]:
@@ -74,6 +118,7 @@ def _hero(arm: Arm, group: str, gains: Mapping[str, Difference]) -> dict[str, An
     name = "all organs" if group == "all" else f"{group} organs"
     return {
         "name": name,
+        "main": group == "all",
         **percent_of(arm.over_seeds(group, "dice")),
         "gain": gain
         and {
@@ -101,18 +146,17 @@ def _lead(material: Material) -> str:
 
 
 def _facts(material: Material) -> list[tuple[str, str]]:
-    first, arm = material.first, material.arms[0]
+    first = material.first
     config, spec, evaluation = first.config, first.spec, first.evaluation
-    low, high = spec.window_hu
     facts = [
         ("Data", f"{spec.name}, protocol {evaluation.protocol if evaluation else spec.protocol}"),
-        ("Scans", f"{spec.modality}, {low:g} to {high:g} HU on a grid of {spec.grid}"),
-        ("Choices", choices_of(config)),
+        ("Scans", f"{spec.modality} on a grid of {spec.grid}; {intensity_words(spec)}"),
         ("Steps", f"{config.training.steps}, of these {config.training.warmup_steps} warm-up"),
-        ("Seeds", ", ".join(map(str, arm.seeds))),
     ]
     if evaluation is not None:
         scored = f"{len(evaluation.cases)} cases of {evaluation.part}, rules {evaluation.rules}"
+        if first.other_rules:
+            scored += f"; by other rules as well: {', '.join(first.other_rules)} (--rules)"
         facts += [("Split", str(evaluation.split))] * bool(evaluation.split)
         facts += [
             ("Scored", scored),
@@ -120,8 +164,17 @@ def _facts(material: Material) -> list[tuple[str, str]]:
         ]
     if material.bank is not None:
         facts.append(("Text", origin_words(material)))
-    facts.append(("Folders", ", ".join(run.name for one in material.arms for run in one.runs)))
     return facts
+
+
+def intensity_words(spec: DatasetSpec) -> str:
+    """What is known of how intensities became what the network reads."""
+    low, high = (f"{end:g}".replace("-", "−") for end in spec.window_hu)
+    if spec.scaling == "stored":
+        return "intensities as the shared arrays store them, by which window is unknown"
+    if spec.scaling == "volume":
+        return f"cut to {low} to {high} HU, then each scan from its least to its largest value"
+    return f"{low} to {high} HU"
 
 
 def origin_words(material: Material) -> str:
@@ -156,14 +209,14 @@ def _row(key: str, name: str, material: Material, scored: list[Arm]) -> dict[str
         "color": "",
         "is_mean": key in groups,
         "gain": gain and _points(gain.difference),
-        "scores": [_dot(arm.over_seeds(key, "dice")) for arm in scored],
+        "scores": [_dot(arm.over_seeds(key, "dice"), look_of(arm.number)) for arm in scored],
         "published": [{"mean": short(value), "x": _x(value)} for value in beside],
     }
 
 
-def _dot(pair: tuple[float, float]) -> dict[str, str]:
+def _dot(pair: tuple[float, float], look: Look) -> dict[str, Any]:
     mean, deviation = pair
-    shown = percent_of(pair)
+    shown = {**percent_of(pair), "look": look}
     if math.isnan(mean):
         return shown | {"x": ""}
     spread = 0.0 if math.isnan(deviation) else deviation

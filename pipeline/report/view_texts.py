@@ -37,8 +37,9 @@ def texts(material: Material) -> dict[str, Any]:
     return {
         "texts": organs,
         "text_words": _words(material),
+        "text_doubt": material.doubt,
         "text_problems": _problems(material.outcome),
-        "maps": _maps(material),
+        "maps": cosine_maps(material),
         "map_words": "Cosine similarity of the classes' text vectors. What is alike here, the head "
         "cannot tell apart by text.",
     }
@@ -67,8 +68,10 @@ def _words(material: Material) -> str:
     return words
 
 
-def _maps(material: Material) -> list[dict[str, Any]]:
-    assert material.bank is not None
+def cosine_maps(material: Material) -> list[dict[str, Any]]:
+    """A map per aspect, as encoded and, where the head centers, as it reads them."""
+    if material.bank is None:
+        return []
     config, classes = material.first.config.text, material.first.spec.classes
     aspects = config.aspects or material.bank.aspects
     vectors = material.bank.select(classes, aspects)
@@ -76,7 +79,7 @@ def _maps(material: Material) -> list[dict[str, Any]]:
     if config.center:
         kinds.append((vectors - vectors.mean(0, keepdims=True), "as the head reads them, centered"))
     return [
-        _map(found[:, column], classes, f"{aspect.capitalize()}, {words}")
+        {"aspect": aspect} | _map(found[:, column], classes, f"{aspect.capitalize()}, {words}")
         for found, words in kinds
         for column, aspect in enumerate(aspects)
     ]
@@ -94,8 +97,8 @@ def _map(vectors: NDArray[np.float32], classes: tuple[str, ...], title: str) -> 
         "title": title,
         "names": classes,
         "cells": [[_cell(float(value), low, high) for value in row] for row in similar],
-        "words": f"From {values.min():.2f} to {high:.2f}, mean {values.mean():.2f}; most alike: "
-        f"{pair}.",
+        "words": f"From {_number(values.min())} to {_number(high)}, mean "
+        f"{_number(values.mean())}; most alike: {pair}.",
     }
 
 
@@ -103,14 +106,18 @@ def _cell(value: float, low: float, high: float) -> dict[str, Any]:
     """Blue for alike, orange for opposed; without opposed classes the scale begins at the least."""
     if low < 0:
         strength = abs(value) / max(high, -low)
-        tone = "series-0" if value >= 0 else "series-1"
+        tone = "alike" if value >= 0 else "opposed"
     else:
         strength = (value - low) / max(high - low, 1e-9)
-        tone = "series-0"
-    shown = f"{value + 0:.2f}".replace("-0.00", "0.00").replace("0.", ".").replace("-", "−")
+        tone = "alike"
     return {
         "cosine": value,
         "strength": min(max(strength, 0.0), 1.0),
         "tone": tone,
-        "shown": shown,
+        "shown": _number(value).replace("0.", "."),
     }
+
+
+def _number(value: float) -> str:
+    """Two digits, a minus sign where it is needed."""
+    return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")

@@ -1,24 +1,22 @@
 """A report on disk: the page, its figures as PNG, and the summary as JSON."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from knowledge.files import write_whole
-from knowledge.plot import plot
 from pipeline.evaluate import GROUPS
-from pipeline.report.figures import (
-    draw_dice,
-    draw_shapes,
-    loss_panels,
-    organ_panels,
-    panel_figure,
-)
+from pipeline.report.figures import draw_dice, draw_maps, draw_shapes
 from pipeline.report.material import Material
 from pipeline.report.page import render
-from pipeline.report.theme import drawing, png
-from pipeline.report.tiles import LAYERS, draw_tiles, most_wrong
-from pipeline.report.view_pictures import doubtful, gains_in_points
+from pipeline.report.panels import loss_panels, organ_panels, panel_sheet
+from pipeline.report.theme import drawing, is_ours, look_of, png
+from pipeline.report.tiles import LAYERS, most_wrong, tile_figure
+from pipeline.report.view_pictures import doubtful, gains_in_points, known_shapes
+from pipeline.report.view_texts import cosine_maps
+
+FIGURES = ("losses", "curves", "dice", "shapes", "cases", "uncertainty", "vectors")
 
 
 def places_of(output: Path) -> tuple[Path, Path]:
@@ -29,56 +27,113 @@ def places_of(output: Path) -> tuple[Path, Path]:
 
 
 def write_report(material: Material, output: Path) -> list[Path]:
-    """Write page and figures, each whole or not at all; returns what was written."""
+    """Write page and figures, each whole or not at all; returns what was written.
+
+    Figures that an earlier report left there and this one does not have are removed.
+    """
     page, folder = places_of(output)
     figures = _figures(material)
-    write_whole(page, render(material))
-    written = [page]
-    for name, content in figures.items():
-        write_whole(folder / f"{name}.png", content)
-        written.append(folder / f"{name}.png")
-    if material.bank is not None:
-        plot(material.bank, folder / "vectors.png")
-        written.append(folder / "vectors.png")
-    return written
+    content = render(material)
+    _remove_old(folder, figures)
+    for name, picture in figures.items():
+        write_whole(folder / f"{name}.png", picture)
+    write_whole(page, content)
+    return [page, *(folder / f"{name}.png" for name in figures)]
+
+
+def _remove_old(folder: Path, figures: Collection[str]) -> None:
+    """Remove the figures of an earlier report, known by name and mark, that are not made anew."""
+    for name in FIGURES:
+        path = folder / f"{name}.png"
+        if name not in figures and path.is_file() and is_ours(path.read_bytes()):
+            path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _figures(material: Material) -> dict[str, bytes]:
     """Name -> PNG, of those that there is something to draw for."""
-    arms, classes = material.arms, material.first.spec.classes
-    found = {}
-    for name, panels in (("losses", loss_panels(arms[0])), ("curves", organ_panels(arms))):
-        if panels:
-            with panel_figure(panels, columns=min(4, len(panels))) as figure:
-                found[name] = png(figure)
-    if arms[0].evaluations:
-        rows = len(arms[0].evaluations[0].groups["all"])
-        with drawing(640, 110 + 30 * rows) as figure:
-            draw_dice(
-                figure.subplots(),
-                [arm for arm in arms if arm.evaluations],
-                material.published.methods,
-            )
-            found["dice"] = png(figure)
-    if material.shapes:
-        with drawing(660, 470) as figure:
-            draw_shapes(figure.subplots(), material.shapes, gains_in_points(material))
-            found["shapes"] = png(figure)
-    if material.cases:
-        layers = list(LAYERS)
-        lines = [
-            (f"{case.rank}: {case.name}", case, most_wrong(case, 2)) for case in material.cases
-        ]
-        with drawing(200 * len(layers), 190 * len(lines)) as figure:
-            draw_tiles(figure, lines, layers, classes)
-            found["cases"] = png(figure)
-        case = doubtful(material)
-        lines = [(words, case, most_wrong(case, axis)) for axis, words in
-                 ((2, "axial"), (1, "coronal"), (0, "sagittal"))]  # fmt: skip
-        with drawing(200 * 4, 190 * 3) as figure:
-            draw_tiles(figure, lines, ["truth", "prediction", "error", "uncertainty"], classes)
-            found["uncertainty"] = png(figure)
-    return found
+    drawn = {
+        "losses": _losses,
+        "curves": _curves,
+        "dice": _dice,
+        "shapes": _shapes,
+        "cases": _cases,
+        "uncertainty": _uncertainty,
+        "vectors": _vectors,
+    }
+    assert tuple(drawn) == FIGURES
+    found = {name: draw(material) for name, draw in drawn.items()}
+    return {name: content for name, content in found.items() if content is not None}
+
+
+def _losses(material: Material) -> bytes | None:
+    arm = material.arms[0]
+    panels = loss_panels(arm)
+    if not panels:
+        return None
+    words = f"Weighted loss terms against the step; {arm.label}"
+    with panel_sheet(panels, words, []) as figure:
+        return png(figure)
+
+
+def _curves(material: Material) -> bytes | None:
+    panels = organ_panels(material.arms)
+    if not panels:
+        return None
+    legend = [(arm.label, look_of(arm.number)) for arm in material.arms]
+    with panel_sheet(panels, "Validation Dice in percent against the step", legend) as figure:
+        return png(figure)
+
+
+def _dice(material: Material) -> bytes | None:
+    if not material.arms[0].evaluations:
+        return None
+    scored = [arm for arm in material.arms if arm.evaluations]
+    rows = len(scored[0].evaluations[0].groups["all"])
+    entries = len(scored) + len(material.published.methods)
+    with drawing(640, 70 + 18 * entries + rows * max(30, 8 + 9 * len(scored))) as figure:
+        draw_dice(figure.subplots(), scored, material.published.methods)
+        return png(figure)
+
+
+def _shapes(material: Material) -> bytes | None:
+    if not known_shapes(material):
+        return None
+    with drawing(660, 470) as figure:
+        draw_shapes(figure.subplots(), known_shapes(material), gains_in_points(material))
+        return png(figure)
+
+
+def _cases(material: Material) -> bytes | None:
+    if not material.cases:
+        return None
+    rows = [(f"{case.rank}: {case.name}", case, most_wrong(case, 2)) for case in material.cases]
+    with tile_figure(rows, list(LAYERS), material.first.spec.classes) as figure:
+        return png(figure)
+
+
+def _uncertainty(material: Material) -> bytes | None:
+    if not material.cases:
+        return None
+    case = doubtful(material)
+    planes = (2, "axial"), (1, "coronal"), (0, "sagittal")
+    rows = [(f"{case.name}, {words}", case, most_wrong(case, axis)) for axis, words in planes]
+    layers = ["truth", "prediction", "error", "uncertainty"]
+    with tile_figure(rows, layers, material.first.spec.classes) as figure:
+        return png(figure)
+
+
+def _vectors(material: Material) -> bytes | None:
+    maps = cosine_maps(material)
+    if not maps:
+        return None
+    aspects = len({found["aspect"] for found in maps})
+    columns = aspects if aspects > 1 else len(maps)
+    side = 130 + 24 * len(maps[0]["names"])
+    with drawing(columns * (side + 40), -(-len(maps) // columns) * side) as figure:
+        draw_maps(figure, maps, columns)
+        return png(figure)
 
 
 def as_json(material: Material, written: list[Path]) -> str:

@@ -18,9 +18,10 @@ from knowledge.check import Report, summarize
 from knowledge.description import DescriptionSet
 from knowledge.grounding import Finding
 from pipeline.evaluate import write_results
+from pipeline.report.arms import read_arms
 from pipeline.report.cases import ShownCase, entropy_of, share_of_errors_found
 from pipeline.report.complexity import hull_emptiness
-from pipeline.report.gather import curves_of, read_arms
+from pipeline.report.gather import curves_of
 from pipeline.report.published import published_beside
 from pipeline.report.scores import ranked
 from pipeline.report.slices import joining, pack

@@ -1,0 +1,197 @@
+"""Runs grouped: those that differ by their seed alone are one arm, others are its baselines."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.compare import Scored, mean_of
+from pipeline.config import RunConfig
+from pipeline.evaluate import Evaluation, comparable
+from pipeline.report.gather import RunData, has_checkpoint, read_run
+from segmentation.metrics import nan_mean
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs that differ by their seed alone.
+
+    Attributes:
+        number: its place in the report; decides color and marker in every chart.
+        label: what sets the arm apart, for tables and legends.
+        folders: the runs' folders, as short as all of the report differ.
+        departures: what its configuration has instead of the first arm's, in words.
+    """
+
+    number: int
+    label: str
+    runs: tuple[RunData, ...]
+    folders: tuple[str, ...]
+    departures: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> RunData:
+        """The run that stands for the arm where one run is shown."""
+        return self.runs[0]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the runs."""
+        return tuple(run.config.seed for run in self.runs)
+
+    @cached_property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """Those of the runs that were scored."""
+        return tuple(run.evaluation for run in self.runs if run.evaluation is not None)
+
+    @property
+    def scored(self) -> Scored | None:
+        """The scores case by case, averaged over the seeds; None where no run was scored."""
+        found = self.evaluations
+        return Scored(self.label, len(found), mean_of(found)) if found else None
+
+    def over_seeds(self, name: str, metric: str) -> tuple[float, float]:
+        """Mean and standard deviation of an organ or group; over seeds, or over cases of one."""
+        found = [
+            one.group(name, metric) if name in one.groups else one.organ(name, metric)
+            for one in self.evaluations
+        ]
+        if len(found) < 2:
+            return found[0] if found else (float("nan"), float("nan"))
+        means = [mean for mean, _ in found if not np.isnan(mean)]
+        deviation = float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
+        return nan_mean(means), deviation
+
+
+def read_arms(paths: Sequence[Path], part: str, rules: str = "scan") -> tuple[Arm, ...]:
+    """Run folders as arms, in the order in which they are first named.
+
+    A run that repeats a seed of its arm begins another one: it is no further seed.
+
+    Raises:
+        FileNotFoundError: a folder holds no run.
+        ValueError: a run twice, runs of different data, or scores that must not be compared.
+    """
+    folders = [folder for path in paths for folder in _folders(path)]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ValueError(f"a run is named twice: {', '.join(map(str, folders))}")
+    runs = [read_run(folder, part, rules) for folder in folders]
+    for run in runs[1:]:
+        _check_classes(runs[0], run)
+    _check_comparable(runs)
+    groups: dict[tuple[str, int], list[RunData]] = {}
+    met: Counter[tuple[str, int]] = Counter()
+    for run in runs:
+        kind, seed = _kind_of(run), run.config.seed
+        groups.setdefault((kind, met[kind, seed]), []).append(run)
+        met[kind, seed] += 1
+    members = list(groups.values())
+    names = dict(zip([run.path for run in runs], _names([run.path for run in runs]), strict=True))
+    return tuple(
+        Arm(
+            number,
+            label,
+            tuple(own),
+            tuple(names[run.path] for run in own),
+            _departures(own[0], runs[0]),
+        )
+        for number, (label, own) in enumerate(zip(_labels(members), members, strict=True))
+    )
+
+
+def _folders(path: Path) -> list[Path]:
+    """A run's folder itself, or the runs of a folder of seeds."""
+    seeds = sorted(path.glob("seed-*/"))
+    return [path] if has_checkpoint(path) or not seeds else seeds
+
+
+def _check_classes(first: RunData, run: RunData) -> None:
+    own, known = run.spec.classes, first.spec.classes
+    if own == known:
+        return
+    parts = [f"{run.path} alone knows {', '.join(o for o in own if o not in known)}"]
+    parts += [f"{first.path} alone knows {', '.join(o for o in known if o not in own)}"]
+    parts = [part for part in parts if not part.endswith("knows ")]
+    told = "; ".join(parts) or f"{run.path} has them in another order than {first.path}"
+    raise ValueError(f"runs of one report have the same classes: {told}; report them apart")
+
+
+def _check_comparable(runs: Sequence[RunData]) -> None:
+    scored = [run for run in runs if run.evaluation is not None]
+    for run in scored[1:]:
+        assert run.evaluation is not None
+        assert scored[0].evaluation is not None
+        try:
+            comparable(scored[0].evaluation, run.evaluation)
+        except ValueError as fault:
+            raise ValueError(
+                f"{scored[0].path} and {run.path} do not belong into one table: {fault}"
+            ) from None
+
+
+def _kind_of(run: RunData) -> str:
+    """What runs of one arm share: the configuration but title and seed, the text, the data."""
+    content = run.config.model_dump(mode="json", exclude={"seed", "title"})
+    return json.dumps([content, run.bank_digest, run.data_digest], sort_keys=True)
+
+
+def choices_of(config: RunConfig) -> str:
+    """The four free choices of a run in words, those that are the plain ones left out."""
+    parts = [config.method.name, config.loss.name.replace("_", " + ")]
+    parts += ["text head"] * (config.head.name == "text")
+    parts += ["contrast"] * (config.alignment.name != "none")
+    return ", ".join(parts)
+
+
+def _departures(run: RunData, first: RunData) -> tuple[str, ...]:
+    """What a run has instead of what the first one has; options of what only one has left out."""
+    own, theirs = _settings(run.config), _settings(first.config)
+    chosen = {key for key in own | theirs if key.endswith(".name")}
+    other = {key.split(".")[0] for key in chosen if own[key] != theirs[key]}
+    other |= set() if run.config.needs_bank and first.config.needs_bank else {"text"}
+    found = []
+    for key in dict.fromkeys([*sorted(chosen), *own, *theirs]):
+        before, after = theirs.get(key, "the default"), own.get(key, "the default")
+        if before != after and (key in chosen or key.split(".")[0] not in other):
+            found.append(f"{key.removesuffix('.name')} {after} instead of {before}")
+    if run.bank_digest and first.bank_digest and run.bank_digest != first.bank_digest:
+        found.append("other text vectors")
+    if run.data_digest and first.data_digest and run.data_digest != first.data_digest:
+        found.append("another preparation or split of the data")
+    return tuple(found)
+
+
+def _settings(config: RunConfig) -> dict[str, str]:
+    """The entries of a recipe by the names that `--set` knows, title and seed left out."""
+    tables = config.model_dump(mode="json", exclude={"title", "seed"})
+    found = {}
+    for table, entries in tables.items():
+        options = entries.pop("options", {})
+        for key, value in (entries | options).items():
+            found[f"{table}.{key}"] = json.dumps(value).strip('"').replace("null", "none")
+    return found
+
+
+def _labels(arms: Sequence[Sequence[RunData]]) -> list[str]:
+    """A label per arm: its choices, and the folder's name where these do not tell arms apart."""
+    plain = [choices_of(runs[0].config) for runs in arms]
+    return [
+        f"{label} ({name})" if plain.count(label) > 1 else label
+        for label, name in zip(plain, _names([runs[0].path for runs in arms]), strict=True)
+    ]
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Ends of the paths, as short as they all differ; folders of single seeds are left out."""
+    parts = [path.resolve().parts for path in paths]
+    if len({one[:-1] for one in parts}) == len(parts):
+        parts = [one[:-1] if one[-1].startswith("seed-") else one for one in parts]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-depth:]) for one in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
