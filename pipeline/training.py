@@ -66,7 +66,7 @@ def start(
     plain = config.model_dump(mode="json", exclude_none=True)
     trainer = Trainer(
         method,
-        _stream(config, prepared),
+        _stream(config, prepared, device),
         config.training,
         folder,
         identity=Identity(setting.classes, digest, data_digest(prepared)),
@@ -101,7 +101,7 @@ def _opening(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _stream(config: RunConfig, prepared: Prepared) -> PatchStream:
+def _stream(config: RunConfig, prepared: Prepared, device: torch.device) -> PatchStream:
     options, split = config.training, prepared.split
     return PatchStream(
         [prepared.file(case) for case in split.labeled],
@@ -111,6 +111,8 @@ def _stream(config: RunConfig, prepared: Prepared) -> PatchStream:
         unlabeled_per_step=options.unlabeled_per_step,
         seed=config.seed,
         cached_cases=options.cached_cases,
+        device=device if options.volumes_on == "device" else None,
+        device_gib=options.volumes_gib,
     )
 
 

@@ -4,10 +4,10 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor
 
 from segmentation.checkpoint import Identity, TrainState, check_identity, load, save
@@ -33,7 +33,10 @@ class Training(BaseModel):
         validate_every, checkpoint_every: in steps; the last step always does both.
         warn_after_validations: an organ that so many in a row never predicted is warned about.
         workers: processes that make patches.
-        cached_cases: volumes that each of these processes keeps in memory; all unless given.
+        cached_cases: volumes that each of these processes keeps in memory; all unless given. Of
+            the others it reads crops alone.
+        volumes_on: `host`, or `device`: all volumes are kept there, and patches cut there.
+        volumes_gib: what they may take of the device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -55,7 +58,18 @@ class Training(BaseModel):
     log_every: int = Field(default=10, gt=0)
     warn_after_validations: int = Field(default=3, gt=0)
     workers: int = Field(default=0, ge=0)
-    cached_cases: int | None = Field(default=None, gt=0)
+    cached_cases: int | None = Field(default=None, ge=0)
+    volumes_on: Literal["host", "device"] = "host"
+    volumes_gib: float = Field(default=8.0, gt=0)
+
+    @model_validator(mode="after")
+    def _device_needs_no_host(self) -> Self:
+        if self.volumes_on == "device" and (self.workers or self.cached_cases is not None):
+            raise ValueError(
+                "volumes_on = device keeps all volumes and cuts patches there; set workers = 0, "
+                f"not {self.workers}, and leave cached_cases out"
+            )
+        return self
 
 
 class Trainer:

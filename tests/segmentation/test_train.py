@@ -61,6 +61,7 @@ def make_trainer(
         [prepared.file(case) for case in split.unlabeled],
         patch=options.patch,
         seed=3,
+        device=device if options.volumes_on == "device" else None,
     )
     return Trainer(
         method or make_method(options.steps), stream, options, folder, identity=IDENTITY, config={},
@@ -105,6 +106,21 @@ def test_a_resumed_run_has_the_same_weights_bit_for_bit(prepared, tmp_path, stop
     )
     losses = [[r["loss"] for r in records(tmp_path / name)] for name in ("whole", "broken")]
     assert losses[0] == losses[1]
+
+
+def test_volumes_on_the_device_teach_the_same_bits(prepared, tmp_path):
+    host = make_trainer(prepared, tmp_path / "host", steps=4)
+    there = make_trainer(prepared, tmp_path / "there", steps=4, volumes_on="device")
+    assert host.run()
+    assert there.run()
+    for name, value in weights(host).items():
+        assert torch.equal(value, weights(there)[name]), name
+
+
+@pytest.mark.parametrize("mistake", [{"workers": 2}, {"cached_cases": 3}])
+def test_a_device_that_keeps_volumes_needs_neither_workers_nor_a_cache(mistake):
+    with pytest.raises(ValueError, match=r"set workers = 0, not \d, and leave cached_cases out"):
+        Training(steps=1, patch=(16,) * 3, volumes_on="device", **mistake)
 
 
 def scores_of(prepared):
