@@ -24,6 +24,7 @@ from knowledge.files import problems, write_whole
 from pipeline.build import Setting, build_method
 from pipeline.card import model_card
 from pipeline.config import RunConfig
+from pipeline.kinds import expect
 from pipeline.run import BANK, Opened, open_run, trained_on
 from segmentation.checkpoint import load
 from segmentation.dataset import DatasetSpec
@@ -68,7 +69,7 @@ def write(
     folder = run if run.is_dir() else run.parent
     if bank is None and digest is not None and (folder / BANK).is_file():
         bank = folder / BANK
-    texts = None if bank is None else _texts(Bank.read(bank), bank, digest)
+    texts = None if bank is None else _texts(Bank.read(expect(bank, "bank")), bank, digest)
     metrics = _metrics(folder, opened)
     metadata = _metadata(opened, digest, hashlib.sha256(packed).hexdigest())
     files = {METADATA: _json(metadata), WEIGHTS: packed}

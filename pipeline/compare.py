@@ -15,6 +15,7 @@ from rich.table import Table
 from scipy import stats
 
 from pipeline.evaluate import GROUPS, Evaluation, comparable, without_nan
+from pipeline.kinds import expect
 from segmentation.metrics import nan_mean
 
 RESAMPLES = 10_000
@@ -66,6 +67,7 @@ def read_scored(path: Path, part: str) -> Scored:
         ValueError: seeds that were not scored alike, or a damaged file.
     """
     name = f"evaluation-{part}.json"
+    expect(path, "evaluation", "run")
     if path.is_file():
         files = [path]
     elif (path / name).is_file():

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from knowledge.grounding import Scene
 from pipeline import shipped
+from pipeline.kinds import expect
 from pipeline.organs import class_list
 from segmentation.dataset import DatasetSpec
 from segmentation.layouts import SUFFIXES, find_cases
@@ -55,8 +56,8 @@ def find_labeled(
         FileNotFoundError: no such folder, no mask in it, or no mask for a labeled case.
         ValueError: nothing says which label value is which organ.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
+    if not expect(folder, "prepared", "raw").is_dir():
+        raise NotADirectoryError(f"{folder} is a file; here goes a folder of labeled scans")
     is_prepared = (folder / "dataset.json").is_file() and any(folder.glob("*.h5"))
     if descriptor is None and not is_prepared and not (folder / "dataset.toml").is_file():
         descriptor = fallback

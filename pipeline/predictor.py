@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline import bundle
 from pipeline.build import pick_device
 from pipeline.devices import told_plainly
+from pipeline.kinds import expect
 from pipeline.run import Opened, open_run
 from segmentation.dataset import BACKGROUND, DatasetSpec
 from segmentation.formats import states_orientation
@@ -165,6 +166,7 @@ def open_model(
             the network as it was before its training.
         LookupError: no predictor of that name.
     """
+    expect(path, "run", "checkpoint", "bundle")
     if path.suffix.lower() != ".zip":
         return open_run(
             path, checkpoint=checkpoint, predictor=predictor, device=device, untrained=untrained

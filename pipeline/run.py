@@ -10,6 +10,7 @@ from knowledge.bank import Bank
 from knowledge.files import checked
 from pipeline.build import Setting, build_method
 from pipeline.config import RunConfig, TextConfig
+from pipeline.kinds import expect
 from segmentation.checkpoint import TrainState, load
 from segmentation.dataset import DatasetSpec
 from segmentation.method import Method
@@ -33,7 +34,7 @@ def setting_of(
         return Setting(spec.classes), None
     if bank_path is None:
         raise ValueError("this recipe reads text: give --bank FILE (see `tak encode --help`)")
-    bank = Bank.read(bank_path)
+    bank = Bank.read(expect(bank_path, "bank"))
     vectors = torch.from_numpy(bank.select(spec.classes, config.text.aspects))
     return Setting(spec.classes, conditioned(vectors, config.text)), bank.digest
 
@@ -110,6 +111,7 @@ def open_run(
         FileNotFoundError, ValueError: no checkpoint there, or not one of this program.
         LookupError: no predictor of that name.
     """
+    expect(path, "run", "checkpoint")
     file = path / f"{checkpoint}.pt" if path.is_dir() else path
     if not file.exists() and (path / "last.pt").is_file():
         raise FileNotFoundError(

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 from knowledge.near import meant
+from pipeline.kinds import expect
 
 _PACKAGE = Path(__file__).parent
 _SUFFIXES = dict.fromkeys(("prompts", "data", "recipes", "variants"), ".toml")
+_KINDS = {"prompts": "template", "data": "descriptor", "recipes": "recipe", "variants": ""}
 
 
 def prompts() -> Path:
@@ -54,14 +56,20 @@ def find(kind: str, name: str | Path) -> Path:
     """The file that a user means by a name (`phantom`) or by a path (`own/phantom.toml`).
 
     Raises:
+        FileNotFoundError: a path that leads nowhere.
         LookupError: neither a file nor a shipped name.
+        ValueError: a file of another kind.
     """
     path = Path(name)
-    if path.suffix == _SUFFIXES[kind] and path.is_file():
-        return path
     shipped = folder(kind) / f"{name}{_SUFFIXES[kind]}"
     if path.name == str(name) and shipped.is_file():
         return shipped
+    if path.is_file() and _KINDS[kind]:
+        expect(path, _KINDS[kind])
+    if path.suffix == _SUFFIXES[kind] and path.is_file():
+        return path
+    if path.suffix == _SUFFIXES[kind] and path.name != str(name):
+        expect(path)
     known = names(kind)
     raise LookupError(
         f"no {str(name)!r} among {kind}: there is {', '.join(known)}; a file of your own is given "

@@ -11,7 +11,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from pipeline import shipped
+from pipeline.descriptors import spec_of
 from segmentation.dataset import DatasetSpec
 from segmentation.draw import cases_with, chance_missed, draw_labeled
 from segmentation.layouts import find_cases
@@ -90,13 +90,7 @@ def candidates(
         noted = {case: prepared.cases[case]["voxels_per_class"] for case in prepared.split.train}
         voxels = {case: list(counts) for case, counts in noted.items() if counts is not None}
         return Candidates(prepared.spec, prepared.split, voxels)
-    own = folder / "dataset.toml"
-    if descriptor is None and not own.is_file():
-        raise ValueError(
-            f"{folder} has no dataset.toml; name a data set by --descriptor: "
-            f"{', '.join(shipped.names('data'))}, or a TOML file"
-        )
-    spec = DatasetSpec.read(own if descriptor is None else shipped.find("data", descriptor))
+    spec = spec_of(folder, descriptor)
     base = spec.split(split, folder)
     found = find_cases(spec, folder)
     masks = {

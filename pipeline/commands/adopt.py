@@ -33,9 +33,11 @@ def adopt(
     from pipeline import shipped
     from pipeline.adopt import adopt as take
     from pipeline.config import read_config
+    from pipeline.kinds import expect
     from segmentation.dataset import DatasetSpec
 
+    expect(checkpoint, "checkpoint")
     config = read_config(shipped.find("recipes", recipe))
     spec = DatasetSpec.read(shipped.find("data", descriptor))
-    take(checkpoint, config, spec, bank, output, step=step)
+    take(checkpoint, config, spec, expect(bank, "bank"), output, step=step)
     typer.echo(f"{output}: student and teacher with the weights of {checkpoint}")

@@ -36,9 +36,10 @@ def inspect(
     confused, effective rank, left/right separation. Example: `tak bank inspect bank.h5`
     """
     from knowledge.bank import Bank
+    from pipeline.kinds import expect
     from pipeline.tables import show_bank, show_statistics
 
-    opened = Bank.read(bank)
+    opened = Bank.read(expect(bank, "bank"))
     show_bank(opened, texts=texts)
     show_statistics(opened, pairs)
 
@@ -50,9 +51,10 @@ def diff(one: BankFile, other: BankFile) -> None:
     """
     from knowledge.bank import Bank
     from knowledge.merge import difference
+    from pipeline.kinds import expect
     from pipeline.tables import show_difference
 
-    first, second = Bank.read(one), Bank.read(other)
+    first, second = Bank.read(expect(one, "bank")), Bank.read(expect(other, "bank"))
     show_difference(first, second, difference(first, second))
 
 
@@ -66,8 +68,9 @@ def plot(
     """
     from knowledge.bank import Bank
     from knowledge.plot import plot as draw
+    from pipeline.kinds import expect
 
-    draw(Bank.read(bank), out)
+    draw(Bank.read(expect(bank, "bank")), out)
     typer.echo(f"{out}")
 
 
@@ -86,8 +89,9 @@ def merge(
     from knowledge.bank import Bank
     from knowledge.merge import merge as join
     from pipeline.encoding import line
+    from pipeline.kinds import expect
 
-    made = join(Bank.read(one), Bank.read(other), replace=replace)
+    made = join(Bank.read(expect(one, "bank")), Bank.read(expect(other, "bank")), replace=replace)
     made.write(out)
     typer.echo(f"{out}: {line(made)}")
 
@@ -134,10 +138,11 @@ def export(
     """
     from knowledge.bank import Bank
     from knowledge.tensors import export_tensor
+    from pipeline.kinds import expect
     from pipeline.organs import class_list
 
     rows, width = export_tensor(
-        Bank.read(bank),
+        Bank.read(expect(bank, "bank")),
         out,
         classes=class_list(classes).classes if classes else None,
         aspects=_listed(aspects) if aspects else None,
@@ -173,8 +178,9 @@ def control(
     from knowledge.bank import Bank
     from knowledge.controls import CONTROLS, WORDED, worded
     from pipeline.encoding import line, make_encoder
+    from pipeline.kinds import expect
 
-    bank = Bank.read(like)
+    bank = Bank.read(expect(like, "bank"))
     if kind in CONTROLS:
         made = CONTROLS[kind](bank, seed)
     elif kind in WORDED:

@@ -36,11 +36,12 @@ def check(
     """
     from knowledge.check import check as check_claims
     from knowledge.description import DescriptionSet
+    from pipeline.kinds import expect
     from pipeline.labeled import find_labeled
     from pipeline.progress import counted
     from pipeline.tables import show_report
 
-    described = DescriptionSet.read(descriptions)
+    described = DescriptionSet.read(expect(descriptions, "descriptions"))
     labeled = find_labeled(scans, descriptor=descriptor, split=split, limit=cases)
     with counted("cases", len(labeled.cases)) as tick:
         outcome = check_claims(described, labeled.scenes(), progress=tick)

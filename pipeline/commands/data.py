@@ -113,13 +113,14 @@ def prepare(
 
     Example: `tak prepare AMOS22 -o prepared/amos --descriptor amos --split 5p --jobs 8`
     """
+    from pipeline.descriptors import spec_of
     from pipeline.progress import counted
     from pipeline.protocols import claim_of_data
     from segmentation.prepare import prepare as prepare_all
 
     if as_json and compare is None:
         raise ValueError("--json prints a comparison; say with what by --compare FOLDER")
-    spec = _descriptor(root, descriptor)
+    spec = spec_of(root, descriptor)
     parts = spec.split(split, root)
     spec, reader = _reader(spec, root, parts, layout, orientation, spacing)
     with counted("cases", len(parts.cases), stderr=as_json) as tick:
@@ -158,21 +159,6 @@ def _compare(prepared: "Prepared", folder: Path, jobs: int, as_json: bool) -> No
         typer.echo(f"not in {folder}: {', '.join(found.only_here)}")
     for sentence in found.verdict:
         typer.echo(sentence)
-
-
-def _descriptor(root: Path, descriptor: str | None) -> "DatasetSpec":
-    from pipeline import shipped
-    from segmentation.dataset import DatasetSpec
-
-    own = root / "dataset.toml"
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder")
-    if descriptor is None and not own.is_file():
-        known = ", ".join(shipped.names("data"))
-        raise ValueError(
-            f"{root} has no dataset.toml; name a data set by --descriptor: {known}, or a TOML file"
-        )
-    return DatasetSpec.read(own if descriptor is None else shipped.find("data", descriptor))
 
 
 def _reader(

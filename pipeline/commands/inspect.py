@@ -41,21 +41,14 @@ def inspect(
 
     from rich.console import Console
 
-    from pipeline import shipped
+    from pipeline.descriptors import spec_of
     from pipeline.inspection import inspect as look
     from pipeline.progress import counted
     from pipeline.sheet import write_sheets
-    from segmentation.dataset import DatasetSpec
     from segmentation.files import write_text
     from segmentation.layouts import find_cases
 
-    own = root / "dataset.toml"
-    if descriptor is None and not own.is_file():
-        known = ", ".join(shipped.names("data"))
-        raise ValueError(
-            f"{root} has no dataset.toml; name a data set by --descriptor: {known}, or a TOML file"
-        )
-    spec = DatasetSpec.read(own if descriptor is None else shipped.find("data", descriptor))
+    spec = spec_of(root, descriptor)
     with counted("looking", len(find_cases(spec, root)), stderr=True) as tick:
         seen = look(spec, root, jobs=jobs, progress=tick)
     text = json.dumps(seen.as_json(), indent=2, ensure_ascii=False) + "\n"

@@ -148,6 +148,7 @@ def encode(
     from knowledge.merge import merge
     from knowledge.provider import ProviderOptions
     from pipeline import asking, encoding
+    from pipeline.kinds import expect
 
     asks = any((model, base_url, header, query, max_tokens_total, max_cost, prices, cache))
     if asks and long_text != "shorten":
@@ -155,7 +156,7 @@ def encode(
             f"--long-text {long_text} asks no model; --model, --base-url, --max-cost and the like "
             "are for --long-text shorten"
         )
-    described = DescriptionSet.read(descriptions)
+    described = DescriptionSet.read(expect(descriptions, "descriptions"))
     encoder_ = encoding.make_encoder(encoder, device)
     shorten = None
     if long_text == "shorten":
@@ -171,7 +172,7 @@ def encode(
         shorten = asking.make_shortener(encoder_, options, limits, quote, cache)
     made = make_bank(described, encoder_, long_text=long_text, shorten=shorten)
     if into is not None:
-        made = merge(Bank.read(into), made, replace=True)
+        made = merge(Bank.read(expect(into, "bank")), made, replace=True)
     made.write(out)
     typer.echo(f"{out}: {encoding.line(made)}")
     if shorten is not None:

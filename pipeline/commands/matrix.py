@@ -36,11 +36,12 @@ def matrix(
     they are passed, and a second run goes on.
     """
     from pipeline.asking import answer_cache
+    from pipeline.kinds import expect
     from pipeline.matrix import Cells, run
     from pipeline.progress import counted
     from pipeline.tables import show_matrix
 
-    cells = Cells(file, answer_cache(cache))
+    cells = Cells(expect(file, "matrix"), answer_cache(cache))
     with counted("cells", len(list(cells))) as tick:
         rows = run(cells, tick)
     show_matrix(rows)

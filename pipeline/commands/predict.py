@@ -80,10 +80,12 @@ def predict(
 
     Example: `tak predict runs/tak ct.nii.gz -o mask.nii.gz --classes liver spleen`
     """
+    from pipeline.kinds import expect
     from pipeline.predict import Work, make_folders
     from pipeline.predictor import Predictor
     from pipeline.targets import check_dicom_seg, targets
 
+    expect(model, "run", "checkpoint", "bundle")
     found = targets(scans, output)
     if dicom_seg:
         check_dicom_seg(found)

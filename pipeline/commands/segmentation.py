@@ -49,6 +49,7 @@ def train(
     from pipeline import shipped
     from pipeline.build import pick_device
     from pipeline.config import read_config
+    from pipeline.kinds import expect
     from pipeline.live import watching
     from pipeline.training import start
     from segmentation.prepare import load_prepared
@@ -58,7 +59,7 @@ def train(
     every_change = [*(changes or ()), *([] if seed is None else [f"seed={seed}"])]
     config = read_config(shipped.find("recipes", recipe), every_change)
     chosen = pick_device(device)
-    data = load_prepared(prepared)
+    data = load_prepared(expect(prepared, "prepared"))
     typer.echo(f"{config.title}: {config.training.steps} steps on {chosen}, into {output}")
     with watching(config.training.steps) as watcher:
         finished = start(
@@ -113,6 +114,7 @@ def evaluate(
     Example: `tak evaluate runs/tak prepared --rules published --beside published`
     """
     from pipeline.build import pick_device
+    from pipeline.kinds import expect
     from pipeline.scoring import Asked, score_run
     from segmentation.prepare import load_prepared
 
@@ -127,7 +129,7 @@ def evaluate(
         device=pick_device(device),
     )
     folder = output or (run if run.is_dir() else run.parent)
-    data = load_prepared(prepared)
+    data = load_prepared(expect(prepared, "prepared"))
     score_run(run, data, asked, folder)
     if data.note:
         typer.echo(f"of these data: {data.note}")

@@ -49,6 +49,7 @@ def sweep(
     from pipeline import shipped
     from pipeline import sweep as sweeping
     from pipeline.build import pick_device
+    from pipeline.kinds import expect
     from segmentation.prepare import load_prepared
 
     if part not in ("validation", "test"):
@@ -58,7 +59,8 @@ def sweep(
         chosen = sweeping.read_variants(shipped.find("variants", variants))
     path = shipped.find("recipes", recipe)
     cells = sweeping.cells_of(path, chosen, seeds or [0], output, changes or ())
-    bench = sweeping.Bench(load_prepared(prepared), bank, pick_device(device), part)
+    data = load_prepared(expect(prepared, "prepared"))
+    bench = sweeping.Bench(data, bank, pick_device(device), part)
     bench.check(cells)
     notes: dict[str, list[str]] = {name: [] for name in chosen}
     for number, cell in enumerate(cells, start=1):

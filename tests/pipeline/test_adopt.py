@@ -72,7 +72,7 @@ def test_what_is_no_such_checkpoint_is_said_and_leaves_nothing(released, tmp_pat
         ("lacking.pth", r"lacks controller\.weight; is it of the network"),
         ("list.pth", "no table of parameters"),
         ("text.pth", "not a readable checkpoint"),
-        ("none.pth", "no checkpoint there"),
+        ("none.pth", "there is no such file"),
     ):
         done = adopted(folder, tmp_path / "run", name)
         with pytest.raises((ValueError, FileNotFoundError), match=told):

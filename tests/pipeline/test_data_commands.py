@@ -102,7 +102,7 @@ def test_amos_is_prepared_by_its_shipped_name_and_an_own_split(tak, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["prepare", "{}", "-o", "{}/out"], "has no dataset.toml; name a data set by --descriptor"),
+        (["prepare", "{}", "-o", "{}/out"], "is empty; here goes the folder of a data set"),
         (["prepare", "{}", "-o", "{}/out", "--descriptor", "amoss"], "no 'amoss' among data"),
         (["phantom", "{}/out", "--descriptor", "nix"], "no 'nix' among data: there is amos"),
         (["phantom", "{}/out", "--labeled", "0"], "labeled must be at least 1, not 0"),

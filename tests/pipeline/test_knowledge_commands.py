@@ -173,8 +173,8 @@ def test_a_secret_header_comes_from_the_environment_and_is_stored_nowhere(
         (("describe", "amos", "--var", "words"), "--var words: write name=value"),
         (("describe", "amos", "--header", "s3cret"), "--header: write name=value"),
         (("describe", "amos", "--answers", "x.json"), "there is no file x.json"),
-        (("encode", "x.json"), "there is no file x.json"),
-        (("bank", "inspect", "x.h5"), "there is no bank x.h5"),
+        (("encode", "x.json"), "x.json: there is no such file"),
+        (("bank", "inspect", "x.h5"), "x.h5: there is no such file"),
         (
             (
                 "describe",

@@ -256,8 +256,8 @@ def test_python_warns_of_what_is_not_in_hu(run):
 def test_what_cannot_be_opened_is_one_line(tak, run, scans, tmp_path):
     scan, out = scans / "ct0.nii.gz", ["-o", tmp_path / "mask.nii.gz"]
     for model, words, told in [
-        (tmp_path / "none", [], "no checkpoint there"),
-        (tmp_path / "none.zip", [], "no bundle there"),
+        (tmp_path / "none", [], "none: there is no such file or folder"),
+        (tmp_path / "none.zip", [], "none.zip: there is no such file or folder"),
         (run, ["--predictor", "teacher"], "no predictor 'teacher'; there is student"),
         (run, ["--device", "abacus"], "--device abacus: this machine has"),
     ]:

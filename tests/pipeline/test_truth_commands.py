@@ -166,12 +166,12 @@ def test_the_verbs_of_a_bank(tak, tmp_path: Path) -> None:
             "not a file of plain tensors",
         ),
         (("encode", "a.json", "--long-text", "shorten", "--encoder", "hashing"), "needs a model"),
-        (("check", "a.json", "--scans", "nowhere"), "there is no folder nowhere"),
+        (("check", "a.json", "--scans", "nowhere"), "nowhere: there is no such file or folder"),
         (("check", "a.json", "--scans", "."), "has no dataset.toml"),
         (("describe", "amos", "--verify"), "--verify needs labeled scans"),
         (("describe", "amos", "--images", "multi"), "--images multi needs renderings"),
         (("describe", "amos", "--images", "all"), "no images 'all'; there is none, multi"),
-        (("matrix", "nowhere.toml"), "there is no file nowhere.toml"),
+        (("matrix", "nowhere.toml"), "nowhere.toml: there is no such file"),
     ],
 )
 def test_a_mistake_ends_with_one_message(
