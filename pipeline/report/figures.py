@@ -133,7 +133,7 @@ def _draw_map(axes: Axes, found: Mapping[str, Any]) -> None:
             axes.text(column, row, "·" if own else cell["shown"], ha="center", va="center",
                       fontsize=7, color=color)  # fmt: skip
     axes.imshow(picture)
-    axes.set_xticks(range(size), range(1, size + 1), fontsize=8)
+    axes.set_xticks(range(size), [str(n + 1) for n in range(size)], fontsize=8)
     axes.set_yticks(range(size), [f"{n} {name}" for n, name in enumerate(found["names"], 1)])
     axes.tick_params(axis="x", top=True, bottom=False, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)

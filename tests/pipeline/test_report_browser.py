@@ -1,5 +1,7 @@
 """The report's page in a real browser: sliders, layers and organ switches do what they say."""
 
+import re
+
 import numpy as np
 import pytest
 from browser import browsing, find_browser
@@ -190,3 +192,56 @@ def test_of_two_cases_chosen_in_a_hurry_the_last_one_is_shown(page, report):
     page.until("window.late === true")
     page.ask("new Promise((go) => setTimeout(go, 0))")
     assert (page.ask(score), page.ask(COLORED % 2)) == before
+
+
+def luminance(color):
+    """Relative luminance of `rgb(r, g, b)` after WCAG 2.2."""
+    parts = np.array([float(part) for part in re.findall(r"[\d.]+", color)[:3]]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_gains_are_not_red_and_can_be_read(page, report, dark):
+    page.open(report, dark=dark)
+    color = page.ask("getComputedStyle(document.querySelector('.heroes .better')).color")
+    red, green, blue = (float(part) for part in re.findall(r"[\d.]+", color)[:3])
+    assert red < min(green, blue)
+    assert page.ask("document.querySelector('.heroes .better').textContent").startswith("+")
+    paper = luminance(page.ask("getComputedStyle(document.body).backgroundColor"))
+    for name in ("better", "worse"):
+        shown = page.ask(
+            f"""(() => {{ const mark = document.querySelector('.better');
+            mark.className = "{name}"; const color = getComputedStyle(mark).color;
+            mark.className = "better"; return color }})()"""
+        )
+        light, deep = sorted((luminance(shown), paper), reverse=True)
+        assert (light + 0.05) / (deep + 0.05) > 4.5
+
+
+def test_the_tab_key_reaches_every_slider_and_each_has_a_name(page, report):
+    page.open(report)
+    page.ask("document.activeElement.blur()")
+    reached = set()
+    for _ in range(60):
+        page.press("Tab", 9)
+        name = page.ask("document.activeElement.getAttribute('aria-label')")
+        reached.add(name)
+    assert {"Axial slice", "Coronal slice", "Sagittal slice", "Opacity of the layer"} <= reached
+    assert page.ask(
+        """[...document.querySelectorAll("input, button, canvas, main svg[role=img], .scroll")]
+        .every((e) => e.getAttribute("aria-label") || e.labels?.[0]?.textContent || e.textContent)
+        """
+    )
+
+
+def test_wide_tables_scroll_within_a_phone_and_nothing_is_cut_off_on_paper(page, report):
+    page.open(report, width=360)
+    assert page.ask("document.documentElement.scrollWidth <= innerWidth")
+    assert page.ask("document.querySelector('#organs .scroll').scrollWidth") > 360
+    page.open(report, width=760)
+    page.call("Emulation.setEmulatedMedia", media="print", features=[])
+    assert page.ask("getComputedStyle(document.querySelector('nav')).display") == "none"
+    assert page.ask("getComputedStyle(document.body).backgroundColor") == "rgb(254, 254, 253)"
+    assert page.ask("document.documentElement.scrollWidth <= innerWidth")
+    page.call("Emulation.setEmulatedMedia", media="", features=[])
