@@ -12,8 +12,9 @@ from torch import Tensor
 from knowledge.files import write_whole
 from pipeline.build import build_method
 from pipeline.config import RunConfig
+from pipeline.resuming import CONFIG
 from pipeline.run import BANK, setting_of
-from pipeline.training import CONFIG, config_text
+from pipeline.training import config_text
 from segmentation.checkpoint import Identity, TrainState, save
 from segmentation.dataset import DatasetSpec
 from segmentation.published import translated, translated_location

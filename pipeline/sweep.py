@@ -21,8 +21,9 @@ from pipeline.compare import read_evaluation
 from pipeline.config import RunConfig, read_config
 from pipeline.evaluate import GROUPS, evaluate, without_nan, write_results
 from pipeline.protocols import claim_of_data
+from pipeline.resuming import CONFIG, differing
 from pipeline.run import Opened, chosen_predictor, open_run, setting_of
-from pipeline.training import CONFIG, config_text, start
+from pipeline.training import start
 from segmentation.log import LOG, Report, read_log
 from segmentation.metrics import nan_deviation, nan_mean
 from segmentation.prepare import Prepared
@@ -120,10 +121,10 @@ class Bench:
             raise ValueError(f"--bank {self.bank}: no variant has a text head or alignment")
         for cell in cells:
             old = cell.folder / CONFIG
-            if old.is_file() and read_text(old) != config_text(cell.config):
+            if old.is_file() and (apart := differing(old, cell.config)):
                 raise ValueError(
-                    f"{cell.folder} holds a run of another configuration; -o names another folder "
-                    "for this sweep"
+                    f"{cell.folder} holds a run of another configuration: {'; '.join(apart[:3])}; "
+                    "-o names another folder for this sweep"
                 )
         voxels = (1,) * len(self.prepared.spec.classes)
         for cell in {cell.variant: cell for cell in cells}.values():

@@ -9,11 +9,12 @@ import tomli_w
 import torch
 
 from knowledge.files import write_whole
-from pipeline.build import build_method
+from pipeline.build import Setting, build_method
 from pipeline.config import RunConfig
 from pipeline.devices import told_plainly
 from pipeline.protocols import case_marks, claim_of_data, data_digest
 from pipeline.provenance import session
+from pipeline.resuming import CONFIG, check_config, check_inputs
 from pipeline.run import BANK, chosen_predictor, setting_of
 from pipeline.validation import Tick, validator
 from segmentation.checkpoint import Identity
@@ -24,7 +25,6 @@ from segmentation.prepare import Prepared
 from segmentation.tracking import KEPT, TensorBoard, Tracker
 from segmentation.train import Trainer
 
-CONFIG = "config.toml"
 _LESS = "a smaller training.patch, fewer patches per step or network.recompute = true take less"
 
 
@@ -58,9 +58,7 @@ def start(
     own = folder / BANK
     if resume and bank_path is None and config.needs_bank and own.is_file():
         bank_path = own
-    setting, digest = setting_of(config, prepared.spec, bank_path)
-    check_images(prepared)
-    setting = replace(setting, voxels=labeled_voxels(prepared))
+    setting, identity = _checked(folder, config, prepared, bank_path, resume)
     method = build_method(config, setting).to(device)
     chosen_predictor(method, config.inference.predictor)
     plain = config.model_dump(mode="json", exclude_none=True)
@@ -69,7 +67,7 @@ def start(
         _stream(config, prepared, device),
         config.training,
         folder,
-        identity=Identity(setting.classes, digest, data_digest(prepared)),
+        identity=identity,
         config={
             "run": plain,
             "dataset": prepared.spec.model_dump(mode="json"),
@@ -83,11 +81,29 @@ def start(
         trackers=trackers,
         report=report,
     )
-    _claim(folder, config, bank_path, resume)
+    if not resume:
+        _claim(folder, config, bank_path)
     for record in trainer.resume() if resume else ():
         recall(record)
     with session(trainer), told_plainly(device, _LESS):
         return trainer.run()
+
+
+def _checked(
+    folder: Path, config: RunConfig, prepared: Prepared, bank_path: Path | None, resume: bool
+) -> tuple[Setting, Identity]:
+    """What data and bank bring to a run that may be started, or resumed, in the folder."""
+    if resume:
+        check_config(folder, config)
+    elif any((folder / name).exists() for name in ("last.pt", "best.pt")):
+        raise FileExistsError(f"{folder} holds a run; --resume goes on with it, -o starts another")
+    setting, digest = setting_of(config, prepared.spec, bank_path)
+    identity = Identity(setting.classes, digest, data_digest(prepared))
+    if resume:
+        words = claim_of_data(prepared).words
+        check_inputs(folder, identity, bank_path, prepared.root, words)
+    check_images(prepared)
+    return replace(setting, voxels=labeled_voxels(prepared)), identity
 
 
 def _opening(prepared: Prepared) -> dict[str, Any]:
@@ -134,27 +150,14 @@ def config_text(config: RunConfig) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
-def _claim(folder: Path, config: RunConfig, bank: Path | None, resume: bool) -> None:
-    """Make the folder of a new run, or check that an old one was started the same way.
+def _claim(folder: Path, config: RunConfig, bank: Path | None) -> None:
+    """Make the folder of a new run.
 
     A folder without a checkpoint holds nothing worth keeping: its log is begun anew. The bank is
     copied into it, so that the run keeps the texts that it was trained with.
     """
-    path = folder / CONFIG
-    text = config_text(config)
-    if resume:
-        if not path.is_file():
-            raise FileNotFoundError(f"{folder}: no run to resume there")
-        if path.read_text(encoding="utf-8") != text:
-            raise ValueError(
-                f"{path} differs from the configuration given now; a run is resumed as it was "
-                "started"
-            )
-        return
-    if any((folder / name).exists() for name in ("last.pt", "best.pt")):
-        raise FileExistsError(f"{folder} holds a run; --resume goes on with it, -o starts another")
     for stale in (folder / LOG, folder / KEPT, *folder.glob("events.out.tfevents.*")):
         stale.unlink(missing_ok=True)
-    write_whole(path, text)
+    write_whole(folder / CONFIG, config_text(config))
     if bank is not None and bank.resolve() != (folder / BANK).resolve():
         write_whole(folder / BANK, bank.read_bytes())

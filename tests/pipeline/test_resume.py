@@ -102,7 +102,7 @@ def test_a_run_goes_on_with_its_own_bank_and_with_no_other(run, prepared, bank, 
     whole = Bank.read(bank)
     replace(whole, vectors=whole.vectors + 1).write(tmp_path / "other.h5")
     done = tak_here(*command, "--bank", tmp_path / "other.h5")
-    assert "made with the text bank" in str(done.exception)
+    assert "was trained with the bank" in str(done.exception)
     assert (out / "bank.h5").read_bytes() == bank.read_bytes()
 
 
