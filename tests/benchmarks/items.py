@@ -1,8 +1,9 @@
 """What is timed: every item makes its material and gives a function without arguments."""
 
+import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from segmentation.metrics import dice
 from segmentation.networks.heads import PARAMETERS, apply_generated
 from segmentation.networks.network import DEEP
 from segmentation.patches import PatchStream, batches
-from segmentation.prepared import FORMAT_VERSION, write_case
+from segmentation.prepared import FORMAT_VERSION, read_case, write_case
 from segmentation.surface import surface_scores
 from segmentation.teacher import follow, make_teacher
 from segmentation.windows import class_planes
@@ -194,22 +195,35 @@ def sliding_windows(bench: Bench) -> Timed:
 
 def data_stream(bench: Bench) -> Timed:
     """A batch from prepared files, made in this process, all cases in memory."""
-    stream = PatchStream(*_cases(bench), patch=bench.size.patch_shape)
-    steps = _endless()
-    return lambda: stream[next(steps)]
+    return _batches_of(PatchStream(*_cases(bench), patch=bench.size.patch_shape))
 
 
-def data_stream_cached_one(bench: Bench) -> Timed:
-    """The same with one case in memory, so that nearly every patch reads a file."""
-    stream = PatchStream(*_cases(bench), patch=bench.size.patch_shape, cached_cases=1)
-    steps = _endless()
-    return lambda: stream[next(steps)]
+def data_stream_crops(bench: Bench) -> Timed:
+    """The same with no case in memory: crops are read from the files."""
+    return _batches_of(PatchStream(*_cases(bench), patch=bench.size.patch_shape, cached_cases=0))
+
+
+def data_stream_volumes(bench: Bench) -> Timed:
+    """A volume and its labels read whole, once for every patch: what crops save."""
+    labeled, unlabeled = _cases(bench)
+    return lambda: [read_case(path) for path in (*labeled, *unlabeled[:2])]
+
+
+def data_stream_device(bench: Bench) -> Timed:
+    """A batch cut out of volumes that live on the device."""
+    return _batches_of(
+        PatchStream(*_cases(bench), patch=bench.size.patch_shape, device=bench.device)
+    )
 
 
 def data_stream_worker(bench: Bench) -> Timed:
-    """A step of TAK whose batch one worker makes ahead; gives the seconds that were waited."""
-    stream = PatchStream(*_cases(bench), patch=bench.size.patch_shape)
-    ahead, learn = batches(stream, 0, 10_000, workers=1), step(bench, "magicnet")
+    """A step of TAK whose batch is read ahead by one worker, four beside a GPU, crop by crop.
+
+    Gives the seconds that were waited.
+    """
+    stream = PatchStream(*_cases(bench), patch=bench.size.patch_shape, cached_cases=0)
+    workers = 4 if bench.device.type == "cuda" else 1
+    ahead, learn = batches(stream, 0, 10_000, workers=workers), step(bench, "magicnet")
 
     def run() -> float:
         begin = time.perf_counter()
@@ -282,11 +296,9 @@ def folders() -> list[Path]:
     return _FOLDERS
 
 
-def _endless() -> Iterator[int]:
-    place = 0
-    while True:
-        yield place
-        place += 1
+def _batches_of(stream: PatchStream) -> Timed:
+    steps = itertools.count()
+    return lambda: stream[next(steps)]
 
 
 PARTS: dict[str, Callable[[Bench], Timed]] = {
@@ -294,7 +306,7 @@ PARTS: dict[str, Callable[[Bench], Timed]] = {
     for item in (
         warm_up_step, encoder, decoder, text_head, text_head_forward, text_head_floor, ga_losses,
         cube_handling, contrast_sampling, teacher_update, blending, pseudo_labels,
-        sliding_windows, data_stream, data_stream_cached_one, data_stream_worker, metrics_dice,
-        metrics_surface, encode_texts,
+        sliding_windows, data_stream, data_stream_crops, data_stream_volumes,
+        data_stream_device, data_stream_worker, metrics_dice, metrics_surface, encode_texts,
     )
 }  # fmt: skip
