@@ -11,7 +11,7 @@ from pipeline.predictor import Predictor, Segmentation
 from pipeline.targets import Target
 from segmentation.colors import colors, write_itksnap_labels, write_slicer_colors
 from segmentation.files import make_writable
-from segmentation.formats import stem_of
+from segmentation.formats import check_fits, stem_of
 from segmentation.layouts import RawCase
 from segmentation.prepare import checked_mask
 from segmentation.probability import file_of, kept_probabilities
@@ -62,6 +62,7 @@ class Work:
         if stays and not maps_lack and not seg_lacks:
             return None
         volume = read_volume(target.scan)
+        check_fits(target.mask, volume.affine, volume.voxels.shape)
         found = self._found(target, volume, share) if maps_lack or not stays else None
         if found is None or stays:
             found = self._there(target, volume)

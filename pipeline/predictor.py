@@ -19,6 +19,7 @@ from segmentation.dataset import BACKGROUND, DatasetSpec
 from segmentation.formats import states_orientation
 from segmentation.measure import doubt_of, measured
 from segmentation.predict import Keep, predict_scan
+from segmentation.straight import is_straight, tilt_degrees
 from segmentation.volume import Volume, read_volume, write_labels
 from segmentation.windows import Tick, class_planes
 
@@ -141,13 +142,14 @@ class Predictor:
         for name in self.organs:
             shown[opened.spec.labels[name]] = opened.spec.labels[name]
         chosen: NDArray[np.uint8] = shown[labels]
+        doubts = (_lies_anyhow(source), _tilted(volume), doubt_of(volume))
         organs = {name: opened.spec.labels[name] for name in self.organs}
         return Segmentation(
             labels=chosen,
             affine=volume.affine,
             classes=opened.spec.classes,
             organs=measured(chosen, volume, organs),
-            doubt="; ".join(filter(None, (_lies_anyhow(source), doubt_of(volume)))) or None,
+            doubt="; ".join(filter(None, doubts)) or None,
         )
 
 
@@ -186,6 +188,17 @@ def _lies_anyhow(source: Path | None) -> str | None:
     return (
         "neither sform nor qform is set, so nothing says which way its axes run; they were taken "
         "as nibabel takes them, and organs of the left and right may be exchanged"
+    )
+
+
+def _tilted(volume: Volume) -> str | None:
+    """Why some viewers cannot place a mask; None where the axes are at right angles."""
+    if is_straight(volume.affine, volume.voxels.shape):
+        return None
+    return (
+        f"its axes are {tilt_degrees(volume.affine):.1f} degrees off the right angle (a tilted "
+        "gantry); the mask keeps that, but 3D Slicer and ITK-SNAP open no such NIfTI file, and "
+        "stack the slices of a DICOM segmentation straight"
     )
 
 

@@ -86,6 +86,7 @@ def write_dicom_seg(
         content_label="SEGMENTATION",
         content_description="Made by a research network; not for diagnosis",
     )
+    found.ContentCreatorName = ""  # has to be there, may be empty (type 2 of PS3.3, 10.9)
     found.SeriesDescription = f"{algorithm} segmentation"[:64]
     with replacing(path) as partial:
         found.save_as(partial)

@@ -5,7 +5,7 @@ Arrays are [i, j, k] in file order; an affine [4, 4] maps their indices to RAS+ 
 
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel
@@ -15,6 +15,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from segmentation.files import replacing
+from segmentation.straight import is_straight, tilt_degrees
 
 Array = np.ndarray
 Pixels = tuple[Array, Array]
@@ -66,10 +67,10 @@ def write_image(
     Raises:
         ValueError: a suffix that is not written, or what the format cannot hold.
     """
+    check_fits(path, affine, voxels.shape)
     suffix = suffix_of(path)
-    if suffix not in WRITABLE:
-        raise ValueError(f"{path}: written files end in {', '.join(WRITABLE)}")
-    if suffix in (".nii.gz", ".nii"):
+    assert suffix is not None
+    if suffix in _NIFTI:
         _write_nifti(path, voxels, affine, labels, scale)
         return
     if scale is not None:
@@ -77,6 +78,23 @@ def write_image(
     from segmentation import itk  # SimpleITK takes half a second to import
 
     itk.write(path, suffix, voxels, affine)
+
+
+def check_fits(path: Path, affine: Array, shape: Sequence[int]) -> None:
+    """Whether a grid can be written to a file of that name.
+
+    Raises:
+        ValueError: a suffix that is not written, or axes far from right angles, as those of a
+            tilted gantry, which only NIfTI holds.
+    """
+    suffix = suffix_of(path)
+    if suffix not in WRITABLE:
+        raise ValueError(f"{path}: written files end in {', '.join(WRITABLE)}")
+    if suffix not in _NIFTI and not is_straight(affine, shape):
+        raise ValueError(
+            f"{path}: the scan's axes are not at right angles (off by {tilt_degrees(affine):.1f} "
+            "degrees, a tilted gantry?); write .nii.gz instead"
+        )
 
 
 def suffix_of(path: Path) -> str | None:
@@ -98,7 +116,7 @@ def holds_dicom(folder: Path) -> bool:
 
 def states_orientation(path: Path) -> bool:
     """Whether a file says which way its axes run; NIfTI may not (sform and qform code 0)."""
-    if path.is_dir() or suffix_of(path) not in (".nii.gz", ".nii"):
+    if path.is_dir() or suffix_of(path) not in _NIFTI:
         return True
     try:
         header = nibabel.Nifti1Image.from_filename(path).header
@@ -143,6 +161,8 @@ def _write_nifti(
     path: Path, voxels: Array, affine: Array, labels: bool, scale: float | None
 ) -> None:
     image = nibabel.Nifti1Image(voxels, affine)
+    if is_straight(affine, voxels.shape):  # ITK takes the qform where the sform is a little askew
+        image.set_qform(affine, code="aligned", strip_shears=True)
     image.header.set_xyzt_units("mm")
     if labels:
         image.header.set_intent("label")
@@ -163,4 +183,5 @@ READERS: dict[str, Callable[[Path], Pixels]] = {
     ".mha": _read_itk,
     ".mhd": _read_itk,
 }
+_NIFTI = (".nii.gz", ".nii")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")

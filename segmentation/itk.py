@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK
 
 from segmentation.files import replacing
+from segmentation.straight import straightened
 
 Array = np.ndarray
 
@@ -31,16 +32,10 @@ def read(path: Path) -> tuple[Array, Array]:
 
 
 def write(path: Path, suffix: str, voxels: Array, affine: Array) -> None:
-    """Write voxels [i, j, k] compressed, whole or not at all.
-
-    Raises:
-        ValueError: axes that are not at right angles, which only NIfTI holds.
-    """
+    """Write voxels [i, j, k] compressed, whole or not at all; see `formats.check_fits`."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    itk_affine = _TO_RAS @ affine
+    itk_affine = _TO_RAS @ straightened(affine)
     direction = itk_affine[:3, :3] / spacing
-    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
-        raise ValueError(f"{path}: the scan's axes are not at right angles; write .nii.gz instead")
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels.transpose(2, 1, 0)))
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(itk_affine[:3, 3].tolist())

@@ -100,6 +100,7 @@ def test_segments_carry_name_side_code_and_color(tak, run, series, tmp_path):
     assert tak("predict", run, series, "-o", tmp_path / "mask.nii.gz", "--dicom-seg")[0] == 0
     found = pydicom.dcmread(tmp_path / "mask.seg.dcm")
     assert found.SOPClassUID == pydicom.uid.SegmentationStorage
+    assert found["ContentCreatorName"].is_empty
     assert [one.SegmentLabel for one in found.SegmentSequence] == list(SPEC.classes[1:])
     kidney = found.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0]
     assert (kidney.CodeValue, kidney.CodeMeaning) == ("64033007", "Kidney")

@@ -161,6 +161,23 @@ def test_a_place_for_the_mask_that_cannot_be_written_is_told_before_the_network_
         assert len(err.splitlines()) == 1
 
 
+def test_a_tilted_gantry_is_warned_about_and_refused_where_no_file_holds_it(
+    tak, run, tmp_path, monkeypatch
+):
+    gray = np.random.default_rng(0).normal(40, 150, (9, 12, 10))
+    gray[:, :2] = -1000
+    image = SimpleITK.GetImageFromArray(2 * (gray // 2).astype(np.int16))
+    image.SetSpacing((5.0, 6.0, 2.5))
+    write_series(tmp_path / "series", image, tilt=0.3)
+    words = ["predict", run, tmp_path / "series", "--classes", "liver", "-o"]
+    code, _, err = tak(*words, tmp_path / "mask.nii.gz")
+    assert code == 0
+    assert "its axes are 16.7 degrees off the right angle (a tilted gantry)" in err
+    monkeypatch.setattr("pipeline.predictor.predict_scan", None)
+    code, _, err = tak(*words, tmp_path / "mask.nrrd")
+    assert (code, "a tilted gantry?); write .nii.gz instead" in err) == (1, True)
+
+
 def test_a_scan_that_memory_does_not_hold_keeps_no_other_from_its_mask(
     tak, run, tmp_path, monkeypatch
 ):

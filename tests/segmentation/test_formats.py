@@ -65,7 +65,7 @@ def test_a_sheared_grid_is_refused_where_the_format_cannot_hold_it(tmp_path):
     affine = np.eye(4)
     affine[1, 2] = 0.3
     write_volume(tmp_path / "scan.nii.gz", np.zeros((2, 2, 2), np.int16), affine)
-    with pytest.raises(ValueError, match=r"right angles; write \.nii\.gz instead"):
+    with pytest.raises(ValueError, match=r"right angles .*; write \.nii\.gz instead"):
         write_volume(tmp_path / "scan.nrrd", np.zeros((2, 2, 2), np.int16), affine)
     assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
 

@@ -1,0 +1,48 @@
+"""Affines whose axes are not at right angles: by rounding in a header, or by a tilted gantry.
+
+ITK, and with it 3D Slicer and ITK-SNAP, opens no NIfTI file that states only such an affine.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Array = np.ndarray
+
+_SAME_PLACE = 0.25  # of the smallest voxel side: what is nearer than this lies in the same place
+_ROUNDING_DEGREES = 0.5  # more than digits that a header leaves away ever turn an axis
+
+
+def straightened(affine: Array) -> Array:
+    """The nearest affine [4, 4] with the same voxel sizes and axes at right angles.
+
+    By the polar decomposition of the directions; the first voxel stays where it is.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    left, _, right = np.linalg.svd(affine[:3, :3] / spacing)
+    straight = affine.copy()
+    straight[:3, :3] = left @ right * spacing
+    return straight
+
+
+def is_straight(affine: Array, shape: Sequence[int]) -> bool:
+    """Whether the axes are at right angles but for rounding.
+
+    `straightened` then moves no corner of the grid by more than a quarter of a voxel.
+
+    Args:
+        shape: of the grid, whose first three sides count.
+    """
+    if tilt_degrees(affine) > _ROUNDING_DEGREES:
+        return False
+    corners = np.array(np.meshgrid(*([0, side - 1] for side in shape[:3]))).reshape(3, -1)
+    moved = (straightened(affine) - affine)[:3, :3] @ corners
+    smallest = np.linalg.norm(affine[:3, :3], axis=0).min()
+    return bool(np.linalg.norm(moved, axis=0).max() <= _SAME_PLACE * smallest)
+
+
+def tilt_degrees(affine: Array) -> float:
+    """The largest angle by which two axes miss the right angle; 0 where they do not."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    cosines = np.abs(directions.T @ directions - np.eye(3)).max()
+    return float(np.degrees(np.arcsin(min(cosines, 1.0))))
