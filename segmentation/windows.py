@@ -81,15 +81,15 @@ class _Ring:
         self.share = weight.new_zeros((depth, *self.plane))
 
     def add(self, found: Tensor, place: tuple[slice, ...]) -> None:
-        """Add a window's probabilities [C, x, y, z]; it starts at plane `start`."""
+        """Add a window's probabilities [C, x, y, z], overwritten; it starts at plane `start`."""
+        found *= self.weight
         if self.total is None:
             self.total = found.new_zeros((len(found), self.depth, *self.plane))
         turn = self.start % self.depth
         halves = (slice(turn, None), slice(self.depth - turn)), (slice(turn), slice(-turn, None))
         for slots, part in halves[: 2 if turn else 1]:
-            weight = self.weight[part]
-            self.total[:, slots, place[1], place[2]] += found[:, part] * weight
-            self.share[slots, place[1], place[2]] += weight
+            self.total[:, slots, place[1], place[2]] += found[:, part]
+            self.share[slots, place[1], place[2]] += self.weight[part]
 
     def advance(self, start: int) -> Iterator[tuple[int, Tensor]]:
         """The planes before `start`, which no window will change any more, and their place."""

@@ -16,7 +16,8 @@ _EPSILON = 1e-5  # of torch's InstanceNorm and GroupNorm
 _SMALL = 2**13  # numbers of an image up to which torch's own norm is as fast
 _BESIDE = 32  # voxels in a row, at most
 _SHORT = 64  # rows that are summed in fp32
-_CACHED = 2**18  # numbers that are worked on at a time
+_CACHED = 2**18  # numbers of small images that are worked on at a time
+_BLOCK = 2**19  # the same of a large image
 
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
@@ -53,15 +54,17 @@ class _NormReLU(torch.autograd.Function):
         count = features.shape[2:].numel()
         made = torch.empty_like(rows)
         mean, spread = (rows.new_empty(len(rows), channels) for _ in range(2))
-        for part in _parts(rows):
-            mean[part] = _sums(rows[part], channels) / count
-            normed = rows[part] - _wide(mean[part], rows)
-            variance = _sums(normed.square(), channels) / count
-            spread[part] = (variance + _EPSILON).rsqrt_()  # 1 / standard deviation
-            normed.mul_(_wide(spread[part], rows))
-            if scale is not None and shift is not None:
-                normed = torch.addcmul(_wide(shift, rows), normed, _wide(scale, rows))
-            torch.clamp_min(normed, 0, out=made[part])
+        for part, blocks in _parts(rows):
+            mean[part] = sum(_sums(rows[block], channels) for block in blocks) / count
+            middle = _wide(mean[part], rows)
+            squares = (_sums((rows[block] - middle).square_(), channels) for block in blocks)
+            spread[part] = (sum(squares) / count + _EPSILON).rsqrt_()  # 1 / standard deviation
+            inverse = _wide(spread[part], rows)
+            for block in blocks:
+                normed = torch.sub(rows[block], middle, out=made[block]).mul_(inverse)
+                if scale is not None and shift is not None:
+                    torch.addcmul(_wide(shift, rows), normed, _wide(scale, rows), out=normed)
+                normed.clamp_min_(0)
         ctx.save_for_backward(rows, mean, spread, scale, shift)
         return _volumes(made, features)
 
@@ -72,20 +75,23 @@ class _NormReLU(torch.autograd.Function):
         count, channels = gradient.shape[2:].numel(), gradient.shape[1]
         rows = _rows(gradient.contiguous(memory_format=torch.channels_last_3d))
         back = torch.empty_like(rows)
-        total, along = (torch.empty_like(spread, dtype=torch.float64) for _ in range(2))
+        total, along = (torch.zeros_like(spread, dtype=torch.float64) for _ in range(2))
         factor = spread if scale is None else spread * scale
-        for part in _parts(rows):
-            normed = (saved[part] - _wide(mean[part], rows)).mul_(_wide(spread[part], rows))
-            made = normed
-            if scale is not None:
-                made = torch.addcmul(_wide(shift, rows), normed, _wide(scale, rows))
-            through = back[part]
-            _relu_backward(rows[part], made, 0, grad_input=through)
-            total[part] = _sums(through, channels)
-            along[part] = _sums(through * normed, channels)
+        for part, blocks in _parts(rows):
+            middle, inverse = _wide(mean[part], rows), _wide(spread[part], rows)
+            for block in blocks:
+                made = normed = (saved[block] - middle).mul_(inverse)
+                if scale is not None:
+                    made = torch.addcmul(_wide(shift, rows), normed, _wide(scale, rows))
+                through = _relu_backward(rows[block], made, 0, grad_input=back[block])
+                total[part] += _sums(through, channels)
+                along[part] += _sums(through * normed, channels)
             some = factor[part]
-            through.mul_(_wide(some, rows)).sub_(_wide(total[part] * some / count, rows))
-            through.addcmul_(normed, _wide(along[part] * some / -count, rows))
+            level, slope = (_wide(one[part] * some / -count, rows) for one in (total, along))
+            for block in blocks:
+                if len(blocks) > 1:  # rather made again than kept
+                    normed = (saved[block] - middle).mul_(inverse)
+                back[block].mul_(_wide(some, rows)).add_(level).addcmul_(normed, slope)
         to_features = _volumes(back, gradient)
         if scale is None:
             return to_features, None, None
@@ -102,11 +108,13 @@ def _rows(features: Tensor) -> Tensor:
     return points.unflatten(1, (-1, beside)).flatten(2)
 
 
-def _parts(rows: Tensor) -> Iterator[slice]:
-    """Images of a batch, few enough at a time that they stay in the cache."""
-    size = max(_CACHED // rows[0].numel(), 1)
-    for first in range(0, len(rows), size):
-        yield slice(first, first + size)
+def _parts(rows: Tensor) -> Iterator[tuple[slice, list[tuple[slice, slice]]]]:
+    """Images of a batch and the blocks of their rows, small enough that they stay in the cache."""
+    images = max(_CACHED // rows[0].numel(), 1)
+    height = max(_BLOCK // rows.shape[2] // _SHORT, 1) * _SHORT
+    for first in range(0, len(rows), images):
+        part = slice(first, first + images)
+        yield part, [(part, slice(row, row + height)) for row in range(0, rows.shape[1], height)]
 
 
 def _sums(rows: Tensor, channels: int) -> Tensor:

@@ -29,7 +29,9 @@ def plain_norm(features, scale=None, shift=None):
     return F.relu(F.instance_norm(features, weight=scale, bias=shift, eps=1e-5))
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 16, 16, 16), (2, 6, 15, 13, 11), (5, 64, 2, 2, 2)])
+@pytest.mark.parametrize(
+    "shape", [(3, 8, 16, 16, 16), (2, 6, 15, 13, 11), (5, 64, 2, 2, 2), (2, 16, 40, 32, 32)]
+)
 @pytest.mark.parametrize("affine", [False, True])
 def test_norm_and_relu_in_one_step_are_those_of_torch(shape, affine):
     features = (torch.randn(shape, dtype=torch.float64) + 2).contiguous(memory_format=LAST)
