@@ -73,8 +73,7 @@ class ChatClient:
         try:
             limit = {limit_key: self.options.max_answer_tokens}
             reply = create(**body, **limit, extra_headers=self._headers)
-            if not getattr(reply, "choices", None):
-                raise EmptyReply("the reply holds no answer")
+            _check_reply(reply)
             return reply, _usage(reply, body["messages"])
         except openai.BadRequestError as error:
             # Newer models of OpenAI have another word for the limit of the answer.
@@ -82,7 +81,7 @@ class ChatClient:
                 self._limit_key = "max_completion_tokens"
                 raise LimitRenamed(error, again=False, spent=Usage(calls=1)) from None
             raise _failure(error) from None
-        except (openai.OpenAIError, json.JSONDecodeError, EmptyReply) as error:
+        except (openai.OpenAIError, json.JSONDecodeError, RecursionError, EmptyReply) as error:
             raise _failure(error) from None
 
     def at_most(self, body: dict[str, Any]) -> Usage:
@@ -138,12 +137,14 @@ class ChatClient:
                 f"{self.url} answered 404: it is no OpenAI-compatible address (these usually end "
                 f"in /v1), or it has no model {model!r}"
             )
-        shown = ", ".join(known[:20]) or "none"
+        names = (name if name.isprintable() else repr(name) for name in map(str, known[:20]))
+        shown = ", ".join(names) or "none"
         return LookupError(f"no model {model!r} at {self.url}; there is {shown}")
 
     def _detail(self, error: BaseException) -> str:
         message = getattr(error, "message", "") or str(error) or type(error).__name__
-        line = " ".join(message.split())
+        words = " ".join(message.split())
+        line = "".join(letter if letter.isprintable() else "?" for letter in words)
         for secret in self._secrets:
             line = line.replace(secret, "***")
         return line if len(line) <= 300 else f"{line[:297]}..."
@@ -206,23 +207,38 @@ def _failure(error: Exception) -> CallFailed:
             spent=None if status == 504 else Usage(calls=1),
             retry_after=error.response.headers.get("retry-after", ""),
         )
-    unreadable = openai.APIResponseValidationError | json.JSONDecodeError | EmptyReply
+    unreadable = (
+        openai.APIResponseValidationError | json.JSONDecodeError | RecursionError | EmptyReply
+    )
     return CallFailed(error, again=isinstance(error, unreadable), spent=None)
 
 
+def _check_reply(reply: Any) -> None:
+    """Refuse what is no chat completion; the client hands on whatever JSON a service sends."""
+    choices = getattr(reply, "choices", None)
+    if not choices or not isinstance(choices, list):
+        raise EmptyReply("the reply holds no answer")
+    text = getattr(getattr(choices[0], "message", None), "content", 0)
+    if not isinstance(text, str | None):
+        raise EmptyReply("the reply's answer is no text")
+    if not isinstance(getattr(reply, "model", None), str | None):
+        raise EmptyReply("the reply's model is no name")
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise EmptyReply("the reply's answer is no Unicode text") from None
+
+
 def _usage(reply: Any, messages: list[dict[str, Any]]) -> Usage:
-    """What the server says it took; an estimate where it says nothing."""
-    usage = reply.usage
-    if usage is None or not usage.prompt_tokens:
+    """What the server says it took; an estimate where it says nothing, or nothing sensible."""
+    usage = getattr(reply, "usage", None)
+    counts = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None) or 0
+    if not all(isinstance(count, int) and count >= 0 for count in counts) or not counts[0]:
         text = reply.choices[0].message.content or ""
         return EstimatedUsage(
             calls=1, input_tokens=_estimate(messages), output_tokens=-(-len(text) // 4)
         )
-    return Usage(
-        calls=1,
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens or 0,
-    )
+    return Usage(calls=1, input_tokens=counts[0], output_tokens=counts[1])
 
 
 def _estimate(messages: list[dict[str, Any]]) -> int:

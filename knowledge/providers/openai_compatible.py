@@ -215,7 +215,7 @@ def _data_url(path: Path) -> str:
 def _fault(choice: Any, text: str, limit: int) -> str:
     refusal = getattr(choice.message, "refusal", None)
     if refusal:
-        return f"the model refuses: {refusal}"
+        return f"the model refuses: {str(refusal)[:300]!r}"
     if choice.finish_reason == "length":
         return f"the answer was cut off after {limit} tokens (--max-answer-tokens); be briefer"
     if choice.finish_reason == "content_filter":
