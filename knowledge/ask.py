@@ -17,6 +17,15 @@ class UnusableAnswers(ValueError):
         self.asked = asked
 
 
+def still_valid(answer: CachedAnswer, organ: str, classes: tuple[str, ...]) -> bool:
+    """Whether this version, which may be stricter than the one that kept it, can use an answer."""
+    try:
+        read_answer(answer.raw, answer.output, organ, classes)
+    except InvalidAnswer:
+        return False
+    return True
+
+
 def ask_until_valid(
     question: Question,
     classes: tuple[str, ...],

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from knowledge.answers import AnswerCache, AnswerStore, CachedAnswer
-from knowledge.ask import ask_until_valid
+from knowledge.ask import ask_until_valid, still_valid
 from knowledge.assemble import as_store, assemble
 from knowledge.budget import Budget
 from knowledge.description import BACKGROUND, Claim, DescriptionSet
@@ -93,7 +93,11 @@ class _Asker:
         kept: dict[int, CachedAnswer] = {}
         if self.cache is not None and not self.refresh:
             found = {index: self.cache.get(key) for index, key in enumerate(keys)}
-            kept = {index: answer for index, answer in found.items() if answer is not None}
+            kept = {
+                index: answer
+                for index, answer in found.items()
+                if answer is not None and still_valid(answer, asked[index].organ, self.classes)
+            }
 
         def work(index: int) -> CachedAnswer:
             question, attempts = asked[index], self.attempts

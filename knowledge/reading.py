@@ -1,6 +1,7 @@
 """A raw answer read and checked: JSON, JSON found in prose, or plain sentences."""
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,12 @@ from knowledge.files import Strict, problems
 
 # Small models that are held to a schema otherwise list without end.
 MOST_ITEMS = 12
+# Far more than any answer needs, a long chain of thought included; more would take long to search.
+MOST_CHARACTERS = 100_000
+# Reasoning models end their thoughts with it where the service does not take them out.
+_END_OF_THOUGHT = "</think>"
+# Marks that turn the direction of writing, so that text shows otherwise than it reads.
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 # Servers that build a grammar from a schema let line breaks stand inside strings.
 _DECODER = json.JSONDecoder(strict=False)
 
@@ -37,14 +44,19 @@ class Reading(Strict):
     @field_validator("text")
     @classmethod
     def _one_paragraph(cls, text: str) -> str:
-        return " ".join(text.split())
+        return _one_line(text)
+
+    @field_validator("attributes")
+    @classmethod
+    def _short_words(cls, attributes: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_one_line(attribute) for attribute in attributes)
 
     @field_validator("organ")
     @classmethod
     def _organ_asked_about(cls, organ: str, info: ValidationInfo) -> str:
         asked = str((info.context or {})["organ"])
         if organ.strip().lower() != asked.lower():
-            raise ValueError(f"must be {asked!r}, the organ asked about, not {organ!r}")
+            raise ValueError(f"must be {asked!r}, the organ asked about, not {_short(organ)!r}")
         return asked
 
     @field_validator("claims")
@@ -56,9 +68,8 @@ class Reading(Strict):
         others = other_organs(context["organ"], context["organs"])
         for claim in claims:
             if claim.other not in others:
-                raise ValueError(
-                    f"{claim.other!r} is not one of the other organs: {', '.join(others) or 'none'}"
-                )
+                known = ", ".join(others) or "none"
+                raise ValueError(f"{_short(claim.other)!r} is not one of the other organs: {known}")
         return claims
 
     def about(self) -> tuple[Claim, ...]:
@@ -73,16 +84,23 @@ class Reading(Strict):
 def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> Reading:
     """The checked content of an answer that was asked for as `output`.
 
+    What a reasoning model thought aloud before its answer (`<think>...</think>`) is left out.
+
     Raises:
         InvalidAnswer: no JSON in it, a key missing or of the wrong type, an organ that is not in
-            the list, another organ than the one asked about; in plain output, an answer that does
-            not even name the organ.
+            the list, another organ than the one asked about, control characters; in plain output,
+            an answer that does not even name the organ.
     """
-    if output == "plain":
-        return _read_prose(text, organ)
+    if len(text) > MOST_CHARACTERS:
+        raise InvalidAnswer(f"the answer is longer than {MOST_CHARACTERS} characters")
+    answer = text.rpartition(_END_OF_THOUGHT)[2]
+    if answer.lstrip().startswith("<think>"):
+        raise InvalidAnswer(f"the answer holds thoughts and nothing else: {_short(answer)!r}")
     try:
+        if output == "plain":
+            return _read_prose(answer, organ)
         return Reading.model_validate(
-            find_json(text), context={"organ": organ, "organs": list(organs)}
+            find_json(answer), context={"organ": organ, "organs": list(organs)}
         )
     except ValidationError as error:
         complaint = f"the answer does not have the form asked for: {problems(error)}"
@@ -171,12 +189,26 @@ def _read_prose(text: str, organ: str) -> Reading:
     )
 
 
+def _one_line(text: str) -> str:
+    """The text with single spaces between words.
+
+    Raises:
+        ValueError: characters that a terminal obeys or that no file of text can hold.
+    """
+    line = " ".join(text.split())
+    for letter in line:
+        if letter in _TURNING or unicodedata.category(letter) == "Cc":
+            raise ValueError(f"must not hold the control character U+{ord(letter):04X}")
+    return line
+
+
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     start = text.find("{")
     while start >= 0:
         try:
             value, end = _DECODER.raw_decode(text, start)
-        except json.JSONDecodeError:
+        # JSON that is no JSON, numbers of thousands of digits, brackets nested without end.
+        except (ValueError, RecursionError):
             end = start + 1
         else:
             yield value
@@ -186,7 +218,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 def _starts_whole(text: str) -> bool:
     try:
         _DECODER.raw_decode(text.lstrip())
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return False
     return True
 

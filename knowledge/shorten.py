@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from knowledge.answers import AnswerCache, CachedAnswer
-from knowledge.ask import UnusableAnswers, ask_until_valid
+from knowledge.ask import UnusableAnswers, ask_until_valid, still_valid
 from knowledge.budget import Budget
 from knowledge.description import Description
 from knowledge.encoder import TextEncoder
@@ -62,7 +62,7 @@ class Shortener:
     def _ask(self, question: Question) -> CachedAnswer:
         key = question_digest(question, self.provider)
         known = self.cache.get(key) if self.cache is not None else None
-        if known is not None:
+        if known is not None and still_valid(known, question.organ, (question.organ,)):
             return known
         answer = ask_until_valid(question, (question.organ,), self.provider, budget=self.budget)
         if self.cache is not None:
