@@ -71,6 +71,18 @@ class Bank:
         """The length E of a vector."""
         return int(self.vectors.shape[2])
 
+    @property
+    def control(self) -> str | None:
+        """Which control this is, and of which bank, in words; None if the texts are an encoder's.
+
+        The words of `class-name` and `template` are encoded as they stand, by the same encoder.
+        """
+        if "like" not in self.origin:
+            return None
+        of = f"the bank {str(self.origin['like'])[:12]}"
+        seed = f", seed {self.origin['seed']}" if "seed" in self.origin else ""
+        return f"control {self.origin['kind']} of {of}{seed}"
+
     @cached_property
     def digest(self) -> str:
         """The sha256 of names and vectors: what a network that was given this bank depends on."""

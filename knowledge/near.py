@@ -1,6 +1,6 @@
 """The known name that a mistyped one probably means."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -15,6 +15,11 @@ def meant(name: str, known: Iterable[str]) -> str:
     """`; did you mean NAME?` for the end of a message; nothing where no known name is like it."""
     found = nearest(name, known)
     return "" if found is None else f"; did you mean {found}?"
+
+
+def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """That there is no such choice, those that there are, and the one that was meant."""
+    return f"no {kind} {name!r}; there is {', '.join(known)}{meant(name, known)}"
 
 
 def _plain(name: str) -> str:

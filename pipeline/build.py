@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.choices import ALIGNMENTS, GIVEN, checked_options, unknown
+from knowledge.near import unknown
+from pipeline.choices import ALIGNMENTS, GIVEN, checked_options
 from pipeline.choose import choose
 from pipeline.config import RunConfig
 from segmentation.alignment import Contrast

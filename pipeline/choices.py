@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from knowledge.files import problems
-from knowledge.near import meant
+from knowledge.near import meant, unknown
 from pipeline.choose import choose
 from segmentation.alignment import Contrast
 from segmentation.losses import LOSSES
@@ -40,11 +40,6 @@ def faults_of(config: "RunConfig") -> Iterator[tuple[str, str]]:
         yield from ((f"alignment.{key}", "alignment none has no options") for key in options)
     else:
         yield from _wrong(Contrast, options, "alignment", GIVEN)
-
-
-def unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    """That there is no such choice, and those that there are."""
-    return f"no {kind} {name!r}; there is {', '.join(known)}{meant(name, known)}"
 
 
 def checked_options(

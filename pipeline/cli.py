@@ -26,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Textual anatomical knowledge for semi-supervised multi-organ segmentation.",
 )
 _GROUPS = (
@@ -72,5 +73,12 @@ def main() -> None:
         mendable = not isinstance(fault, KeyError | IndexError)
         if not mendable or os.environ.get("TAK_DEBUG"):
             raise
-        typer.echo(f"error: {fault}", err=True)
+        typer.echo(f"error: {told(fault)}", err=True)
         sys.exit(1)
+
+
+def told(fault: Exception) -> str:
+    """A fault in words; one of the system names its file first, and its number not at all."""
+    if isinstance(fault, OSError) and fault.filename and fault.strerror:
+        return f"{fault.filename}: {fault.strerror.lower()}"
+    return str(fault) or type(fault).__name__

@@ -4,7 +4,9 @@ import os
 
 from knowledge.bank import Bank
 from knowledge.encoder import TextEncoder
-from pipeline.choose import choose
+from knowledge.hub import WITHOUT, use_hub
+from knowledge.near import unknown
+from pipeline.choose import choose, names
 
 
 def make_encoder(spec: str, device: str = "cpu") -> TextEncoder:
@@ -22,15 +24,24 @@ def make_encoder(spec: str, device: str = "cpu") -> TextEncoder:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     name, _, argument = spec.partition(":")
+    if name not in names("knowledge.encoders"):
+        raise LookupError(unknown("encoder", name, names("knowledge.encoders")))
+    hub = use_hub(name, argument)
     kind = choose("knowledge.encoders", name, TextEncoder)
-    return kind.from_argument(argument, device)
+    try:
+        return kind.from_argument(argument, device)
+    except OSError as fault:
+        if not hub:
+            raise
+        raise OSError(f"{fault}; {WITHOUT}") from None
 
 
 def line(bank: Bank) -> str:
     """A bank in one line."""
     classes, _, width = bank.vectors.shape
+    encoder = f"{bank.encoder} ({bank.control})" if bank.control else bank.encoder
     limit = "no limit" if bank.token_limit is None else f"limit {bank.token_limit}"
     return (
         f"{classes} classes, aspects {', '.join(bank.aspects)}, width {width}, "
-        f"encoder {bank.encoder}, at most {bank.token_counts.max()} tokens ({limit})"
+        f"encoder {encoder}, at most {bank.token_counts.max()} tokens ({limit})"
     )

@@ -25,10 +25,15 @@ Counted = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
 
 @dataclass(frozen=True)
 class Candidates:
-    """A split to draw anew, and voxels per class of its training cases that have a mask."""
+    """A split to draw anew, and voxels per class of its training cases that have a mask.
+
+    Attributes:
+        number: of the cases to draw.
+    """
 
     spec: DatasetSpec
     split: Split
+    number: int
     voxels: dict[str, list[int]]
 
 
@@ -75,21 +80,26 @@ class Drawn:
 
 
 def candidates(
-    folder: Path, descriptor: str | None, split: str | None, counted: Counted
+    folder: Path, descriptor: str | None, split: str | None, labeled: str, counted: Counted
 ) -> Candidates:
     """The training cases of a prepared or raw data set, with voxels per class.
 
     A prepared data set knows those of its labeled cases; of a raw one every training mask is
-    read.
+    read, once the rest is known to be sound.
+
+    Args:
+        labeled: a share of the training cases, `5%`, rounded down, or a number of them.
 
     Raises:
-        FileNotFoundError, LookupError, ValueError: no data set there, or which one is not said.
+        FileNotFoundError, LookupError, ValueError: no data set there, or which one is not said; no
+            such share, or more cases than have a mask.
     """
     if (folder / "dataset.json").is_file() and any(folder.glob("*.h5")):
         prepared = load_prepared(folder)
         noted = {case: prepared.cases[case]["voxels_per_class"] for case in prepared.split.train}
         voxels = {case: list(counts) for case, counts in noted.items() if counts is not None}
-        return Candidates(prepared.spec, prepared.split, voxels)
+        number = _number(labeled, prepared.split, len(voxels))
+        return Candidates(prepared.spec, prepared.split, number, voxels)
     spec = spec_of(folder, descriptor)
     base = spec.split(split, folder)
     found = find_cases(spec, folder)
@@ -98,8 +108,9 @@ def candidates(
         for case in base.train
         if case in found and found[case].label is not None
     }
+    number = _number(labeled, base, len(masks))
     with counted("masks", len(masks)) as tick:
-        return Candidates(spec, base, dict(_counts(masks, len(spec.classes), tick)))
+        return Candidates(spec, base, number, dict(_counts(masks, len(spec.classes), tick)))
 
 
 def _counts(
@@ -112,17 +123,13 @@ def _counts(
         tick(case)
 
 
-def draw(found: Candidates, labeled: str, seed: int) -> Drawn:
+def draw(found: Candidates, seed: int) -> Drawn:
     """Draw the labeled part anew.
 
-    Args:
-        labeled: a share of the training cases, `5%`, rounded down, or a number of them.
-
     Raises:
-        ValueError: no such share or number, or no choice that holds every organ.
+        ValueError: no choice of so many cases holds every organ.
     """
-    organs, base = found.spec.classes[1:], found.split
-    number = _number(labeled, len(base.train))
+    organs, base, number = found.spec.classes[1:], found.split, found.number
     chosen = draw_labeled(found.voxels, organs, number, seed)
     split = Split.derive(
         tuple(sorted(base.train)), chosen, base.validation, base.test, base.patients
@@ -139,7 +146,18 @@ def draw(found: Candidates, labeled: str, seed: int) -> Drawn:
     return Drawn(split, len(found.voxels), seed, facts)
 
 
-def _number(text: str, cases: int) -> int:
+def _number(text: str, split: Split, with_mask: int) -> int:
+    """How many cases are to be drawn, if there are so many to draw from."""
+    number = _told_number(text, len(split.train))
+    if not 1 <= number <= with_mask:
+        raise ValueError(
+            f"--labeled {text}: that is {number} cases, and {with_mask} of the "
+            f"{len(split.train)} training cases have a mask; draw 1 to {with_mask}"
+        )
+    return number
+
+
+def _told_number(text: str, cases: int) -> int:
     try:
         if not text.endswith("%"):
             return int(text)

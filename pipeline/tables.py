@@ -12,6 +12,14 @@ from knowledge.merge import Difference
 from knowledge.statistics import statistics
 from pipeline.matrix import COLUMNS, Row
 
+_DRAWN = "its vectors are not of the texts below"
+_OF_CONTROLS = {
+    "random": _DRAWN,
+    "onehot": _DRAWN,
+    "shuffled": "its texts are of other organs",
+    "class-name": "its texts are the names alone",
+    "template": "its texts are the names in one sentence",
+}
 _COLORS = {"supported": "green", "contradicted": "red", "untestable": "yellow"}
 
 
@@ -59,7 +67,8 @@ def facts_of(bank: Bank) -> dict[str, str]:
     """What a bank says of itself, in words."""
     classes, aspects, width = bank.vectors.shape
     known = f"{len(bank.fingerprint)} sentences" if len(bank.fingerprint) else "unknown"
-    facts = {
+    made = {"kind": f"{bank.control}; {_OF_CONTROLS[bank.origin['kind']]}"} if bank.control else {}
+    facts = made | {
         "vectors": f"{classes} classes x {aspects} aspects x {width}",
         "encoder": bank.encoder,
         "fingerprint": known,

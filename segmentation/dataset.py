@@ -243,7 +243,13 @@ class DatasetSpec(Strict):
         if self.splits == "data":
             if root is None:
                 raise ValueError(f"the splits of {self.name} lie with its data; say where that is")
-            return Split.read(root / "splits")
+            lists = root / "splits"
+            if not lists.is_dir():
+                raise FileNotFoundError(
+                    f"{root} has no folder splits, where {self.name} looks for its lists of cases; "
+                    "--split FOLDER names one with train, labeled, validation and test .txt"
+                )
+            return Split.read(lists)
         if self._folder is None:
             raise ValueError(f"{self.name} was not read from a file, so its split files are lost")
         files = self.splits[name].model_dump()

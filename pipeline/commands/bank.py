@@ -177,6 +177,7 @@ def control(
     """
     from knowledge.bank import Bank
     from knowledge.controls import CONTROLS, WORDED, worded
+    from knowledge.near import unknown
     from pipeline.encoding import line, make_encoder
     from pipeline.kinds import expect
 
@@ -186,6 +187,6 @@ def control(
     elif kind in WORDED:
         made = worded(bank, kind, make_encoder(encoder or bank.encoder))
     else:
-        raise LookupError(f"no control {kind!r}; there is {', '.join([*CONTROLS, *WORDED])}")
+        raise LookupError(unknown("control", kind, [*CONTROLS, *WORDED]))
     made.write(out)
     typer.echo(f"{out}: {line(made)}")

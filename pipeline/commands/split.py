@@ -43,8 +43,8 @@ def split(
 
     if output.exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; lists of cases need a folder of their own")
-    found = candidates(data, descriptor, base, partial(counted, stderr=as_json))
-    drawn = draw(found, labeled, seed)
+    found = candidates(data, descriptor, base, labeled, partial(counted, stderr=as_json))
+    drawn = draw(found, seed)
     drawn.split.write(output)
     if as_json:
         typer.echo(json.dumps(drawn.content(), indent=2))

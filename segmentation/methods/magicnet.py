@@ -96,11 +96,16 @@ class MagicNet(MeanTeacher):
         step = 2 ** (self.network.vnet.levels - 1)
         if cube < 2 * step or cube % step:
             raise ValueError(
-                f"cube = {cube} does not fit {self.network.vnet.levels} levels: it must be a "
-                f"multiple of {step} and at least {2 * step}"
+                f"method.cube = {cube} does not fit network.levels = {self.network.vnet.levels}: "
+                f"it must be a multiple of {step} and at least {2 * step}"
+                f"{_fitting(patch, step)}"
             )
         if any(side % cube for side in patch):
-            raise ValueError(f"a patch of {tuple(patch)} cannot be cut into cubes of {cube}")
+            nearest = [max(round(side / cube), 1) * cube for side in patch]
+            raise ValueError(
+                f"training.patch = {list(patch)} cannot be cut into cubes of method.cube = {cube}: "
+                f"take training.patch = {nearest}{_fitting(patch, step)}"
+            )
         self.grid = tuple(side // cube for side in patch)
         self.noise, self.location_weight = noise, location_weight
         self.entropy_ramp, self.blend_start = entropy_ramp, blend_start
@@ -247,6 +252,13 @@ class MagicNet(MeanTeacher):
         limit = entropy_threshold(self.share(step), self.entropy_ramp)
         sure, sure_blended = pseudo.sure(limit), blended.sure(limit)
         return torch.cat([label, sure, label, sure, label, sure_blended])
+
+
+def _fitting(patch: Sequence[int], step: int) -> str:
+    """The largest cube that the network takes and that cuts the patch in two; none, no words."""
+    sides = range(max(patch) // 2 // step * step, 2 * step - 1, -step)
+    fitting = [cube for cube in sides if not any(side % cube for side in patch)]
+    return f"; method.cube = {fitting[0]} fits this patch" if fitting else ""
 
 
 def location_mlp(

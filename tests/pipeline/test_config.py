@@ -67,7 +67,11 @@ def test_a_mistake_in_a_recipe_names_change_and_key(recipe, changes, message):
             "alignment none has no options",
         ),
         (["method.name=magicnet", "method.cube=big"], ValueError, "method.cube: 'big'"),
-        (["method.name=magicnet", "method.cube=4"], ValueError, "cube = 4 does not fit 3 levels"),
+        (
+            ["method.name=magicnet", "method.cube=4"],
+            ValueError,
+            "method.cube = 4 does not fit network.levels = 3",
+        ),
         (["method.name=magicnet", "method.decay=1.5"], ValueError, "decay must be"),
         (["loss.name=ga", "loss.gamma=x"], ValueError, "loss.gamma: 'x'"),
         (

@@ -44,7 +44,7 @@ def test_what_was_drawn_can_be_prepared(population, tmp_path):
     [
         ("some", "write a share such as 5% or a number"),
         ("0%", "above 0% and up to 100%"),
-        ("3", "3 labeled cases are to be drawn from 2 with a mask"),
+        ("3", "--labeled 3: that is 3 cases, and 2 of the 4 training cases have a mask"),
     ],
 )
 def test_a_share_that_cannot_be_drawn_writes_nothing(population, tmp_path, labeled, message):

@@ -213,7 +213,7 @@ def test_the_warm_up_learns_from_labels_alone_and_keeps_the_teacher_close():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cube": 24}, "cannot be cut"),
+        ({"cube": 24}, r"training\.patch = .* cannot be cut into cubes of method\.cube = 24"),
         ({"blend": "both"}, "there is student, teacher, mixed"),
         ({"cube_order": "fixed"}, "there is correct, published"),
         ({"warmup_steps": 100}, "warm-up"),
