@@ -53,6 +53,8 @@ class ChatClient:
             timeout=options.timeout_seconds,
             max_retries=0,
             default_query=dict(options.query),
+            # Whoever a service points to would get the headers, keys among them, and the question.
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),
         )
         self.url = str(self._client.base_url).rstrip("/")
         self.needs_key = not (key or keyed) and urlsplit(self.url).hostname == "api.openai.com"
@@ -124,6 +126,13 @@ class ChatClient:
             )
         if isinstance(error, openai.RateLimitError):
             return OSError(f"{url} keeps refusing (429, rate or quota): {self._detail(error)}")
+        if isinstance(error, openai.APIStatusError) and error.response.is_redirect:
+            host = urlsplit(error.response.headers.get("location", "")).hostname
+            return OSError(
+                f"{url} answered {error.status_code} and points to "
+                f"{f'the host {host!r}' if host else 'another path'}, where nothing was sent; name "
+                "the right address as --base-url"
+            )
         if isinstance(error, openai.APIStatusError):
             return OSError(f"{url} answered {error.status_code}: {self._detail(error)}")
         return OSError(f"{url} does not answer with chat completions: {self._detail(error)}")

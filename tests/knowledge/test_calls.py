@@ -231,6 +231,21 @@ def test_a_word_of_a_secret_is_masked_and_ordinary_text_is_not() -> None:
     assert "key *** is wrong; limit 11 of 100 for a Bearer token" in str(end.value)
 
 
+def test_a_service_that_points_elsewhere_takes_no_secret_there() -> None:
+    with chat_server() as elsewhere:
+        place = elsewhere.url.replace("127.0.0.1", "localhost") + "/chat/completions?code=secret"
+        reply = Reply(raw=b"{}", status=307, headers={"Location": place})
+        with (
+            chat_server(lambda body: reply) as server,
+            pytest.raises(
+                OSError, match=r"answered 307.*the host 'localhost', .*--base-url"
+            ) as end,
+        ):
+            describe(TEMPLATE, CLASSES, provider(server.url, headers={"api-key": "a-secret"}))
+    assert elsewhere.requests == []
+    assert "secret" not in str(end.value)
+
+
 def test_secret_headers_and_queries_are_in_no_message_and_no_file(tmp_path) -> None:
     secret = {"headers": {"api-key": "azure-secret"}, "query": {"code": "query-secret"}}
     for status in (400, 401, 429, 500):
