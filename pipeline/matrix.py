@@ -19,7 +19,7 @@ from knowledge.budget import Budget, Price
 from knowledge.check import check
 from knowledge.describe import describe
 from knowledge.description import DescriptionSet, total
-from knowledge.encode import encode
+from knowledge.encode import LONG_TEXT, encode
 from knowledge.encoder import TextEncoder
 from knowledge.files import Strict, read_toml, write_whole
 from knowledge.grounding import Scene
@@ -31,6 +31,11 @@ from pipeline.asking import from_environment, make_provider, quote_of
 from pipeline.encoding import make_encoder
 from pipeline.labeled import find_labeled
 from pipeline.organs import class_list
+
+# Nobody could shorten here: a matrix asks its models about organs alone.
+_LONG_TEXT = tuple(rule for rule in LONG_TEXT if rule != "shorten")
+# The model of a wording that asks nobody.
+_NOBODY = "none"
 
 
 class ModelChoice(Strict):
@@ -114,6 +119,14 @@ class Cells:
             Template.read(shipped.find("prompts", self._source(name)))
             for name in self.matrix.templates
         ]
+        stems = [self._stem(template, model) for template, model in self]
+        if len(set(stems)) != len(stems):
+            twice = next(stem for stem in stems if stems.count(stem) > 1)
+            raise ValueError(f"{path}: two cells would be written to {twice}.h5; rename one")
+        if self.matrix.long_text not in _LONG_TEXT:
+            raise LookupError(
+                f"{path}: no long_text {self.matrix.long_text!r}; there is {', '.join(_LONG_TEXT)}"
+            )
         self.budgets: list[Budget] = []
         self.prices = {model.name: self._price(model) for model in self.matrix.models}
         self.encoder: TextEncoder = make_encoder(self.matrix.encoder)
@@ -144,7 +157,7 @@ class Cells:
 
     def fill(self, template: Template, model: ModelChoice | None) -> Row:
         """Ask, check, encode and write one cell; what fails is a row with a note."""
-        name = model.name if model is not None else "none"
+        name = _NOBODY if model is None else model.name
         try:
             made = self._described(template, model)
         except UnusableAnswers as error:
@@ -202,8 +215,8 @@ class Cells:
     ) -> Row:
         report = check(made, self.scenes)
         made = made.model_copy(update={"supported_share": report.supported_share})
-        stem = self.out / f"{template.name}-{name}"
-        made.write(stem.with_name(f"{stem.name}.json"))
+        stem = self._stem(template, model)
+        made.write(self.out / f"{stem}.json")
         price = None if model is None else self.prices[model.name]
         row: dict[str, Any] = {
             **_of_descriptions(made),
@@ -216,8 +229,12 @@ class Cells:
             bank = encode(made, self.encoder, long_text=self.matrix.long_text)
         except ValueError as error:
             return Row(template.name, name, **row, note=str(error))
-        bank.write(stem.with_name(f"{stem.name}.h5"))
+        bank.write(self.out / f"{stem}.h5")
         return Row(template.name, name, **row, **_of_bank(bank))
+
+    def _stem(self, template: Template, model: ModelChoice | None) -> str:
+        """The name of a cell's files."""
+        return f"{template.name}-{_NOBODY if model is None else model.name}"
 
     def _source(self, name: str) -> str:
         """A name as it is, or a path relative to the matrix file."""

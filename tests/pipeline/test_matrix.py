@@ -132,6 +132,9 @@ def test_a_limit_on_the_cost_needs_every_price_before_anybody_is_asked(tmp_path:
         ("hashing:64", "hash", LookupError, "no 'hash' in knowledge.encoders"),
         ("[{", '[{ name = "shipped" }, {', ValueError, "two models have the same name"),
         ("provider", "provder", ValueError, r"models\.0.*provder"),
+        ('"detailed"', '"paper"', ValueError, r"two cells would be written to paper-shipped\.h5"),
+        ("encoder", 'long_text = "cut"\nencoder', LookupError, "no long_text 'cut'; there is err"),
+        ("encoder", 'long_text = "shorten"\nencoder', LookupError, "no long_text 'shorten'"),
     ],
 )
 def test_a_mistake_in_the_file_is_found_before_anybody_is_asked(
