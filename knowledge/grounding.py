@@ -1,7 +1,8 @@
 """A claim (organ A, relation, organ B) tested on a labeled volume.
 
 What the relations mean, in patient space (RAS+ mm: x to the right, y to the front, z up). A voxel
-counts as its center. Each test gives supported, contradicted, or untestable when neither is clear.
+counts as its center, and as its box where gaps are measured. Each test gives supported,
+contradicted, or untestable when neither is clear.
 
 - left_of, right_of, anterior_to, posterior_to, superior_to, inferior_to: the offset of the
   centroids along the axis exceeds a margin, and A fits the fuzzy directional landscape of B in
@@ -17,6 +18,7 @@ counts as its center. Each test gives supported, contradicted, or untestable whe
   the gap is at most `reach_mm`; contradicted when A reaches beyond B on both sides along none.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import Delaunay, QhullError, cKDTree
+from scipy.spatial import ConvexHull, Delaunay, QhullError, cKDTree
 
 from knowledge.description import Claim
 
@@ -87,6 +89,7 @@ class Scene:
         self.voxel_mm = float(np.linalg.norm(np.asarray(affine)[:3, :3], axis=0).max())
         self._points: dict[str, Points] = {}
         self._surfaces: dict[str, Points] = {}
+        self._corners: dict[str, Points] = {}
         boxes = ndimage.find_objects(labels.astype(np.int32))
         for name, value in values.items():
             box = boxes[value - 1] if 0 < value <= len(boxes) else None
@@ -97,6 +100,7 @@ class Scene:
             rim = mask & ~ndimage.binary_erosion(mask)
             self._points[name] = _in_mm(mask, start, affine)
             self._surfaces[name] = _in_mm(rim, start, affine)
+            self._corners[name] = _in_mm(_corners(rim), start - 0.5, affine)
 
     @property
     def organs(self) -> tuple[str, ...]:
@@ -124,9 +128,12 @@ class Scene:
         return Finding("untestable", offset, "mm")
 
     def _gap(self, one: str, other: str) -> float:
-        """Surface distance in mm: 0 for neighboring voxels."""
-        distance, _ = cKDTree(self._surfaces[other]).query(self._surfaces[one])
-        return max(0.0, float(distance.min()) - self.voxel_mm)
+        """Surface distance in mm: 0 for neighboring voxels, however long and thin they are.
+
+        Of two boxes of one grid, two corners are as near to each other as the boxes are.
+        """
+        distance, _ = cKDTree(self._corners[other]).query(self._corners[one])
+        return float(distance.min())
 
     def _adjacent(self, one: str, other: str) -> Finding:
         gap = self._gap(one, other)
@@ -147,7 +154,8 @@ class Scene:
 
     def _inside(self, one: str, other: str) -> Finding:
         try:
-            hull = Delaunay(self._surfaces[other])
+            surface = self._surfaces[other]
+            hull = Delaunay(surface[ConvexHull(surface).vertices])
         except (QhullError, ValueError):
             return Finding("untestable", None, "")
         share = float((hull.find_simplex(self._points[one]) >= 0).mean())
@@ -190,8 +198,16 @@ def landscape(points: Points, reference: Points, direction: Points) -> float:
     return float(np.maximum(0.0, 1.0 - 2.0 * angles / np.pi).mean())
 
 
+def _corners(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which corners of the grid [x + 1, y + 1, z + 1] a voxel of the mask [x, y, z] has."""
+    found = np.zeros([length + 1 for length in mask.shape], bool)
+    for corner in itertools.product((0, 1), repeat=3):
+        found[tuple(slice(at, at + n) for at, n in zip(corner, mask.shape, strict=True))] |= mask
+    return found
+
+
 def _in_mm(
-    mask: NDArray[np.bool_], start: NDArray[np.integer], affine: NDArray[np.floating]
+    mask: NDArray[np.bool_], start: NDArray[np.floating | np.integer], affine: NDArray[np.floating]
 ) -> Points:
     index = np.argwhere(mask) + start
     return np.asarray(index @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3], np.float64)

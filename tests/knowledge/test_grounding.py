@@ -98,6 +98,41 @@ def test_touching_near_and_far_balls() -> None:
     assert finding.measured == pytest.approx(22 * 2 - 2 * 9 - 2)
 
 
+def box_gap(one: np.ndarray, other: np.ndarray, spacing: np.ndarray) -> float:
+    """The smallest distance of the boxes of two masks' voxels in mm, pair by pair."""
+    steps = np.abs(np.argwhere(one)[:, None] - np.argwhere(other)[None])
+    return float(np.linalg.norm(np.maximum(steps - 1, 0) * spacing, axis=2).min())
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (1, 1, 5), (0.7, 3, 2)])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_gap_is_that_of_the_nearest_boxes_also_where_slices_are_thick(
+    spacing: tuple[float, float, float], seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    a, b = np.zeros((2, 24, 20, 10), bool)
+    a[tuple(generator.integers(0, [8, 20, 10], (30, 3)).T)] = True
+    b[tuple(generator.integers([12, 0, 0], [24, 20, 10], (30, 3)).T)] = True
+    turn = np.linalg.qr(generator.standard_normal((3, 3)))[0]
+    affine = np.eye(4)
+    affine[:3, :3] = turn * np.array(spacing)
+    finding = scene(a, b, affine).test(Claim(organ="a", relation="adjacent_to", other="b"))
+    assert finding.measured == pytest.approx(box_gap(a, b, np.array(spacing)))
+
+
+def test_organs_that_touch_by_a_corner_have_no_gap_and_thick_slices_bring_none_nearer() -> None:
+    a, b = np.zeros((2, 30, 12, 6), bool)
+    a[2:8, 2:6, 1:3] = True
+    b[8:12, 6:9, 3:5] = True
+    thick = np.diag([1.0, 1.0, 5.0, 1.0])
+    touching = Claim(organ="a", relation="adjacent_to", other="b")
+    assert scene(a, b, thick).test(touching).measured == 0.0
+    b = np.zeros_like(a)
+    b[22:26, 2:6, 1:3] = True
+    finding = scene(a, b, thick).test(touching)
+    assert (finding.measured, finding.verdict) == (14.0, "contradicted")
+
+
 def test_a_ring_surrounds_what_it_encloses_and_a_quarter_of_it_does_not() -> None:
     radius = np.linalg.norm(GRID[..., :2] - 20, axis=-1)
     slab = np.abs(GRID[..., 2] - 20) <= 2
