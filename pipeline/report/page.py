@@ -90,8 +90,8 @@ def absences(material: Material) -> Mapping[str, str]:
         f"`tak evaluate{flag}` writes it, or `tak report{flag} --data PREPARED` scores the run."
     )
     if first.other_rules:
-        known = ", ".join(first.other_rules)
-        scores += f" It was scored by other rules: --rules {known} shows these."
+        known = ", ".join(f"`--rules {name}`" for name in first.other_rules)
+        scores += f" It was scored by other rules: {known}."
     pictures = shapes_absent = "Not shown: give --data PREPARED, the folder of the prepared scans."
     if material.shape_cases:
         pictures = f"Not shown: no case of the part {material.part} has a score for any organ."

@@ -117,7 +117,7 @@ def test_a_run_scored_by_two_rules_is_shown_by_those_asked_for(prepared, tmp_pat
     gap = by_scan.arms[0].over_seeds("all", "dice")[0] - by_ga.arms[0].over_seeds("all", "dice")[0]
     assert gap == pytest.approx(0.3)
     (run / "evaluation-test.json").unlink()
-    assert "scored by other rules: --rules ga" in absences(gathered(run))["scores"]
+    assert "scored by other rules: `--rules ga`." in absences(gathered(run))["scores"]
 
 
 def test_a_baseline_is_told_by_what_it_has_instead(prepared, tmp_path):
