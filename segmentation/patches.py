@@ -4,6 +4,7 @@ Step s always gives the same batch, so a run that resumes at s sees what the run
 interrupted saw. Legend of shapes: `x y z` space in nibabel order.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
@@ -159,6 +160,17 @@ def batches(stream: PatchStream, start: int, stop: int, *, workers: int = 0) -> 
             batch_size=None,
             sampler=range(start, stop),
             num_workers=workers,
+            worker_init_fn=_ignore_signals,
             pin_memory=torch.cuda.is_available() and stream.device is None,
         )
     )
+
+
+def _ignore_signals(_worker: int) -> None:
+    """Leave the signals that ask a run to stop to the process that trains.
+
+    Terminals and job schedulers send them to every process of a job. A worker that obeyed would
+    fail the step that is to be finished first; it ends when the training process does.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
