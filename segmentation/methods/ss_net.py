@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmentation.blocks import Blocks, blocks_of
 from segmentation.method import Batch, Given, Method, one_of
 from segmentation.networks.network import DEEP
 
@@ -134,39 +135,44 @@ class SSNet(Method):
     @torch.no_grad()
     def _remember(self, decoded: Tensor, label: Tensor, guess: Tensor) -> None:
         """Replace what is remembered of every organ that has a rightly classified voxel."""
-        right = ((guess == label) & (label > 0)).flatten()
-        kinds = label.flatten()[right]
-        self.projection.eval()  # a few voxels are projected as all of them were so far
-        vectors = self.projection(_rows(decoded)[right]).float()
+        right = label.where(guess == label, 0).flatten()
+        self.projection.eval()  # these voxels are projected as all of them were so far
+        vectors = self.projection(_rows(decoded)).float()
         self.projection.train(self.training)
-        for organ, place in enumerate(self.memory):
-            own = vectors[kinds == organ + 1]
-            if len(own) > len(place):
-                rating = self.rate_features(own, organ)
-                best = rating.topk(len(place), largest=self.keep == "highest").indices
-                own = own[best]
-            if len(own) > 0:
-                place[: len(own)] = own
-                self.filled[organ] = len(own)
+        blocks = blocks_of(right, self.classes - 1)
+        rating = blocks.back(self.rate_features(blocks.take(vectors), blocks), len(right))
+        worth = rating if self.keep == "highest" else -rating
+        organs = torch.arange(1, self.classes, device=right.device)[:, None]
+        best = worth.where(right == organs, -torch.inf).topk(min(len(right), self.memory.shape[1]))
+        found = best.values > -torch.inf
+        place = self.memory[:, : found.shape[1]]
+        place.copy_(vectors[best.indices].where(found[:, :, None], place))
+        self.filled.copy_(found.sum(1).where(found[:, 0], self.filled))
 
     def _separation(self, decoded: Tensor, label: Tensor) -> Tensor:
         """Distance of the features [B, c, x, y, z] of every organ from what is remembered of it."""
         vectors = self.prediction(self.projection(_rows(decoded))).float()
-        kinds, total = label.flatten(), vectors.new_zeros(())
-        for organ, filled in enumerate(self.filled.tolist()):
-            own = vectors[kinds == organ + 1]
-            if min(len(own), filled) > 1:  # the selectors' batch norm needs two vectors
-                known = F.normalize(self.memory[organ, :filled], dim=1)
-                features = _rated_mean(F.normalize(own, dim=1), self.rate_features, own, organ)
-                total = total + 1 - features @ _rated_mean(known, self.rate_memory, known, organ)
-        return total / self.classes
+        own = blocks_of(label.flatten(), self.classes - 1)
+        features = _rated_means(F.normalize(vectors, dim=1), self.rate_features, vectors, own)
+        known, full = self._remembered()
+        distances = 1 - (features * _rated_means(known, self.rate_memory, known, full)).sum(1)
+        told = (own.counts > 1) & (full.counts > 1)  # the selectors' batch norm needs two vectors
+        return distances.where(told, 0).sum() / self.classes
+
+    def _remembered(self) -> tuple[Tensor, Blocks]:
+        """The remembered unit vectors and where those of every organ stand."""
+        organs, places, _ = self.memory.shape
+        kinds = torch.arange(1, organs + 1, device=self.memory.device)[:, None]
+        there = torch.arange(places, device=self.memory.device) < self.filled[:, None]
+        known = F.normalize(self.memory.flatten(0, 1), dim=1)
+        return known, blocks_of(kinds.where(there, 0).flatten(), organs)
 
 
 class Selectors(nn.Module):
     """A small network per organ that rates vectors: linear, batch norm, LeakyReLU, linear.
 
-    The weights of all organs are one parameter each, so that a step whose patches show a single
-    organ reaches them all. The norm has no running statistics: ratings compare the vectors at hand.
+    The weights of all organs are one parameter each, and all organs are rated at once. The norm has
+    no running statistics: ratings compare the vectors at hand, of which it needs two.
     """
 
     def __init__(self, organs: int, width: int) -> None:
@@ -181,12 +187,16 @@ class Selectors(nn.Module):
         self.shift = nn.Parameter(torch.zeros(organs, width))
         self.last, self.last_bias = drawn(width), drawn()
 
-    def forward(self, vectors: Tensor, organ: int) -> Tensor:
-        """Ratings in (0, 1), [V], of vectors [V, F], V at least 2."""
-        inner = F.linear(vectors, self.first[organ], self.first_bias[organ]).float()
-        inner = F.batch_norm(inner, None, None, self.scale[organ], self.shift[organ], training=True)
-        rating = F.leaky_relu(inner, 0.2) @ self.last[organ] + self.last_bias[organ]
-        return rating.float().sigmoid()
+    def forward(self, vectors: Tensor, blocks: Blocks) -> Tensor:
+        """Ratings in (0, 1), [N, R], of vectors [N, R, F] in their blocks."""
+        weight = self.first.index_select(0, blocks.organ)
+        inner = (vectors @ weight.mT + blocks.of(self.first_bias)).float()
+        many = blocks.counts.clamp(min=1)[:, None]
+        inner = inner - blocks.of(blocks.sums(inner) / many)
+        variance = blocks.sums(inner.square()) / many
+        inner = inner * blocks.of(self.scale / (variance + 1e-5).sqrt()) + blocks.of(self.shift)
+        rating = F.leaky_relu(inner, 0.2) @ blocks.of(self.last).mT
+        return (rating + blocks.of(self.last_bias[:, None])).float().sigmoid()[:, :, 0]
 
 
 def soft_dice_loss(one: Tensor, other: Tensor) -> Tensor:
@@ -203,14 +213,15 @@ def _mlp(inner: int, width: int) -> nn.Sequential:
     )
 
 
-def _rated_mean(units: Tensor, selectors: Selectors, rated: Tensor, organ: int) -> Tensor:
-    """Mean of unit vectors [V, F], each as much as it is rated: [F]. No gradient to the rated.
+def _rated_means(units: Tensor, selectors: Selectors, rated: Tensor, blocks: Blocks) -> Tensor:
+    """Means [O, F] over every organ's unit vectors [V, F], each as much as it is rated.
 
-    The distances 1 - f . m of all pairs need not be made: with weights of mean 1 on either side
-    their weighted mean is 1 minus the product of two such means.
+    No gradient goes to the rated vectors [V, F]. The distances 1 - f . m of all pairs need not be
+    made: with weights of mean 1 on either side their weighted mean is 1 minus the product of two
+    such means.
     """
-    rating = selectors(rated.detach(), organ)
-    return rating @ units / rating.sum().clamp(min=_EPSILON)
+    rating = selectors(blocks.take(rated.detach()), blocks)[:, :, None]
+    return blocks.sums(rating * blocks.take(units)) / blocks.sums(rating).clamp(min=_EPSILON)
 
 
 def _rows(features: Tensor) -> Tensor:

@@ -21,8 +21,7 @@ _WAITING = {  # their result, or its shape, is known only when the device has go
     "aten::is_nonzero",
     "aten::repeat_interleave.Tensor",
 }
-# SS-Net keeps as many vectors per organ as were rightly classified, which it has to count first.
-METHODS = sorted(set(names("segmentation.methods")) - {"ss_net"})
+METHODS = names("segmentation.methods")
 
 
 class Refusing(TorchDispatchMode):

@@ -6,8 +6,9 @@ from small_parts import CLASSES, STEPS, batch, flat, given, make, rows
 from torch import nn
 from torch.nn import functional as F
 
+from segmentation.blocks import blocks_of
 from segmentation.losses import DiceCE
-from segmentation.methods.ss_net import Selectors, SSNet, _rated_mean, soft_dice_loss
+from segmentation.methods.ss_net import Selectors, SSNet, _rated_means, soft_dice_loss
 from segmentation.networks.heads import ConvHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
@@ -101,10 +102,14 @@ def test_a_selector_is_two_linear_layers_around_a_batch_norm_for_every_organ():
     with torch.no_grad():
         for weight in selectors.parameters():
             weight += 0.1 * torch.randn(weight.shape)
-    vectors = torch.randn(9, 5)
-    for organ in range(3):
-        expected = as_modules(selectors, organ)(vectors)[:, 0].sigmoid()
-        torch.testing.assert_close(selectors(vectors, organ), expected)
+    vectors, kinds = torch.randn(900, 5), torch.randint(0, 4, (900,))
+    kinds[kinds == 2] = 0  # an organ without a vector
+    blocks = blocks_of(kinds, 3)
+    found = blocks.back(selectors(blocks.take(vectors), blocks), len(vectors))
+    for organ in (0, 2):
+        expected = as_modules(selectors, organ)(vectors[kinds == organ + 1])[:, 0].sigmoid()
+        torch.testing.assert_close(found[kinds == organ + 1], expected)
+    assert not found[kinds == 0].any()
 
 
 def slow_separation(method, decoded, label):
@@ -157,7 +162,8 @@ def test_labeled_and_unlabeled_features_are_separated_and_ratings_leave_what_the
     assert gradient.any(1).all()
     own = torch.randn(6, 64, requires_grad=True)
     units = F.normalize(torch.randn(6, 64), dim=1).requires_grad_()
-    mean = _rated_mean(units, method.rate_features, own, 0).square().sum()
+    blocks = blocks_of(torch.ones(6, dtype=torch.long), CLASSES - 1)
+    mean = _rated_means(units, method.rate_features, own, blocks).square().sum()
     reached = torch.autograd.grad(mean, [own, units, method.rate_features.last], allow_unused=True)
     assert reached[0] is None
     assert reached[1].any()
@@ -198,15 +204,18 @@ def test_the_best_rated_of_the_rightly_classified_voxels_are_remembered_or_the_w
     assert not method.memory[2].any()
 
 
-def test_an_organ_that_a_step_lacks_stays_in_memory_and_few_voxels_fill_a_part_of_it():
-    method = make("ss_net", remembered=8)
+@pytest.mark.parametrize(("remembered", "filled"), [(8, 8), (100, 64)])
+def test_an_organ_that_a_step_lacks_stays_in_memory_and_few_voxels_fill_a_part_of_it(
+    remembered, filled
+):
+    method = make("ss_net", remembered=remembered)
     decoded, label = torch.randn(1, 4, 4, 4, 4), torch.ones(1, 4, 4, 4).long()
     method._remember(decoded, label, label)
     before = method.memory[0].clone()
     label = torch.zeros_like(label)
     label[0, 0, 0, :3] = 2
     method._remember(decoded, label, label)
-    assert method.filled.tolist() == [8, 3, 0]
+    assert method.filled.tolist() == [filled, 3, 0]
     assert torch.equal(method.memory[0], before)
     assert method.projection.training
 
