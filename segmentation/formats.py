@@ -135,9 +135,11 @@ def _is_dicom(path: Path) -> bool:
 def _read_nifti(path: Path) -> Pixels:
     try:
         image = nibabel.Nifti1Image.from_filename(path)
-        return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged")), image.affine
+        if image.get_data_dtype().kind in "iuf":
+            return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged")), image.affine
     except _DAMAGE as fault:
         raise _damaged(path, fault) from None
+    raise ValueError(f"{path}: voxels are colors or complex; a scan in gray values is needed")
 
 
 def _damaged(path: Path, fault: BaseException) -> ValueError:

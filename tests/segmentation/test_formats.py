@@ -1,5 +1,6 @@
 import itertools
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK
@@ -96,6 +97,14 @@ def test_a_flat_or_colored_picture_and_several_frames_are_refused(tmp_path, suff
     SimpleITK.WriteImage(SimpleITK.Image((4, 5, 6, 2), SimpleITK.sitkInt16), str(path))
     with pytest.raises(ValueError, match=r"shape \(4, 5, 6, 2\)"):
         read_volume(path)
+
+
+@pytest.mark.parametrize("kind", [[("R", "u1"), ("G", "u1"), ("B", "u1")], np.complex64])
+def test_a_nifti_in_colors_or_complex_numbers_is_refused(tmp_path, kind):
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6), dtype=kind), np.eye(4))
+    nibabel.save(image, tmp_path / "scan.nii.gz")
+    with pytest.raises(ValueError, match=r"scan\.nii\.gz: voxels are colors or complex; a scan in"):
+        read_volume(tmp_path / "scan.nii.gz")
 
 
 def test_suffixes_are_known_whatever_their_case():
