@@ -1,7 +1,7 @@
 """Ask about every organ and aspect, check the answers, correct them on evidence, keep them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from knowledge.answers import AnswerCache, AnswerStore, CachedAnswer
 from knowledge.ask import ask_until_valid, still_valid
@@ -63,10 +63,10 @@ def describe(
     answers = asker.answer(asked)
     if judge is not None:
         for _ in range(rounds):
-            corrected = asker.correct(asked, answers, judge)
-            if corrected == answers:
+            before = [answer.raw for answer in answers]
+            answers = asker.correct(asked, answers, judge)
+            if [answer.raw for answer in answers] == before:
                 break
-            answers = corrected
     return Asked(
         descriptions=assemble(template, classes, provider, asked, answers),
         store=as_store(template, provider, asked, answers),
@@ -86,6 +86,7 @@ class _Asker:
     refresh: bool
     budget: Budget
     progress: Callable[[Question], None]
+    insisted: set[int] = field(default_factory=set)
 
     def answer(self, asked: list[Question]) -> list[CachedAnswer]:
         """Valid answers, in the order of the questions; cached ones are not asked for."""
@@ -127,7 +128,10 @@ class _Asker:
     def correct(
         self, asked: list[Question], answers: list[CachedAnswer], judge: Judge
     ) -> list[CachedAnswer]:
-        """The answers, with those asked for again that the judge or their own text contradicts."""
+        """The answers, with those asked for again that the judge or their own text contradicts.
+
+        One that a model insisted on, word for word, is not asked for a second time.
+        """
         readings = [
             read_answer(answer.raw, answer.output, question.organ, self.classes)
             for question, answer in zip(asked, answers, strict=True)
@@ -142,7 +146,11 @@ class _Asker:
             )
             for reading, group in zip(readings, claims, strict=True)
         ]
-        wrong = [index for index, complaint in enumerate(complaints) if complaint]
+        wrong = [
+            index
+            for index, complaint in enumerate(complaints)
+            if complaint and index not in self.insisted
+        ]
         again = [
             replace(asked[index], turns=(Turn(answers[index].raw, complaints[index]),))
             for index in wrong
@@ -150,6 +158,8 @@ class _Asker:
         result = list(answers)
         for index, answer in zip(wrong, self.answer(again), strict=True):
             result[index] = _later(answers[index], answer)
+            if answer.raw == answers[index].raw:
+                self.insisted.add(index)
         return result
 
 
@@ -169,13 +179,11 @@ def _complaint(evidence: list[str], slips: list[str]) -> str:
 
 
 def _later(before: CachedAnswer, after: CachedAnswer) -> CachedAnswer:
-    """The later answer, with what both cost; the earlier one when nothing changed."""
-    if after.raw == before.raw:
-        return before
+    """The later answer, with what both cost; a correction is one that changed something."""
     return after.model_copy(
         update={
             "attempts": before.attempts + after.attempts,
             "usage": before.usage + after.usage,
-            "corrections": before.corrections + 1,
+            "corrections": before.corrections + (after.raw != before.raw),
         }
     )

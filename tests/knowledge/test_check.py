@@ -294,3 +294,31 @@ def test_a_model_is_shown_that_its_sentences_oppose_its_claims() -> None:
     assert "the text says left of the hub, a claim right_of" in complaint
     assert "labeled scans" not in complaint
     assert problems(asked.descriptions) == []
+
+
+def test_what_a_model_insists_on_is_asked_once_more_and_counted(tmp_path: Path) -> None:
+    def answer(body: Body) -> Reply:
+        if is_probe(body) or asked_organ(body) in ("background", "rim"):
+            return good_answer(body)
+        organ = asked_organ(body)
+        gives_way = organ == "hub" and len(body["messages"]) > 2
+        claims = [] if gives_way else [{"relation": "inside", "other": "rim"}]
+        text = f"The {organ} lies {'elsewhere' if gives_way else 'in the rim'}."
+        raw = {"organ": organ, "text": text, "claims": claims, "attributes": []}
+        return Reply(json.dumps(raw))
+
+    template = Template("t", Wording(title="t", aspects={"place": "Where is the {organ}?"}))
+    with chat_server(answer) as server:
+        asked = describe(
+            template,
+            ("background", "knob", "hub", "rim"),
+            OpenAICompatible(ProviderOptions(model="tiny", base_url=server.url), "key"),
+            cache=AnswerCache(tmp_path),
+            judge=lambda claims: dict.fromkeys(claims, "no"),
+            rounds=3,
+        )
+    assert len(server.questions) == 6
+    for organ, corrections in (("knob", 0), ("hub", 1)):
+        origin = asked.descriptions.get(organ, "place").origin
+        assert (origin.corrections, origin.usage.calls) == (corrections, 2)
+    assert asked.descriptions.totals == asked.spent
