@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from knowledge.files import Strict, canonical_json, read_json, write_whole
+from knowledge.files import Strict, canonical_json, read_json, readable, write_whole
 from knowledge.provider import Usage
 
 STORE_VERSION = 1
@@ -47,13 +47,13 @@ class AnswerStore(Strict):
     parameters: dict[str, Any] = Field(default_factory=dict)
     answers: tuple[StoredAnswer, ...] = Field(min_length=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _not_newer(cls, raw: Any) -> Any:
+        return readable(raw, STORE_VERSION, "answers")
+
     @model_validator(mode="after")
     def _unambiguous(self) -> "AnswerStore":
-        if self.format_version > STORE_VERSION:
-            raise ValueError(
-                f"answers of format {self.format_version}; this version reads up to "
-                f"{STORE_VERSION}: update tak-seg"
-            )
         seen = set()
         for item in self.answers:
             key = (item.organ, item.aspect, item.sample)

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from knowledge.files import Strict, digest_of, read_json, write_whole
+from knowledge.files import Strict, digest_of, read_json, readable, write_whole
 from knowledge.provider import Usage
 
 FORMAT_VERSION = 1
@@ -111,13 +111,13 @@ class DescriptionSet(Strict):
     cost_usd: float | None = None
     descriptions: tuple[Description, ...]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _not_newer(cls, raw: Any) -> Any:
+        return readable(raw, FORMAT_VERSION, "descriptions")
+
     @model_validator(mode="after")
     def _complete(self) -> "DescriptionSet":
-        if self.format_version > FORMAT_VERSION:
-            raise ValueError(
-                f"descriptions of format {self.format_version}; this version reads up to "
-                f"{FORMAT_VERSION}: update tak-seg"
-            )
         wanted = [(name, aspect) for name in self.classes for aspect in self.aspects]
         found = [(item.organ, item.aspect) for item in self.descriptions]
         if wanted != found:

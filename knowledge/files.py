@@ -22,6 +22,22 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def readable(raw: Any, version: int, what: str) -> Any:
+    """What a file holds, if its `format_version` is one that this version of tak-seg reads.
+
+    To be asked before unknown keys are: a newer format may have keys that this one has not.
+
+    Raises:
+        ValueError: it is newer than `version`.
+    """
+    found = raw.get("format_version") if isinstance(raw, dict) else None
+    if isinstance(found, int) and found > version:
+        raise ValueError(
+            f"{what} of format {found}; this version reads up to {version}: update tak-seg"
+        )
+    return raw
+
+
 def read_toml(path: Path, model: type[Model]) -> Model:
     """The TOML file as a checked model; every error names the file and the key.
 

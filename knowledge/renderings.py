@@ -2,20 +2,29 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from knowledge.files import Strict, read_json, write_whole
+from knowledge.files import Strict, read_json, readable, write_whole
 
 INDEX = "renderings.json"
+
+
+RENDERINGS_VERSION = 1
 
 
 class Renderings(Strict):
     """The file `renderings.json`; pictures are named relative to it. The background's show all."""
 
-    format_version: int = 1
+    format_version: int = RENDERINGS_VERSION
     case: str
     pictures: dict[str, tuple[str, ...]] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_newer(cls, raw: Any) -> Any:
+        return readable(raw, RENDERINGS_VERSION, "renderings")
 
     def write(self, folder: Path) -> None:
         """Write the index last: where it lies, all pictures are there."""

@@ -13,6 +13,7 @@ from knowledge.description import DescriptionSet
 from knowledge.provider import ProviderOptions, Usage
 from knowledge.providers.openai_compatible import OpenAICompatible
 from knowledge.providers.recorded import Recorded
+from knowledge.renderings import find_pictures
 from knowledge.template import Template, Wording
 from segmentation.dataset import DatasetSpec
 
@@ -101,9 +102,16 @@ def test_descriptions_come_back_from_their_file_unchanged(tmp_path: Path) -> Non
 
 def test_files_of_a_newer_version_are_refused(tmp_path: Path) -> None:
     raw = literal(Template("test", WORDING), CLASSES).model_dump(mode="json")
-    (tmp_path / "d.json").write_text(json.dumps(raw | {"format_version": 99}))
+    (tmp_path / "d.json").write_text(json.dumps(raw | {"format_version": 99, "new": 1}))
     with pytest.raises(ValueError, match=r"format 99.*update tak-seg"):
         DescriptionSet.read(tmp_path / "d.json")
+    store = json.loads((ROOT / "data" / "answers" / "terse.json").read_text())
+    (tmp_path / "s.json").write_text(json.dumps(store | {"format_version": 2, "new": 1}))
+    with pytest.raises(ValueError, match=r"answers of format 2.*update tak-seg"):
+        AnswerStore.read(tmp_path / "s.json")
+    (tmp_path / "renderings.json").write_text('{"format_version": 2, "new": 1}')
+    with pytest.raises(ValueError, match=r"renderings of format 2.*update tak-seg"):
+        find_pictures(tmp_path, CLASSES)
 
 
 def test_a_damaged_cache_entry_counts_as_absent(tmp_path: Path) -> None:
