@@ -29,8 +29,10 @@ def import_tensor(path: Path, classes: tuple[str, ...], aspects: tuple[str, ...]
     try:
         tensor = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path} is not a file of plain tensors: {reason}") from error
+        # Its words are left out: they advise to load the file in a way that executes it.
+        raise ValueError(
+            f"{path} is not a file of plain tensors, but another kind of file or a damaged one"
+        ) from error
     if not isinstance(tensor, torch.Tensor) or tensor.ndim != 2:
         found = (
             f"a tensor of shape {tuple(tensor.shape)}" if torch.is_tensor(tensor) else "no tensor"

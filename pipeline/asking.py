@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from rich.console import Console
@@ -14,6 +15,7 @@ from knowledge.budget import Budget, Price, PriceTable
 from knowledge.check import contradictions
 from knowledge.describe import Asked, Judge, describe
 from knowledge.encoder import TextEncoder
+from knowledge.near import unknown
 from knowledge.provider import OUTPUTS, Provider, ProviderOptions, Question, Usage
 from knowledge.question import Images, question_digest, questions
 from knowledge.renderings import find_pictures
@@ -74,6 +76,35 @@ class Job:
 def wording(template: str, variables: list[str]) -> Template:
     """A shipped template or a file, with some of its variables set (`name=value`)."""
     return Template.read(shipped.find("prompts", template), pairs("--var", variables))
+
+
+def service(
+    model: str,
+    base_url: str | None,
+    key_env: str,
+    header: list[str] | None,
+    query: list[str] | None,
+    *,
+    output: str = "auto",
+    **options: Any,
+) -> ProviderOptions:
+    """Which model is asked, where, and how; `options` are further ones of `ProviderOptions`.
+
+    Raises:
+        LookupError: no such form of output.
+        ValueError: a header or a part of the address that is not NAME=VALUE.
+    """
+    if output not in (known := ("auto", *OUTPUTS)):
+        raise LookupError(unknown("output", output, known))
+    return ProviderOptions(
+        model=model,
+        base_url=base_url,
+        key_env=key_env,
+        headers=headers(header or []),
+        query=pairs("--query", query or []),
+        output=output,
+        **options,
+    )
 
 
 def answer_cache(chosen: Path | None) -> AnswerCache:

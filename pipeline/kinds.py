@@ -160,3 +160,27 @@ def _beside(path: Path) -> str:
         return f"; nor is there a folder {parent}"
     near = nearest(path.name, (each.name for each in parent.iterdir()))
     return f"; did you mean {parent / near}?" if near else ""
+
+
+def writable(out: Path, made: str, *inputs: Path | None) -> Path:
+    """The path of a file to write, unless something worth keeping lies there.
+
+    Args:
+        made: the kind that will be written; what is of this kind already is written over.
+        inputs: what it is made from.
+
+    Raises:
+        IsADirectoryError, NotADirectoryError: a folder is there, or a file where a folder must be.
+        FileExistsError: an input, or a file of another kind, lies there.
+    """
+    if out.is_dir():
+        raise IsADirectoryError(f"-o {out} is a folder; give the name of a file in it")
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"-o {out}: {above} is a file, where a folder is needed")
+    if any(given is not None and given.resolve() == out.resolve() for given in inputs):
+        raise FileExistsError(f"-o {out} would be written over what it is made from")
+    found = kind_of(out) if out.is_file() else None
+    if found not in (None, made):
+        raise FileExistsError(f"-o {out} is {KINDS[found].what} that would be lost; name another")
+    return out

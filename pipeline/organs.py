@@ -1,14 +1,14 @@
 """Organ lists of any anatomy: descriptors, lists of one's own, label names of other tools."""
 
 import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from knowledge.description import BACKGROUND
+from knowledge.files import read_text
 from pipeline import shipped
-from segmentation.dataset import DatasetSpec
+from segmentation.dataset import DatasetSpec, read_toml
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def class_list(source: str) -> OrganList:
     if path.suffix == ".txt":
         return _from_lines(path)
     found = shipped.find("data", source)
-    raw = tomllib.loads(found.read_text(encoding="utf-8")) if found == path else {}
+    raw = read_toml(found) if found == path else {}
     organs = raw.get("organs", [])
     if organs and all(isinstance(name, str) for name in organs):
         return _own(raw, found)
@@ -60,9 +60,7 @@ def _own(raw: dict[str, Any], path: Path) -> OrganList:
 
 
 def _from_lines(path: Path) -> OrganList:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in read_text(path).splitlines()]
     names = tuple(line for line in lines if line)
     if not names or len(set(names)) != len(names):
         raise ValueError(f"{path}: one class per line, each once")
@@ -72,11 +70,9 @@ def _from_lines(path: Path) -> OrganList:
 
 
 def _from_json(path: Path) -> OrganList:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        raw = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     labels = raw.get("labels", raw) if isinstance(raw, dict) else None
     if not isinstance(labels, dict) or not labels:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from knowledge.files import digest_of
 from pipeline import shipped
 from segmentation.dataset import DatasetSpec
+from segmentation.plausible import doubt_of_spacing, read_bounds
 from segmentation.prepare import Prepared
 from segmentation.protocol import Claim, Protocol, claim_of
+from segmentation.reader import Reader
 from segmentation.rules import RULES
+from segmentation.shared import SharedArrays
 
 if TYPE_CHECKING:  # else `tak prepare` would wait for torch
     from pipeline.run import Opened
@@ -30,6 +33,14 @@ def claimed(spec: DatasetSpec) -> Protocol | None:
     if spec.protocol not in protocol_names():
         return None
     return Protocol.read(protocol_folder() / f"{spec.protocol}.toml")
+
+
+def doubt_of(reader: Reader) -> str | None:
+    """Why the voxel size that shared arrays were given can hardly be right; None if it can."""
+    if not isinstance(reader, SharedArrays) or reader.spacing_mm is None:
+        return None
+    bounds = read_bounds(shipped.reference("data") / "anatomy" / "volumes.toml")
+    return doubt_of_spacing(reader.volumes_ml, reader.spacing_mm, bounds)
 
 
 def data_digest(prepared: Prepared) -> str:

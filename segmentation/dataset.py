@@ -264,6 +264,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         ValueError: not TOML, or not UTF-8.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise ValueError(f"{path}: not a TOML file: {fault}") from None

@@ -136,7 +136,7 @@ def _check_numbering(spec: DatasetSpec, path: Path) -> None:
     if not path.is_file():
         return
     try:
-        table = json.loads(path.read_text(encoding="utf-8")).get("labels", {})
+        table = json.loads(path.read_text(encoding="utf-8-sig")).get("labels", {})
     except (ValueError, AttributeError) as fault:
         raise ValueError(f"{path}: not a JSON table ({fault})") from None
     if not isinstance(table, dict):

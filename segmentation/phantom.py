@@ -8,6 +8,7 @@ splits/{train,labeled,validation,test}.txt   dataset.toml   population.json   da
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -48,7 +49,7 @@ class Population:
                 raise ValueError(f"{part} must be at least {int(part == 'labeled')}, not {count}")
         if (self.spacing_mm is None) == (self.shape is None):
             raise ValueError("give exactly one of spacing and shape")
-        if min(self.shape or (self.spacing_mm or 0,)) <= 0:
+        if not all(0 < size < math.inf for size in self.shape or (self.spacing_mm or 0,)):
             raise ValueError(f"voxels need a positive size, not {self.shape or self.spacing_mm}")
 
     def parts(self) -> dict[str, list[str]]:

@@ -109,6 +109,7 @@ def prepare(
         FileNotFoundError: a scan or mask that the split needs.
         ValueError: a damaged file, an unknown label value, image and mask that do not fit, or
             `out` holds data of another descriptor.
+        FileExistsError, NotADirectoryError: `out` holds something else, or is a file.
     """
     if out.resolve() == root.resolve():
         raise ValueError(f"{out} holds the raw data; prepared data need a folder of their own")
@@ -134,9 +135,10 @@ def prepare(
 
 def _claim(out: Path, spec: DatasetSpec, force: bool) -> None:
     """Make the folder, refuse one with data of another descriptor, take back its completeness."""
-    out.mkdir(parents=True, exist_ok=True)
     noted = out / "dataset.json"
     if not noted.is_file():
+        _check_free(out)
+        out.mkdir(parents=True, exist_ok=True)
         return
     read_own(noted)  # nobody else's file is removed, whatever is forced
     if not force and DatasetSpec.check(read_noted(noted)["spec"], noted).digest != spec.digest:
@@ -144,6 +146,19 @@ def _claim(out: Path, spec: DatasetSpec, force: bool) -> None:
             f"{out} holds data prepared by another descriptor; take another folder or --force"
         )
     noted.unlink()
+
+
+def _check_free(out: Path) -> None:
+    """Refuse a file, and a folder that holds more than cases of an unfinished call."""
+    above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"-o {out}: {above} is a file, where a folder is needed")
+    held = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    strange = [name for name in held if not name.startswith(".") and not name.endswith(".h5")]
+    if strange:
+        raise FileExistsError(
+            f"{out} holds {_few(strange)}; prepared data need a folder of their own"
+        )
 
 
 def _few(names: Sequence[str]) -> str:

@@ -5,12 +5,13 @@ or told. Their spacing is assumed: that of the protocol's grid, or told.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from segmentation.dataset import DatasetSpec, Grid
 from segmentation.layouts import LAYOUTS, RawCase, find_cases
@@ -55,6 +56,7 @@ class SharedArrays:
         shape: the number of voxels [x, y, z] that the protocol fixes, if it does.
         told: whether the user gave the orientation; else the organs did.
         against: how many masks' organs lie otherwise.
+        volumes_ml: of each organ, the median over the masks that have it; none without a spacing.
     """
 
     layout: str
@@ -63,6 +65,7 @@ class SharedArrays:
     shape: Sizes | None = None
     told: bool = False
     against: int = 0
+    volumes_ml: dict[str, float] = field(default_factory=dict)
 
     @property
     def stamp(self) -> str:
@@ -157,7 +160,7 @@ def open_arrays(
         ValueError: organs that lie as in no or in several orientations, or axes that are not
             those of a layout.
     """
-    found = _seen(spec, find_cases(spec, root, layouts[0]), cases, progress)
+    found, counts = _seen(spec, find_cases(spec, root, layouts[0]), cases, progress)
     codes = orientation or _settled(found, root)
     fitting = [name for name in layouts if FORMS[name].axes == axes_of(codes)]
     if not fitting:
@@ -175,6 +178,7 @@ def open_arrays(
         shape=spec.grid.shape,
         told=orientation is not None,
         against=against,
+        volumes_ml={} if spacing is None else _volumes(spec, counts, spacing),
     )
     return _descriptor(spec, fitting[0], spacing_mm), reader
 
@@ -184,18 +188,32 @@ def _seen(
     known: dict[str, RawCase],
     cases: Sequence[str],
     progress: Callable[[str], None] | None,
-) -> dict[str | None, list[str]]:
-    """Names of cases by the orientation in which their organs lie; None where undecided."""
+) -> tuple[dict[str | None, list[str]], list[NDArray[np.intp]]]:
+    """Names of cases by the orientation of their organs, None if undecided; voxels per class."""
     found: dict[str | None, list[str]] = {}
+    counts = []
     for name in cases:
         path = known[name].label if name in known else None
         if path is not None:
             bare = checked_volume(path, read_array(path, "label"), np.eye(4))
-            codes = orientation_by_organs(whole_labels(path, bare).voxels, spec)
-            found.setdefault(codes, []).append(name)
+            labels = whole_labels(path, bare).voxels
+            found.setdefault(orientation_by_organs(labels, spec), []).append(name)
+            listed = labels[(labels >= 0) & (labels < len(spec.classes))]
+            counts.append(np.bincount(listed, minlength=len(spec.classes)))
         if progress:
             progress(name)
-    return found
+    return found, counts
+
+
+def _volumes(
+    spec: DatasetSpec, counts: Sequence[NDArray[np.intp]], spacing_mm: Spacing
+) -> dict[str, float]:
+    """Volume in ml of each organ that a mask has, the median over those masks."""
+    ml = float(np.prod(spacing_mm)) / 1000
+    voxels = {
+        name: [seen[label] for seen in counts if seen[label]] for name, label in spec.labels.items()
+    }
+    return {name: ml * float(np.median(seen)) for name, seen in voxels.items() if seen}
 
 
 def _settled(found: dict[str | None, list[str]], root: Path) -> str:

@@ -196,7 +196,7 @@ def read_list(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such list of cases (one per line; may be empty)")
     return tuple(
-        line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+        line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()
     )
 
 

@@ -68,8 +68,11 @@ def plot(
     """
     from knowledge.bank import Bank
     from knowledge.plot import plot as draw
-    from pipeline.kinds import expect
+    from pipeline.kinds import expect, writable
 
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"-o {out}: the plot is a PNG; its name ends in .png")
+    writable(out, "picture")
     draw(Bank.read(expect(bank, "bank")), out)
     typer.echo(f"{out}")
 
@@ -89,8 +92,9 @@ def merge(
     from knowledge.bank import Bank
     from knowledge.merge import merge as join
     from pipeline.encoding import line
-    from pipeline.kinds import expect
+    from pipeline.kinds import expect, writable
 
+    writable(out, "bank", one, other)
     made = join(Bank.read(expect(one, "bank")), Bank.read(expect(other, "bank")), replace=replace)
     made.write(out)
     typer.echo(f"{out}: {line(made)}")
@@ -114,8 +118,10 @@ def import_(
     """
     from knowledge.tensors import import_tensor
     from pipeline.encoding import line
+    from pipeline.kinds import writable
     from pipeline.organs import class_list
 
+    writable(out, "bank", tensor)
     made = import_tensor(tensor, class_list(classes).classes, _listed(aspects))
     made.write(out)
     typer.echo(f"{out}: {line(made)}")
@@ -138,9 +144,10 @@ def export(
     """
     from knowledge.bank import Bank
     from knowledge.tensors import export_tensor
-    from pipeline.kinds import expect
+    from pipeline.kinds import expect, writable
     from pipeline.organs import class_list
 
+    writable(out, "tensor", bank)
     rows, width = export_tensor(
         Bank.read(expect(bank, "bank")),
         out,
@@ -179,9 +186,10 @@ def control(
     from knowledge.controls import CONTROLS, WORDED, worded
     from knowledge.near import unknown
     from pipeline.encoding import line, make_encoder
-    from pipeline.kinds import expect
+    from pipeline.kinds import expect, writable
 
     bank = Bank.read(expect(like, "bank"))
+    writable(out, "bank", like)
     if kind in CONTROLS:
         made = CONTROLS[kind](bank, seed)
     elif kind in WORDED:

@@ -115,7 +115,7 @@ def prepare(
     """
     from pipeline.descriptors import spec_of
     from pipeline.progress import counted
-    from pipeline.protocols import claim_of_data
+    from pipeline.protocols import claim_of_data, doubt_of
     from segmentation.prepare import prepare as prepare_all
 
     if as_json and compare is None:
@@ -135,6 +135,8 @@ def prepare(
         typer.echo(f"not as {spec.protocol} says: {departure}", err=as_json)
     if reader.note:
         typer.echo(reader.note, err=as_json)
+    if doubt := doubt_of(reader):
+        typer.echo(f"warning: {doubt}", err=True)
     if compare is not None:
         _compare(prepared, compare, jobs, as_json)
 

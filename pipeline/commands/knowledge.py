@@ -1,7 +1,6 @@
 """Commands of the knowledge stage: describe, encode, and the bank's verbs."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -56,48 +55,35 @@ def describe(
 ) -> None:
     """Ask a model about every organ and aspect; write checked descriptions as JSON.
 
-    The shipped answers need no key: `tak describe phantom -o descriptions.json`. A live model:
-    `tak describe amos --provider openai_compatible --model gpt-4o -o descriptions.json`, a local
-    one: add `--base-url http://localhost:11434/v1`. Azure: `--base-url
+    Shipped answers need no key: `tak describe phantom -o descriptions.json`. A live model: `tak
+    describe amos --provider openai_compatible --model gpt-4o`; a local one: add `--base-url
+    http://localhost:11434/v1`; Azure: `--base-url
     https://NAME.openai.azure.com/openai/deployments/DEPLOYMENT --query api-version=2024-10-21
-    --header api-key=env:AZURE_OPENAI_API_KEY`. Answers are cached; a second run asks only for what
-    is missing, also after Ctrl-C.
+    --header api-key=env:AZURE_OPENAI_API_KEY`. A second run asks only for what is missing.
     """
-    from knowledge.provider import ProviderOptions
     from pipeline import asking
+    from pipeline.kinds import writable
     from pipeline.organs import class_list
 
     wording, listed = asking.wording(template, var or []), class_list(descriptor)
     target = out or Path("descriptions") / f"{listed.name}.json"
+    if not dry_run:
+        writable(target, "descriptions", answers, Path(descriptor))
     if wording.literal:
         typer.echo(asking.write_literal(wording, listed.classes, target))
         return
-    options = ProviderOptions(
-        model=model,
-        base_url=base_url,
-        key_env=key_env,
-        headers=asking.headers(header or []),
-        query=asking.pairs("--query", query or []),
-        output=output,
-        temperature=temperature,
-        seed=seed,
-        max_answer_tokens=max_answer_tokens,
-        timeout_seconds=timeout,
-        retries=retries,
-        tokens_per_image=tokens_per_image,
-    )
+    service = asking.service(
+        model, base_url, key_env, header, query,
+        output=output, temperature=temperature, seed=seed, max_answer_tokens=max_answer_tokens,
+        timeout_seconds=timeout, retries=retries, tokens_per_image=tokens_per_image,
+    )  # fmt: skip
     limits = asking.Limits(
         samples, attempts, concurrency, rounds, max_tokens_total, max_cost, refresh
     )
-    job = asking.Job(
-        template=wording,
-        classes=listed.classes,
-        provider=asking.make_provider(provider, wording, options, answers, cache),
-        limits=limits,
-        cache=asking.answer_cache(cache),
-        quote=asking.quote_of(model, prices),
-        images=asking.pictures(images, renderings, listed.classes),
-    )
+    asked = asking.make_provider(provider, wording, service, answers, cache)
+    seen = asking.pictures(images, renderings, listed.classes)
+    kept, quote = asking.answer_cache(cache), asking.quote_of(model, prices)
+    job = asking.Job(wording, listed.classes, asked, limits, kept, quote, seen)
     if dry_run:
         typer.echo(asking.preview(job))
         return
@@ -106,28 +92,13 @@ def describe(
 
 
 def encode(
-    descriptions: Annotated[Path, typer.Argument(help="Descriptions made by `tak describe`.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The bank to write.")] = Path("bank.h5"),
-    encoder: Annotated[
-        str,
-        typer.Option(
-            help="openclip:MODEL@WEIGHTS, transformer:HUB-ID, transformer:FOLDER, "
-            "transformer:package/NAME or hashing:WIDTH."
-        ),
-    ] = "openclip:ViT-B-32@openai",
-    long_text: Annotated[
-        str,
-        typer.Option(
-            help="Texts beyond the encoder's limit: error, split-mean, truncate, or shorten."
-        ),
-    ] = "error",
-    device: Annotated[
-        str, typer.Option(help="Torch device of the encoder: cpu, cuda, mps or auto.")
-    ] = "cpu",
-    into: Annotated[
-        Path | None, typer.Option(help="Add to this bank, which must be of the same encoder.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="Model for --long-text shorten.")] = "",
+    descriptions: of.DescriptionFile,
+    out: of.BankOut = Path("bank.h5"),
+    encoder: of.Encoder = "openclip:ViT-B-32@openai",
+    long_text: of.LongText = "error",
+    device: of.EncoderDevice = "cpu",
+    into: of.Into = None,
+    model: of.Shortener = "",
     base_url: of.BaseUrl = None,
     key_env: of.KeyEnv = "OPENAI_API_KEY",
     header: of.Header = None,
@@ -146,9 +117,8 @@ def encode(
     from knowledge.description import DescriptionSet
     from knowledge.encode import encode as make_bank
     from knowledge.merge import merge
-    from knowledge.provider import ProviderOptions
     from pipeline import asking, encoding
-    from pipeline.kinds import expect
+    from pipeline.kinds import expect, writable
 
     asks = any((model, base_url, header, query, max_tokens_total, max_cost, prices, cache))
     if asks and long_text != "shorten":
@@ -157,22 +127,18 @@ def encode(
             "are for --long-text shorten"
         )
     described = DescriptionSet.read(expect(descriptions, "descriptions"))
+    writable(out, "bank", descriptions)
+    before = None if into is None else Bank.read(expect(into, "bank"))
     encoder_ = encoding.make_encoder(encoder, device)
     shorten = None
     if long_text == "shorten":
-        options = ProviderOptions(
-            model=model,
-            base_url=base_url,
-            key_env=key_env,
-            headers=asking.headers(header or []),
-            query=asking.pairs("--query", query or []),
-        )
+        service = asking.service(model, base_url, key_env, header, query)
         limits = asking.Limits(max_tokens=max_tokens_total, max_cost_usd=max_cost)
         quote = asking.quote_of(model, prices)
-        shorten = asking.make_shortener(encoder_, options, limits, quote, cache)
+        shorten = asking.make_shortener(encoder_, service, limits, quote, cache)
     made = make_bank(described, encoder_, long_text=long_text, shorten=shorten)
-    if into is not None:
-        made = merge(Bank.read(expect(into, "bank")), made, replace=True)
+    if before is not None:
+        made = merge(before, made, replace=True)
     made.write(out)
     typer.echo(f"{out}: {encoding.line(made)}")
     if shorten is not None:

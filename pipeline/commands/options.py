@@ -85,4 +85,24 @@ Refresh = Annotated[bool, typer.Option(help="Ask again for cached answers too.")
 SaveAnswers = Annotated[
     Path | None, typer.Option(help="Write the raw answers as a store for `recorded`.")
 ]
+DescriptionFile = Annotated[Path, typer.Argument(help="Descriptions made by `tak describe`.")]
+BankOut = Annotated[Path, typer.Option("--out", "-o", help="The bank to write.")]
+Encoder = Annotated[
+    str,
+    typer.Option(
+        help="openclip:MODEL@WEIGHTS, transformer:HUB-ID, transformer:FOLDER, "
+        "transformer:package/NAME or hashing:WIDTH."
+    ),
+]
+LongText = Annotated[
+    str,
+    typer.Option(help="Texts beyond the encoder's limit: error, split-mean, truncate, or shorten."),
+]
+EncoderDevice = Annotated[
+    str, typer.Option("--device", help="Torch device of the encoder: cpu, cuda, mps or auto.")
+]
+Into = Annotated[
+    Path | None, typer.Option(help="Add to this bank, which must be of the same encoder.")
+]
+Shortener = Annotated[str, typer.Option("--model", help="Model for --long-text shorten.")]
 DryRun = Annotated[bool, typer.Option(help="Show every question and the cost; ask nothing.")]
