@@ -55,10 +55,12 @@ class _NormReLU(torch.autograd.Function):
         made = torch.empty_like(rows)
         mean, spread = (rows.new_empty(len(rows), channels) for _ in range(2))
         for part, blocks in _parts(rows):
-            mean[part] = sum(_sums(rows[block], channels) for block in blocks) / count
+            sums = [_sums(rows[block], channels) for block in blocks]
+            mean[part] = torch.stack(sums).sum(0) / count
             middle = _wide(mean[part], rows)
-            squares = (_sums((rows[block] - middle).square_(), channels) for block in blocks)
-            spread[part] = (sum(squares) / count + _EPSILON).rsqrt_()  # 1 / standard deviation
+            squares = [_sums((rows[block] - middle).square_(), channels) for block in blocks]
+            variance = torch.stack(squares).sum(0) / count
+            spread[part] = (variance + _EPSILON).rsqrt_()  # 1 / standard deviation
             inverse = _wide(spread[part], rows)
             for block in blocks:
                 normed = torch.sub(rows[block], middle, out=made[block]).mul_(inverse)
