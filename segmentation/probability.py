@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from segmentation.dataset import DatasetSpec
@@ -38,16 +39,21 @@ def kept_probabilities(
     shape = canonical_shape(scan.affine, scan.voxels.shape)
     labels = [spec.labels[name] for name in organs]
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
-        raw = np.memmap(Path(beside, "raw"), np.uint8, "w+", shape=(len(labels), *shape))
+        raw = Path(beside, "raw")
+        # Written as a file, not through memory: where a disk is full, that ends the process.
+        with raw.open("wb", buffering=0) as file:
 
-        def keep(x: int, plane: Tensor) -> None:
-            raw[:, x] = (plane[labels] * STEPS).round().cpu().numpy()
+            def keep(x: int, plane: Tensor) -> None:
+                whole = (plane[labels] * STEPS).round().to(torch.uint8).cpu().numpy()
+                file.seek(x * whole.nbytes)
+                file.write(np.ascontiguousarray(whole))
 
-        yield keep
+            yield keep
+        maps = np.memmap(raw, np.uint8, "r", shape=(shape[0], len(labels), *shape[1:]))
         done = Path(beside, "done")
         done.mkdir()
-        for name, found in zip(organs, raw, strict=True):
-            back = from_canonical(np.asarray(found), scan.affine, scan.voxels.shape)
+        for place, name in enumerate(organs):
+            back = from_canonical(np.asarray(maps[:, place]), scan.affine, scan.voxels.shape)
             write_image(file_of(done, name), back, scan.affine, scale=1 / STEPS)
         if folder.exists():
             shutil.rmtree(folder)

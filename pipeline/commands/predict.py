@@ -120,7 +120,8 @@ def _segmented(
             try:
                 done = work.segment(target, start(target.scan.name))
             except (ValueError, OSError, MemoryError) as fault:
-                faults.append(fault)
+                nameless = isinstance(fault, OSError) and fault.errno and not fault.filename
+                faults.append(OSError(f"{target.mask}: {fault}") if nameless else fault)
                 continue
             if done and not finished:
                 colors = write_colors(found, output, work.predictor.opened.spec.classes)

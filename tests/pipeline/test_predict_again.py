@@ -1,6 +1,9 @@
 """`tak predict` a second time: what is there stays, what is lacking is added, nothing is lost."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,12 +14,14 @@ import pytest
 import SimpleITK
 from small_run import make_run
 from test_formats import write_series
+from test_interrupt import wait_until
 
 from pipeline.cli import main
 from segmentation.dataset import DatasetSpec
 from segmentation.volume import read_labels, read_volume, write_labels, write_volume
 
-SPEC = DatasetSpec.read(Path(__file__).parents[2] / "data" / "phantom.toml")
+ROOT = Path(__file__).parents[2]
+SPEC = DatasetSpec.read(ROOT / "data" / "phantom.toml")
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +208,64 @@ def test_a_scan_that_memory_does_not_hold_keeps_no_other_from_its_mask(
     assert "Unable to allocate 99 GiB" in err
     assert "1 of 2 scans could not be segmented" in err
     assert nibabel.load(tmp_path / "out/b.nii.gz").shape == (9, 9, 9)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_disk_that_gets_full_is_an_error_and_leaves_nothing_half(
+    tak, run, series, tmp_path, whole
+):
+    """A limit on the size of a file stands in for the disk; through memory it would be fatal."""
+    resource = pytest.importorskip("resource")
+    words = ["predict", run, series, "-o", tmp_path / "out/mask.nii.gz", "--save-probabilities"]
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**8 if whole else 6000, before[1]))
+    try:
+        code, _, err = tak(*words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    if whole:
+        assert code == 0
+        assert "mask-probabilities" in left
+        return
+    assert code == 1
+    assert "out/mask.nii.gz: [Errno 27] File too large" in err
+    assert left == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT as a terminal sends it")
+def test_ctrl_c_leaves_whole_files_and_a_second_call_goes_on(tak, run, tmp_path):
+    (tmp_path / "in").mkdir()
+    gray = np.random.default_rng(0).normal(40, 150, (36, 36, 36)).astype(np.int16)
+    for number in range(12):
+        write_volume(tmp_path / f"in/{number:02}.nii.gz", gray, np.diag([5.0, 5, 5, 1]))
+    command = [sys.executable, "-m", "pipeline", "predict", str(run), "in", "-o", "out"]
+    command += ["--save-probabilities", "--device", "cpu"]
+    where = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
+    work = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        **where,
+    )
+    wait_until(lambda: (tmp_path / "out/00.nii.gz").is_file())
+    work.send_signal(signal.SIGINT)
+    _, err = work.communicate(timeout=30)
+    assert work.returncode in (1, 130)
+    assert b"Traceback" not in err
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert not [name for name in left if name.startswith(".")]
+    masks = sorted(name for name in left if name.endswith(".nii.gz"))
+    assert 1 <= len(masks) < 12
+    for name in masks:
+        assert nibabel.load(tmp_path / "out" / name).get_fdata().shape == gray.shape
+    for name in sorted(path.name for path in (tmp_path / "in").iterdir())[len(masks) + 1 :]:
+        (tmp_path / "in" / name).unlink()
+    before = (tmp_path / "out/00.nii.gz").stat().st_mtime_ns
+    words = [run, tmp_path / "in", "-o", tmp_path / "out", *command[-3:], "--skip-existing"]
+    assert tak("predict", *words)[0] == 0
+    assert (tmp_path / "out/00.nii.gz").stat().st_mtime_ns == before
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == len(masks) + 1
