@@ -20,7 +20,7 @@ def compare(
 ) -> None:
     """Compare two evaluated runs case by case: the second minus the first, for every organ.
 
-    Prints the mean paired difference with a bootstrap interval over cases and Wilcoxon's
+    Prints the mean paired difference with Student's t interval over cases and Wilcoxon's
     signed-rank test. The seeds of a run (folders `seed-N`) are averaged case by case first; their
     spread is not part of the interval.
 

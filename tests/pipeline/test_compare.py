@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from typer.testing import CliRunner
 
 from pipeline.cli import app
@@ -118,13 +119,21 @@ def test_the_signed_rank_test_is_that_of_all_sign_patterns():
     assert math.isnan(signed_rank(np.zeros(0)))
 
 
-def test_the_interval_covers_a_known_mean_about_as_often_as_it_says():
+@pytest.mark.parametrize("cases", [2, 6, 40])
+def test_the_interval_covers_a_known_mean_about_as_often_as_it_says(cases):
     random = np.random.default_rng(2)
     inside = 0
-    for _ in range(100):
-        low, high = interval(random.normal(0.3, 1.0, size=40))
+    for _ in range(1000):
+        low, high = interval(random.normal(0.3, 1.0, size=cases))
         inside += low <= 0.3 <= high
-    assert 86 <= inside <= 100
+    assert 930 <= inside <= 970  # three deviations
+
+
+def test_the_interval_is_that_of_the_paired_t_test():
+    gaps = np.random.default_rng(3).normal(size=7)
+    known = stats.ttest_1samp(gaps, 0).confidence_interval(0.95)
+    assert interval(gaps) == pytest.approx((known.low, known.high))
+    assert interval(np.full(3, 0.25)) == (0.25, 0.25)
     assert all(math.isnan(end) for end in interval(np.array([0.1])))
 
 
