@@ -37,7 +37,8 @@ def faults_of(config: "RunConfig") -> Iterator[tuple[str, str]]:
     if config.alignment.name not in ALIGNMENTS:
         yield "alignment.name", unknown("alignment", config.alignment.name, ALIGNMENTS)
     elif config.alignment.name == "none":
-        yield from ((f"alignment.{key}", "alignment none has no options") for key in options)
+        bare = """alignment none has no options; --set 'alignment={name="none"}' leaves them away"""
+        yield from ((f"alignment.{key}", bare) for key in options)
     else:
         yield from _wrong(Contrast, options, "alignment", GIVEN)
 

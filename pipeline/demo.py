@@ -57,8 +57,10 @@ def demo(
     """
     if recipe not in POPULATIONS:
         raise LookupError(f"no demonstration {recipe!r}; there is {', '.join(POPULATIONS)}")
+    from pipeline.kinds import writable_folder
+
     begin = time.monotonic()
-    output.mkdir(parents=True, exist_ok=True)
+    writable_folder(output).mkdir(parents=True, exist_ok=True)
     run = output / f"run-{recipe}-{seed}"
     for command in commands(output, run, recipe, seed, changes or []):
         typer.secho(f"\n$ tak {shlex.join(command)}", bold=True)

@@ -87,11 +87,11 @@ def kind_of(path: Path) -> str | None:
 
 
 def _folder(path: Path) -> str | None:
-    if any((path / name).is_file() for name in ("best.pt", "last.pt", "log.jsonl")):
-        return "run"
     noted = path / "dataset.json"
     if noted.is_file() and _table(noted, json.loads, _json) == "prepared":
         return "prepared"
+    if any((path / name).is_file() for name in ("best.pt", "last.pt", "log.jsonl")):
+        return "run"
     if (path / "labeled.txt").is_file():
         return "lists"
     return "raw" if any((path / name).exists() for name in _RAW) else None
@@ -183,4 +183,20 @@ def writable(out: Path, made: str, *inputs: Path | None) -> Path:
     found = kind_of(out) if out.is_file() else None
     if found not in (None, made):
         raise FileExistsError(f"-o {out} is {KINDS[found].what} that would be lost; name another")
+    return out
+
+
+def writable_folder(out: Path, *kinds: str) -> Path:
+    """The path of a folder to write to, unless it holds something of another kind.
+
+    Raises:
+        NotADirectoryError: a file is there, or above it.
+        FileExistsError: a folder of another kind; says which.
+    """
+    above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"-o {out}: {above} is a file, where a folder is needed")
+    found = _folder(out) if out.is_dir() else None
+    if found not in (None, *kinds):
+        raise FileExistsError(f"-o {out} is {KINDS[found].what}; name a folder of its own")
     return out

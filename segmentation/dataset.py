@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -186,7 +187,7 @@ class DatasetSpec(Strict):
         Raises:
             ValueError: a spacing that is not positive.
         """
-        if min(spacing_mm) <= 0:
+        if not all(0 < side < math.inf for side in spacing_mm):
             raise ValueError(f"a spacing must be positive, not {spacing_mm}")
         grid = Grid(spacing_mm=spacing_mm)
         sides = "x".join(f"{side:g}" for side in spacing_mm)

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+from pydantic import ValidationError
 
 from segmentation.dataset import DatasetSpec, Split
 from segmentation.files import replacing
+from segmentation.split import explain
 from segmentation.volume import Array, Sizes
 
 FORMAT_VERSION = 1
@@ -75,15 +77,24 @@ def load_prepared(out: str | Path) -> Prepared:
 
     Raises:
         FileNotFoundError: nothing was prepared there, or not to the end, or a case is gone.
-        ValueError: written by another version.
+        ValueError: written by another version, or damaged.
     """
     out = Path(out)
     noted = out / "dataset.json"
     if not noted.is_file():
         raise FileNotFoundError(f"{noted}: not there, so {out} is not (or not fully) prepared")
     content = read_noted(noted)
+    lacking = sorted({"spec", "split", "cases"} - content.keys())
+    if lacking:
+        raise ValueError(f"{noted}: damaged, it lacks {', '.join(lacking)}; prepare again")
     spec = DatasetSpec.check(content["spec"], noted)
-    split = Split(**content["split"])
+    try:
+        split = Split(**content["split"])
+    except ValidationError as fault:
+        raise ValueError(f"{explain(fault, noted)}; damaged, so prepare again") from None
+    unknown = [case for case in split.cases if case not in content["cases"]]
+    if unknown:
+        raise ValueError(f"{noted}: damaged, it lacks the case {unknown[0]}; prepare again")
     prepared = Prepared(spec, split, out, content["cases"], content.get("note"))
     gone = [case for case in prepared.split.cases if not prepared.file(case).is_file()]
     if gone:

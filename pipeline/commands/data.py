@@ -11,6 +11,46 @@ if TYPE_CHECKING:
     from segmentation.reader import Reader
 
 
+Root = Annotated[
+    Path, typer.Argument(help="Folder of the data set as downloaded, or of shared arrays.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the prepared cases.")]
+Descriptor = Annotated[
+    str | None,
+    typer.Option(help="A shipped data set name, or a TOML file. [default: ROOT/dataset.toml]"),
+]
+SplitChoice = Annotated[
+    str | None,
+    typer.Option(help="A split of the descriptor, or a folder of lists; default: the only."),
+]
+Spacing = Annotated[
+    tuple[float, float, float] | None,
+    typer.Option(metavar="X Y Z", help="Another grid than the descriptor's, in mm."),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        help="amos, synapse, nnunet; npy-ga, npy-dhc or h5-magicnet for shared arrays. "
+        "[default: found from the files, else the descriptor's]"
+    ),
+]
+Orientation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODES",
+        help="Axes of arrays or headers that state none, such as RAS or LPS. "
+        "[default for shared arrays: found from the organs]",
+    ),
+]
+Compare = Annotated[
+    Path | None,
+    typer.Option(help="Shared arrays of the same cases: say how what was prepared differs."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")]
+Jobs = Annotated[int, typer.Option(help="Processes.")]
+Force = Annotated[bool, typer.Option("--force", help="Also redo what is finished.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands that make and prepare scans."""
     app.command()(phantom)
@@ -35,7 +75,7 @@ def phantom(
         typer.Option(metavar="MM", help="Voxel size about which scans vary. [default: 5.5]"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides every subject, with its number.")] = 0,
-    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+    jobs: Jobs = 1,
 ) -> None:
     """Make a population of abdominal "CT" scans, as NIfTI in nnU-Net's raw layout.
 
@@ -61,46 +101,17 @@ def phantom(
 
 
 def prepare(
-    root: Annotated[
-        Path, typer.Argument(help="Folder of the data set as downloaded, or of shared arrays.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the prepared cases.")],
-    descriptor: Annotated[
-        str | None,
-        typer.Option(
-            help="A shipped data set name, or a TOML file. [default: ROOT/dataset.toml]",
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(help="A split of the descriptor, or a folder of lists; default: the only."),
-    ] = None,
-    spacing: Annotated[
-        tuple[float, float, float] | None,
-        typer.Option(metavar="X Y Z", help="Another grid than the descriptor's, in mm."),
-    ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            help="amos, synapse, nnunet; npy-ga, npy-dhc or h5-magicnet for shared arrays. "
-            "[default: found from the files, else the descriptor's]"
-        ),
-    ] = None,
-    orientation: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CODES",
-            help="Axes of arrays or headers that state none, such as RAS or LPS. "
-            "[default for shared arrays: found from the organs]",
-        ),
-    ] = None,
-    compare: Annotated[
-        Path | None,
-        typer.Option(help="Shared arrays of the same cases: say how what was prepared differs."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
-    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
-    force: Annotated[bool, typer.Option("--force", help="Also redo what is finished.")] = False,
+    root: Root,
+    out: Out,
+    descriptor: Descriptor = None,
+    split: SplitChoice = None,
+    spacing: Spacing = None,
+    layout: Layout = None,
+    orientation: Orientation = None,
+    compare: Compare = None,
+    as_json: AsJson = False,
+    jobs: Jobs = 1,
+    force: Force = False,
 ) -> None:
     """Bring a raw data set to one orientation, window and grid, ready for training.
 

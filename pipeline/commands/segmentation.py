@@ -49,7 +49,7 @@ def train(
     from pipeline import shipped
     from pipeline.build import pick_device
     from pipeline.config import read_config
-    from pipeline.kinds import expect
+    from pipeline.kinds import expect, writable_folder
     from pipeline.live import watching
     from pipeline.training import start
     from segmentation.prepare import load_prepared
@@ -60,6 +60,7 @@ def train(
     config = read_config(shipped.find("recipes", recipe), every_change)
     chosen = pick_device(device)
     data = load_prepared(expect(prepared, "prepared"))
+    writable_folder(output, "run")
     typer.echo(f"{config.title}: {config.training.steps} steps on {chosen}, into {output}")
     with watching(config.training.steps) as watcher:
         finished = start(
@@ -114,7 +115,7 @@ def evaluate(
     Example: `tak evaluate runs/tak prepared --rules published --beside published`
     """
     from pipeline.build import pick_device
-    from pipeline.kinds import expect
+    from pipeline.kinds import expect, writable_folder
     from pipeline.scoring import Asked, score_run
     from segmentation.prepare import load_prepared
 
@@ -130,6 +131,7 @@ def evaluate(
     )
     folder = output or (run if run.is_dir() else run.parent)
     data = load_prepared(expect(prepared, "prepared"))
+    writable_folder(folder, "run")
     score_run(run, data, asked, folder)
     if data.note:
         typer.echo(f"of these data: {data.note}")

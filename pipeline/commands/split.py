@@ -38,10 +38,11 @@ def split(
 
     from rich.console import Console
 
+    from pipeline.kinds import writable_folder
     from pipeline.progress import counted
     from pipeline.splitting import candidates, draw
 
-    if output.exists() and any(output.iterdir()):
+    if writable_folder(output).exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; lists of cases need a folder of their own")
     found = candidates(data, descriptor, base, labeled, partial(counted, stderr=as_json))
     drawn = draw(found, seed)

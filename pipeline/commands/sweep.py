@@ -11,30 +11,41 @@ if TYPE_CHECKING:
     from pipeline.sweep import Bench, Cell
 
 
+PreparedFolder = Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of all runs.")]
+Recipe = Annotated[str, typer.Option(help="A shipped recipe or a TOML file.")]
+Variants = Annotated[
+    str | None,
+    typer.Option(help="Shipped variants or a TOML file: a table of changes each."),
+]
+Seeds = Annotated[
+    list[int] | None, typer.Option(help="One run each; all words up to the next option.")
+]
+BankFile = Annotated[
+    Path | None, typer.Option("--bank", help="Text vectors, where a variant reads text.")
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Change the recipe of every variant.")
+]
+Part = Annotated[str, typer.Option(help="What is scored: validation or test.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(cls=ManyWords)(sweep)
 
 
 def sweep(
-    prepared: Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")],
-    output: Annotated[Path, typer.Option("--out", "-o", help="Folder of all runs.")],
-    recipe: Annotated[str, typer.Option(help="A shipped recipe or a TOML file.")] = "tak",
-    variants: Annotated[
-        str | None,
-        typer.Option(help="Shipped variants or a TOML file: a table of changes each."),
-    ] = None,
-    seeds: Annotated[
-        list[int] | None, typer.Option(help="One run each; all words up to the next option.")
-    ] = None,
-    bank: Annotated[
-        Path | None, typer.Option(help="Text vectors, where a variant reads text.")
-    ] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Change the recipe of every variant.")
-    ] = None,
-    part: Annotated[str, typer.Option(help="What is scored: validation or test.")] = "test",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    prepared: PreparedFolder,
+    output: Out,
+    recipe: Recipe = "tak",
+    variants: Variants = None,
+    seeds: Seeds = None,
+    bank: BankFile = None,
+    changes: Changes = None,
+    part: Part = "test",
+    device: Device = "auto",
 ) -> None:
     """Train and score a recipe with several seeds, or variants of it, and tabulate the means.
 
@@ -49,7 +60,7 @@ def sweep(
     from pipeline import shipped
     from pipeline import sweep as sweeping
     from pipeline.build import pick_device
-    from pipeline.kinds import expect
+    from pipeline.kinds import expect, writable_folder
     from segmentation.prepare import load_prepared
 
     if part not in ("validation", "test"):
@@ -62,6 +73,7 @@ def sweep(
     data = load_prepared(expect(prepared, "prepared"))
     bench = sweeping.Bench(data, bank, pick_device(device), part)
     bench.check(cells)
+    writable_folder(output)
     notes: dict[str, list[str]] = {name: [] for name in chosen}
     for number, cell in enumerate(cells, start=1):
         typer.echo(f"{number} of {len(cells)}: {cell.variant}, seed {cell.seed}, in {cell.folder}")
