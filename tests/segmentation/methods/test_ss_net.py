@@ -69,7 +69,11 @@ def test_smoothness_is_the_loss_at_the_end_of_the_steepest_direction():
     worst = torch.stack([10 * patch / patch.square().sum().sqrt() for patch in change.grad])
     changed = method.network(images + worst).logits.softmax(1)
     expected = 0.7 * RISING * slow_soft_dice(rows(changed), rows(clean))
-    assert method.losses(patches, 40)["smoothness"].item() == pytest.approx(expected, rel=1e-4)
+    found = method.losses(patches, 40)["smoothness"]
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+    weight = method.network.head.weight  # the clean prediction is a target: it does not learn
+    own = torch.autograd.grad(0.7 * RISING * soft_dice_loss(changed, clean), weight)[0]
+    torch.testing.assert_close(torch.autograd.grad(found, weight)[0], own, atol=1e-6, rtol=1e-3)
 
 
 def test_the_direction_is_worse_than_random_ones_of_the_same_length():
@@ -143,6 +147,17 @@ def test_separation_is_the_rated_mean_distance_of_all_pairs(remembered):
         expected += slow_separation(method, decoded[2:], guess[2:])
     assert expected > 0
     assert found == pytest.approx(0.7 * RISING * 0.3 * expected, rel=1e-3)
+
+
+def test_a_single_vector_on_either_side_takes_no_part():
+    method = make("ss_net", remembered=8)
+    method.memory.copy_(torch.randn(method.memory.shape))
+    method.filled.copy_(torch.tensor([8, 8, 1]))
+    decoded, label = torch.randn(1, 4, 5, 5, 5), torch.zeros(1, 5, 5, 5, dtype=torch.long)
+    label[0, 0, 0, 0], label[0, 1], label[0, 2] = 1, 2, 3
+    found = method._separation(decoded, label)
+    assert found > 0
+    assert found.item() == pytest.approx(slow_separation(method, decoded, label), rel=1e-4)
 
 
 def test_labeled_and_unlabeled_features_are_separated_and_ratings_leave_what_they_rate_alone():
