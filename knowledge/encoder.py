@@ -41,6 +41,10 @@ class TextEncoder(ABC):
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors float32 [text, width]. A text beyond `token_limit` is cut: check before."""
 
+    def weights_digest(self) -> str:
+        """The sha256 of the weights in use, whatever their names; "" for an encoder without."""
+        return ""
+
     def fingerprint(self) -> Vectors:
         """The vectors of fixed sentences, float32 [sentence, width]."""
         return self.encode(FINGERPRINT_SENTENCES)

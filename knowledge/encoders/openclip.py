@@ -9,6 +9,7 @@ import open_clip
 import torch
 
 from knowledge.encoder import TextEncoder, Vectors, in_batches
+from knowledge.weights import digest_of_weights
 
 
 class OpenCLIP(TextEncoder):
@@ -52,6 +53,10 @@ class OpenCLIP(TextEncoder):
             return len(self._tokenizer.encode(text)) + 2
         cleaned = self._tokenizer.clean_fn(text)
         return len(self._tokenizer.tokenizer(cleaned)["input_ids"])
+
+    def weights_digest(self) -> str:
+        """The sha256 of the weights, by value."""
+        return digest_of_weights(self._model)
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> Vectors:

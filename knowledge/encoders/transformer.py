@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import cached_file
 
 from knowledge.encoder import TextEncoder, Vectors, in_batches
+from knowledge.weights import digest_of_weights
 
 # Weights that come as Python packages: sha256 of `model/model.safetensors`.
 KNOWN_PACKAGES = {
@@ -29,6 +30,9 @@ _SWITCHES = {
 }
 # Stands for "no limit" in tokenizer configurations.
 _ABSURD_LIMIT = 1_000_000
+# Weights that no text passes on its way to a vector: they may be missing from a file.
+_UNUSED = ("pooler.",)
+_UNUSED_OF_TOWERS = ("vision_model.", "visual_projection.", "logit_scale", "logit_bias")
 
 
 class Transformer(TextEncoder):
@@ -50,7 +54,8 @@ class Transformer(TextEncoder):
             raise ValueError(f"transformer:{source} has pooling of its own; leave out @{pooling}")
         self.pooling = "own" if self._tower else _pooling(place, pooling)
         self._tokenizer = _load(AutoTokenizer, place)
-        self._model = _load(AutoModel, place).to(device).eval()
+        model, self._unset = _load_model(place, tower=self._tower)
+        self._model = model.to(device).eval()
         self._device = device
         spec = f"transformer:{source}" + (f"@{pooling}" if pooling else "")
         super().__init__(spec, _token_limit(place, self._tokenizer, config))
@@ -68,6 +73,10 @@ class Transformer(TextEncoder):
     def count_tokens(self, text: str) -> int:
         """Tokens with the model's special ones, before any cut."""
         return len(self._tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+    def weights_digest(self) -> str:
+        """The sha256 of the weights, by value."""
+        return digest_of_weights(self._model, without=self._unset)
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -130,9 +139,28 @@ def _place(source: str) -> str:
     return str(folder)
 
 
-def _load(kind: Any, place: str) -> Any:
+def _load_model(place: str, *, tower: bool) -> tuple[Any, set[str]]:
+    """A model, and the names of its weights that no file sets, since no text passes them.
+
+    Raises:
+        OSError: others are not set either, and would be random numbers.
+    """
+    model, found = _load(AutoModel, place, output_loading_info=True)
+    unset = set(found["missing_keys"]) | {name for name, *_ in found["mismatched_keys"]}
+    unused = _UNUSED_OF_TOWERS if tower else _UNUSED
+    random = sorted(name for name in unset if not name.startswith(unused))
+    if random:
+        more = f" and {len(random) - 3} more" if len(random) > 3 else ""
+        raise OSError(
+            f"cannot load transformer:{place}: its files do not set {', '.join(random[:3])}{more}, "
+            "so that these weights would be random; download the model again, or take another"
+        )
+    return model, unset
+
+
+def _load(kind: Any, place: str, **options: Any) -> Any:
     try:
-        return kind.from_pretrained(place)
+        return kind.from_pretrained(place, **options)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise OSError(f"cannot load transformer:{place}: {reason}") from error

