@@ -17,13 +17,17 @@ class StoredAnswer(Strict):
     """A raw answer to one question of a template.
 
     `answer` is the text as it came; where that was pure JSON, the JSON itself, so that people
-    can read and compare it.
+    can read and compare it. `model`, `service` and `date` are those of `CachedAnswer`; empty where
+    the file does not say.
     """
 
     organ: str
     aspect: str
     sample: int = Field(default=0, ge=0)
     answer: str | dict[str, Any]
+    model: str = ""
+    service: str = ""
+    date: str = ""
 
     @property
     def raw(self) -> str:
@@ -72,11 +76,11 @@ class AnswerStore(Strict):
         text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
         write_whole(path, text + "\n")
 
-    def get(self, organ: str, aspect: str, sample: int) -> str:
-        """The raw answer; LookupError names what there is."""
+    def get(self, organ: str, aspect: str, sample: int) -> StoredAnswer:
+        """The answer; LookupError names what there is."""
         for item in self.answers:
             if (item.organ, item.aspect, item.sample) == (organ, aspect, sample):
-                return item.raw
+                return item
         organs = ", ".join(dict.fromkeys(item.organ for item in self.answers))
         aspects = ", ".join(dict.fromkeys(item.aspect for item in self.answers))
         samples = max(item.sample for item in self.answers) + 1
@@ -86,18 +90,11 @@ class AnswerStore(Strict):
         )
 
 
-def as_stored(organ: str, aspect: str, sample: int, raw: str) -> StoredAnswer:
-    """A raw answer made ready for a store: pure JSON becomes an object."""
-    try:
-        value = json.loads(raw)
-    except json.JSONDecodeError:
-        value = raw
-    answer = value if isinstance(value, dict) else raw
-    return StoredAnswer(organ=organ, aspect=aspect, sample=sample, answer=answer)
-
-
 class CachedAnswer(Strict):
-    """A valid answer with what it took to get it. Holds no key and no address of a person."""
+    """A valid answer with what it took to get it. Holds no key and no address of a person.
+
+    `date` is when it came (ISO 8601, UTC), `service` the state of the service; empty if unknown.
+    """
 
     raw: str
     model: str
@@ -105,6 +102,25 @@ class CachedAnswer(Strict):
     attempts: int
     usage: Usage
     corrections: int = 0
+    service: str = ""
+    date: str = ""
+
+
+def as_stored(organ: str, aspect: str, sample: int, answer: CachedAnswer) -> StoredAnswer:
+    """An answer made ready for a store: pure JSON becomes an object."""
+    try:
+        value = json.loads(answer.raw)
+    except json.JSONDecodeError:
+        value = answer.raw
+    return StoredAnswer(
+        organ=organ,
+        aspect=aspect,
+        sample=sample,
+        answer=value if isinstance(value, dict) else answer.raw,
+        model=answer.model,
+        service=answer.service,
+        date=answer.date,
+    )
 
 
 class AnswerCache:

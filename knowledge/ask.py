@@ -58,6 +58,8 @@ def ask_until_valid(
             output=answer.output,
             attempts=attempt,
             usage=usage,
+            service=answer.service,
+            date=answer.date,
         )
     raise UnusableAnswers(
         f"no usable answer about {question.organ}, aspect {question.aspect}, after {attempts} "

@@ -32,6 +32,7 @@ def assemble(
         aspects=template.aspects,
         template=template.name,
         template_digest=template.digest,
+        variables=template.wording.variables,
         totals=total(answer.usage for answer in answers),
         descriptions=tuple(
             Description(organ=organ, aspect=aspect, samples=tuple(items))
@@ -62,6 +63,7 @@ def literal(template: Template, classes: tuple[str, ...]) -> DescriptionSet:
         aspects=template.aspects,
         template=template.name,
         template_digest=template.digest,
+        variables=template.wording.variables,
         descriptions=tuple(descriptions),
     )
 
@@ -80,7 +82,7 @@ def as_store(
         model=model,
         parameters=parameters,
         answers=tuple(
-            as_stored(question.organ, question.aspect, question.sample, answer.raw)
+            as_stored(question.organ, question.aspect, question.sample, answer)
             for question, answer in zip(asked, answers, strict=True)
         ),
     )
@@ -93,6 +95,8 @@ def _origin(question: Question, answer: CachedAnswer, provider: Provider) -> Ori
     return Origin(
         provider=provider.name,
         model=answer.model,
+        service=answer.service,
+        date=answer.date,
         template=question.template,
         template_digest=question.template_digest,
         question_digest=question_digest(question, provider),

@@ -41,7 +41,13 @@ class Claim(Strict):
 
 
 class Origin(Strict):
-    """Who said it, to which question, and what it cost."""
+    """Who said it, to which question, when, and what it cost.
+
+    Attributes:
+        model: the name that the service gave itself, often a dated one.
+        service: the state of the service by its own account; "" where it says none.
+        date: when the answer came (ISO 8601, UTC); "" where nobody noted it.
+    """
 
     provider: str
     model: str
@@ -54,6 +60,8 @@ class Origin(Strict):
     corrections: int = Field(default=0, ge=0)
     usage: Usage = Usage()
     images: tuple[str, ...] = ()
+    service: str = ""
+    date: str = ""
 
 
 class Sample(Strict):
@@ -97,8 +105,8 @@ class DescriptionSet(Strict):
     """The descriptions of a whole class list (background first), one per class and aspect.
 
     Invariants: every class has every aspect exactly once, in the order of `classes` and `aspects`.
-    `totals` is what all answers took, failed attempts counted; `cost_usd` is known where the
-    model's price is.
+    `variables` are the template's, with those that the user set. `totals` is what all answers took,
+    failed attempts counted; `cost_usd` is known where the model's price is.
     """
 
     format_version: int = FORMAT_VERSION
@@ -106,6 +114,7 @@ class DescriptionSet(Strict):
     aspects: tuple[str, ...] = Field(min_length=1)
     template: str
     template_digest: str
+    variables: dict[str, str] = Field(default_factory=dict)
     supported_share: float | None = None
     totals: Usage = Usage()
     cost_usd: float | None = None

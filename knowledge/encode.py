@@ -1,17 +1,27 @@
 """Descriptions through a text encoder into a bank; texts beyond the limit by a stated rule."""
 
 import re
-from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
 from knowledge.bank import Bank
 from knowledge.description import Description, DescriptionSet
 from knowledge.encoder import TextEncoder, Vectors
+from knowledge.files import canonical_json
 
 LONG_TEXT = ("error", "split-mean", "truncate", "shorten")
-# Asked with a description and how many tokens it may have; answers with a shorter text.
-Shortener = Callable[[Description, int], str]
+
+
+class Shortener(Protocol):
+    """Makes the text of a description shorter. `identity` says who does, for the bank's origin."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Service, model and parameters; no secrets."""
+
+    def __call__(self, description: Description, limit: int) -> str:
+        """A text of at most `limit` tokens."""
 
 
 def encode(
@@ -56,7 +66,7 @@ def encode(
         token_limit=encoder.token_limit,
         long_text=long_text,
         description_digest=descriptions.digest,
-        origin=_origin(descriptions),
+        origin=_origin(descriptions, encoder) | _shortening(items, texts, shorten),
     )
 
 
@@ -113,14 +123,37 @@ def _shortened(item: Description, encoder: TextEncoder, shorten: Shortener | Non
     return shorten(item, encoder.token_limit)
 
 
-def _origin(descriptions: DescriptionSet) -> dict[str, object]:
+def _shortening(
+    items: tuple[Description, ...], texts: list[str], shorten: Shortener | None
+) -> dict[str, object]:
+    """Which texts are not the descriptions' own, and who made them."""
+    made = [
+        f"{item.organ}, {item.aspect}"
+        for item, text in zip(items, texts, strict=True)
+        if text != item.text
+    ]
+    return {"shortened": made, "shortened_by": shorten.identity} if shorten and made else {}
+
+
+def _origin(descriptions: DescriptionSet, encoder: TextEncoder) -> dict[str, object]:
     origins = [item.origin for item in descriptions.descriptions]
+    dates = sorted(origin.date for origin in origins if origin.date)
     return {
         "kind": "descriptions",
         "template": descriptions.template,
         "template_digest": descriptions.template_digest,
+        "variables": descriptions.variables,
         "providers": sorted({origin.provider for origin in origins}),
         "models": sorted({origin.model for origin in origins}),
+        "services": sorted({origin.service for origin in origins if origin.service}),
+        "parameters": _distinct([origin.parameters for origin in origins]),
+        "answered": [dates[0], dates[-1]] if dates else [],
         "usage": descriptions.totals.model_dump(),
         "supported_share": descriptions.supported_share,
+        "encoder_weights": encoder.weights_digest(),
     }
+
+
+def _distinct(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each of several sets of parameters once, in their order."""
+    return list({canonical_json(each): each for each in parameters}.values())

@@ -75,7 +75,9 @@ class Answer:
     """What came back, word for word. `output` is how it was asked for (see `OUTPUTS`).
 
     `usage` is of all calls that it took, failed ones too. `fault` is what the service itself says
-    against the answer: cut off, refused; else empty.
+    against the answer: cut off, refused; else empty. `service` is the state of the service by its
+    own account (OpenAI's `system_fingerprint`); answers differ between states, equal seed or not.
+    `date` is when it came (ISO 8601, UTC), empty where nobody noted it.
     """
 
     text: str
@@ -83,6 +85,8 @@ class Answer:
     output: str
     usage: Usage
     fault: str = ""
+    service: str = ""
+    date: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Texts too long for an encoder, shortened by a model until they fit."""
 
 from dataclasses import replace
+from typing import Any
 
 from knowledge.answers import AnswerCache, CachedAnswer
 from knowledge.ask import UnusableAnswers, ask_until_valid, still_valid
@@ -37,6 +38,11 @@ class Shortener:
         self.attempts = attempts
         self.cache = cache
         self.budget = budget or Budget()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The provider's, with the digest of the wording."""
+        return {**self.provider.identity, "template_digest": digest_of(TASK)}
 
     def __call__(self, description: Description, limit: int) -> str:
         """A text of at most `limit` tokens.

@@ -3,6 +3,7 @@
 import base64
 import os
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -110,6 +111,8 @@ class OpenAICompatible(Provider):
             output=output,
             usage=usage,
             fault=_fault(choice, text, self.max_answer_tokens),
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            service=str(getattr(reply, "system_fingerprint", None) or ""),
         )
 
     def _settled_output(self, budget: Budget) -> str:

@@ -44,6 +44,12 @@ class Recorded(Provider):
             )
         if question.images:
             raise ValueError("recorded answers look at no pictures; leave out --images")
-        raw = self.store.get(question.organ, question.aspect, question.sample)
-        output = str(self.store.parameters.get("output", "text"))
-        return Answer(text=raw, model=self.store.model, output=output, usage=Usage())
+        kept = self.store.get(question.organ, question.aspect, question.sample)
+        return Answer(
+            text=kept.raw,
+            model=kept.model or self.store.model,
+            output=str(self.store.parameters.get("output", "text")),
+            usage=Usage(),
+            service=kept.service,
+            date=kept.date,
+        )

@@ -1,15 +1,18 @@
 """Answer stores: handed on, replayed, refused where they do not belong; the shipped ones."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from chat_server import chat_server
+from chat_server import Body, Reply, chat_server, good_answer
 
 from knowledge.answers import AnswerCache, AnswerStore, CachedAnswer
 from knowledge.assemble import literal
 from knowledge.describe import describe
 from knowledge.description import DescriptionSet
+from knowledge.encode import encode
+from knowledge.encoders.hashing import Hashing
 from knowledge.provider import ProviderOptions, Usage
 from knowledge.providers.openai_compatible import OpenAICompatible
 from knowledge.providers.recorded import Recorded
@@ -34,6 +37,36 @@ def test_a_store_of_live_answers_is_replayed_without_a_server(tmp_path: Path) ->
     replayed = describe(template, CLASSES, Recorded.from_options(options), samples=2)
     assert replayed.descriptions.digest == live.descriptions.digest
     assert replayed.descriptions.totals.calls == 0
+
+
+def test_who_answered_and_when_stays_with_an_answer_up_to_the_bank(tmp_path: Path) -> None:
+    def dated(body: Body) -> Reply:
+        reply = good_answer(body)
+        choice = {"index": 0, "message": {"content": reply.content}, "finish_reason": "stop"}
+        raw = {"id": "x", "object": "chat.completion", "created": 0, "model": "tiny-2025-01-31"}
+        raw |= {"choices": [choice], "usage": reply.usage, "system_fingerprint": "fp_1"}
+        return Reply(raw=json.dumps(raw).encode())
+
+    wording = WORDING.model_copy(update={"variables": {"words": "20"}})
+    template, cache = Template("test", wording), AnswerCache(tmp_path / "cache")
+    before = datetime.now(UTC).replace(microsecond=0)
+    with chat_server(dated) as server:
+        options = ProviderOptions(model="tiny", base_url=server.url, temperature=0.3, seed=7)
+        live = describe(template, CLASSES, OpenAICompatible(options, "key"), cache=cache)
+        kept = describe(template, CLASSES, OpenAICompatible(options, "key"), cache=cache)
+    live.store.write(tmp_path / "store.json")
+    options = ProviderOptions(answers=tmp_path / "store.json")
+    replayed = describe(template, CLASSES, Recorded.from_options(options))
+    for made in (live, kept, replayed):
+        origin = made.descriptions.get("lamp", "place").origin
+        assert (origin.model, origin.service) == ("tiny-2025-01-31", "fp_1")
+        assert before <= datetime.fromisoformat(origin.date) <= datetime.now(UTC)
+        bank = encode(made.descriptions, Hashing(16)).origin
+        assert (bank["models"], bank["services"]) == (["tiny-2025-01-31"], ["fp_1"])
+        assert bank["variables"] == {"words": "20"}
+        assert [each["seed"] for each in bank["parameters"]] == [7]
+        assert bank["answered"][0] <= origin.date <= bank["answered"][1]
+    assert kept.descriptions == live.descriptions
 
 
 def test_a_store_survives_another_order_and_a_shorter_list(tmp_path: Path) -> None:

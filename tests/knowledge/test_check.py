@@ -259,7 +259,7 @@ def test_a_model_is_shown_what_scans_contradict_and_corrects_itself(tmp_path: Pa
     assert made.origin.usage.calls == 2  # the answer and the correction
     evidence = '"knob left_of hub" holds in 0 of 1 labeled scans, mean -24 mm'
     assert evidence in user_text(server.questions[-1])
-    assert asked.store.get("knob", "place", 0) == json.dumps(
+    assert asked.store.get("knob", "place", 0).raw == json.dumps(
         json.loads(answer(server.questions[-1]).content or "")
     )
 

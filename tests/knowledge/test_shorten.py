@@ -48,6 +48,8 @@ def test_only_long_texts_are_shortened_and_the_bank_says_so(tmp_path: Path) -> N
     assert bank.texts[1] == ("The hub lies here.", "A hub.")
     assert bank.token_counts.tolist() == [[4, 2], [4, 2]]
     assert bank.long_text == "shorten"
+    assert bank.origin["shortened"] == ["background, place", "hub, place"]
+    assert bank.origin["shortened_by"]["model"] == "tiny"
 
 
 def test_a_model_that_stays_wordy_ends_after_the_attempts() -> None:
