@@ -1,11 +1,17 @@
+import inspect
+
 import pytest
 import torch
-from small_parts import FITTING, LATE, SIDE, batch, make, train
+from small_parts import FITTING, LATE, SIDE, batch, builder, given, make, train
 
-from pipeline.choose import names
+from pipeline.choose import choose, names
 from segmentation.cotraining import CoTraining
 from segmentation.losses import GA, DiceCE, OrganDiceCE
-from segmentation.method import Batch
+from segmentation.method import Batch, Given, Method
+from segmentation.methods.cld import CLD
+from segmentation.methods.crest import CReST
+from segmentation.methods.dhc import DHC
+from segmentation.methods.simis import SimiS
 
 METHODS = names("segmentation.methods")
 
@@ -114,6 +120,21 @@ def test_the_first_predictor_is_the_default_and_an_unknown_one_is_answered_with_
     assert torch.equal(method.predict(image), first(image).logits)
     with pytest.raises(LookupError, match=", ".join(known)):
         method.predict(image, "oracle")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_options_are_keywords_and_all_have_a_default(name):
+    kind = choose("segmentation.methods", name, Method)
+    first, *options = inspect.signature(kind).parameters.values()
+    assert first.annotation is Given
+    assert all(option.kind is option.KEYWORD_ONLY for option in options)
+    assert all(option.default is not option.empty for option in options)
+
+
+@pytest.mark.parametrize("kind", [CLD, CReST, DHC, SimiS])
+def test_methods_that_weigh_classes_ask_for_their_voxels(kind):
+    with pytest.raises(ValueError, match="weighs classes: give their voxels"):
+        kind(given(builder(), voxels=None))
 
 
 def test_an_ensemble_gives_the_mean_of_both_logits_and_leaves_the_mode_alone():
