@@ -164,8 +164,8 @@ def format_hint(organ: str, organs: tuple[str, ...]) -> str:
     others = other_organs(organ, organs)
     claims = (
         f"every relation that your text states between the {organ} and another organ of this "
-        f'list ({", ".join(others)}), each as {{"relation": ..., "other": ...}} with the organ\'s '
-        f"name as listed and a relation out of {', '.join(RELATIONS)}"
+        f'list ({", ".join(others)}), each as {{"relation": R, "other": O}}, which reads "{organ} '
+        f"R O\", with the other organ's name as listed and a relation out of {', '.join(RELATIONS)}"
         if others
         else "an empty list"
     )

@@ -50,6 +50,7 @@ def test_every_class_is_asked_with_a_schema_and_the_answers_are_kept(tmp_path: P
     others = server.questions[1]["response_format"]["json_schema"]["schema"]["properties"]
     assert others["claims"]["items"]["properties"]["other"]["enum"] == list(CLASSES[2:])
     assert server.keys[0] == "Bearer sk-secret"
+    assert '{"relation": R, "other": O}, which reads "knob R O"' in user_text(server.questions[1])
 
 
 @pytest.mark.parametrize(
