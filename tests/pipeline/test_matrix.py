@@ -129,7 +129,7 @@ def test_a_limit_on_the_cost_needs_every_price_before_anybody_is_asked(tmp_path:
         ("organs", "organ", ValueError, "unknown key 'organ'"),
         ('"terse"', '"trese"', LookupError, "no 'trese' among prompts"),
         ("hashing:64", "hashing:x", ValueError, "what follows the colon is a width"),
-        ("hashing:64", "hash", LookupError, "no 'hash' in knowledge.encoders"),
+        ("hashing:64", "hash", LookupError, "no encoder 'hash'; there is hashing"),
         ("[{", '[{ name = "shipped" }, {', ValueError, "two models have the same name"),
         ("provider", "provder", ValueError, r"models\.0.*provder"),
         ('"detailed"', '"paper"', ValueError, r"two cells would be written to paper-shipped\.h5"),
