@@ -41,12 +41,12 @@ def kept_probabilities(
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
         raw = Path(beside, "raw")
         # Written as a file, not through memory: where a disk is full, that ends the process.
-        with raw.open("wb", buffering=0) as file:
+        with raw.open("wb") as file:
 
             def keep(x: int, plane: Tensor) -> None:
                 whole = (plane[labels] * STEPS).round().to(torch.uint8).cpu().numpy()
                 file.seek(x * whole.nbytes)
-                file.write(np.ascontiguousarray(whole))
+                file.write(whole.tobytes())
 
             yield keep
         maps = np.memmap(raw, np.uint8, "r", shape=(shape[0], len(labels), *shape[1:]))

@@ -235,6 +235,7 @@ def test_a_disk_that_gets_full_is_an_error_and_leaves_nothing_half(
     assert left == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT as a terminal sends it")
 def test_ctrl_c_leaves_whole_files_and_a_second_call_goes_on(tak, run, tmp_path):
     (tmp_path / "in").mkdir()
