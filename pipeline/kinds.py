@@ -3,7 +3,7 @@
 import json
 import tomllib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def expect(path: Path, *wanted: str) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder{_beside(path)}")
     found = kind_of(path)
-    if found is None or found in wanted:
+    if found is None or found in wanted or (path.is_dir() and set(_folder(path)) & set(wanted)):
         return path
     kind, needed = KINDS[found], " or ".join(KINDS[name].what for name in wanted)
     raise ValueError(f"{path} is {kind.what}, for {kind.taken}; here goes {needed}")
@@ -70,7 +70,7 @@ def expect(path: Path, *wanted: str) -> Path:
 def kind_of(path: Path) -> str | None:
     """The key in `KINDS` of a file or folder, by its content; None for anything else."""
     if path.is_dir():
-        return _folder(path)
+        return next(_folder(path), None)
     name = path.name.lower()
     if name.endswith(_SCANS):
         return "scan"
@@ -86,15 +86,17 @@ def kind_of(path: Path) -> str | None:
         return _hdf5(path) if file.read(len(_HDF5)) == _HDF5 else None
 
 
-def _folder(path: Path) -> str | None:
+def _folder(path: Path) -> Iterator[str]:
+    """What a folder is, the most particular first; one that was mixed up is several."""
     noted = path / "dataset.json"
     if noted.is_file() and _table(noted, json.loads, _json) == "prepared":
-        return "prepared"
+        yield "prepared"
     if any((path / name).is_file() for name in ("best.pt", "last.pt", "log.jsonl")):
-        return "run"
+        yield "run"
     if (path / "labeled.txt").is_file():
-        return "lists"
-    return "raw" if any((path / name).exists() for name in _RAW) else None
+        yield "lists"
+    if any((path / name).exists() for name in _RAW):
+        yield "raw"
 
 
 def _zipped(path: Path) -> str | None:
@@ -181,7 +183,7 @@ def writable(out: Path, made: str, *inputs: Path | None) -> Path:
     if any(given is not None and given.resolve() == out.resolve() for given in inputs):
         raise FileExistsError(f"-o {out} would be written over what it is made from")
     found = kind_of(out) if out.is_file() else None
-    if found not in (None, made):
+    if found is not None and found != made:
         raise FileExistsError(f"-o {out} is {KINDS[found].what} that would be lost; name another")
     return out
 
@@ -196,7 +198,7 @@ def writable_folder(out: Path, *kinds: str) -> Path:
     above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not above.is_dir():
         raise NotADirectoryError(f"-o {out}: {above} is a file, where a folder is needed")
-    found = _folder(out) if out.is_dir() else None
-    if found not in (None, *kinds):
-        raise FileExistsError(f"-o {out} is {KINDS[found].what}; name a folder of its own")
+    found = list(_folder(out)) if out.is_dir() else []
+    if found and not set(found) & set(kinds):
+        raise FileExistsError(f"-o {out} is {KINDS[found[0]].what}; name a folder of its own")
     return out

@@ -72,6 +72,6 @@ def find(kind: str, name: str | Path) -> Path:
         expect(path)
     known = names(kind)
     raise LookupError(
-        f"no {str(name)!r} among {kind}: there is {', '.join(known)}; a file of your own is given "
-        f"by its path, ending in {_SUFFIXES[kind]}{meant(str(name), known)}"
+        f"no {str(name)!r} among {kind}: there is {', '.join(known) or 'none'}; a file of your own "
+        f"is given by its path, ending in {_SUFFIXES[kind]}{meant(str(name), known)}"
     )

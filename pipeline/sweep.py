@@ -51,6 +51,8 @@ def read_variants(path: Path) -> dict[str, list[str]]:
         content = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as fault:
         raise ValueError(f"{path} is not valid TOML: {fault}") from None
+    if not content:
+        raise ValueError(f"{path} names no variant; each is a table, [NAME] and what it changes")
     for name, table in content.items():
         if not isinstance(table, dict):
             raise ValueError(f"{path}: {name} = {table!r} is not a table of changes")

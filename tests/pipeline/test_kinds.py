@@ -134,3 +134,12 @@ def test_a_path_that_leads_nowhere_is_answered_with_one_that_does(tak, things, t
     assert f"did you mean {tmp_path / 'bank-terse.h5'}?" in told
     code, told = tak("bank", "inspect", tmp_path / "none" / "bank.h5")
     assert f"nor is there a folder {tmp_path / 'none'}" in told
+
+
+def test_a_folder_that_two_commands_wrote_to_still_serves_both(things, tmp_path):
+    shutil.copytree(things["prepared"], tmp_path / "mixed")
+    shutil.copy(things["checkpoint"], tmp_path / "mixed" / "best.pt")
+    for kind in ("run", "prepared"):
+        assert expect(tmp_path / "mixed", kind) == tmp_path / "mixed"
+    with pytest.raises(ValueError, match="is a prepared data set"):
+        expect(tmp_path / "mixed", "bank")
