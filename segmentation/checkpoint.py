@@ -58,6 +58,12 @@ def save(state: TrainState, path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
+def discard_partial(folder: Path) -> None:
+    """Remove what killed processes left of checkpoints; nobody else may be saving there."""
+    for partial in folder.glob(".*.pt.*"):
+        partial.unlink(missing_ok=True)
+
+
 def load(path: Path) -> TrainState:
     """Read a checkpoint onto the CPU.
 

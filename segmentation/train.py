@@ -30,7 +30,8 @@ class Training(BaseModel):
         warmup_steps: first steps, in which only labeled patches teach.
         rate_horizon: steps after which the poly rate would reach 0, as a multiple of `steps`.
         clip_norm: upper limit of the gradient's norm; none as published.
-        validate_every, checkpoint_every: in steps; the last step always does both.
+        validate_every, checkpoint_every: in steps; the last step always does both. A validation
+            writes last.pt as well.
         warn_after_validations: an organ that so many in a row never predicted is warned about.
         workers: processes that make patches.
         cached_cases: volumes that each of these processes keeps in memory; all unless given. Of
@@ -169,11 +170,14 @@ class Trainer:
                 last = self.step == options.steps
                 if self.step % options.log_every == 0 or self.step == 1 or last:
                     log.write(self._record(terms, time.perf_counter() - begin))
+                due = self.step % options.checkpoint_every == 0 or last
                 if self.validate and (self.step % options.validate_every == 0 or last):
                     self._validate(self.validate, log)
-                if self.step % options.checkpoint_every == 0 or last or stopped():
+                    due = True  # best.pt alone could not be resumed
+                stop = stopped()  # asked once: what comes later waits for the next step
+                if due or stop:
                     self._save("last.pt")
-                if stopped():
+                if stop:
                     return last
         return True
 

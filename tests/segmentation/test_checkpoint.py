@@ -3,7 +3,7 @@ import pickle
 import pytest
 import torch
 
-from segmentation.checkpoint import Identity, TrainState, load, save
+from segmentation.checkpoint import Identity, TrainState, discard_partial, load, save
 
 
 def state(**changes):
@@ -28,6 +28,14 @@ def test_what_is_saved_is_what_is_loaded(tmp_path):
     assert (found.step, found.identity, found.config) == (
         3, Identity(("background", "liver"), "abc"), {"run": {"title": "x"}},
     )  # fmt: skip
+
+
+def test_what_a_killed_process_left_half_written_is_removed_and_nothing_else(tmp_path):
+    for name in (".last.pt.4711", ".best.pt.12", "last.pt", "best.pt", "log.jsonl", ".notes"):
+        (tmp_path / name).write_bytes(b"x")
+    discard_partial(tmp_path)
+    kept = {path.name for path in tmp_path.iterdir()}
+    assert kept == {"last.pt", "best.pt", "log.jsonl", ".notes"}
 
 
 def test_a_failed_save_leaves_the_old_file_and_no_other(tmp_path):

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -215,6 +216,38 @@ def test_the_best_checkpoint_is_the_one_with_the_best_validation(prepared, tmp_p
     assert (last.step, last.best) == (8, 0.7)
     scores = [r["validation"]["student"] for r in records(tmp_path) if "validation" in r]
     assert scores == [0.3, 0.7, 0.5, 0.1]
+
+
+def test_a_run_that_is_killed_after_a_validation_goes_on_from_it(prepared, tmp_path):
+    def killed(record):
+        if record["step"] == 3:
+            raise KeyboardInterrupt
+
+    def trainer(**options):
+        return make_trainer(
+            prepared, tmp_path, validate=lambda method: Validation({"student": {"a": 0.5}}),
+            validate_every=2, checkpoint_every=100, **options,
+        )  # fmt: skip
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(report=killed).run()
+    assert load(tmp_path / "best.pt").step == 2
+    resumed = trainer()
+    resumed.resume()
+    assert (resumed.step, resumed.best) == (2, 0.5)
+
+
+def test_a_signal_between_two_looks_for_one_loses_no_step(prepared, tmp_path, monkeypatch):
+    answers = iter([False] + [True] * 9)
+
+    @contextmanager
+    def signals():
+        yield lambda: next(answers)
+
+    monkeypatch.setattr("segmentation.train.stop_on_signal", signals)
+    trainer = make_trainer(prepared, tmp_path, checkpoint_every=100)
+    assert not trainer.run()
+    assert load(tmp_path / "last.pt").step == trainer.step
 
 
 def test_the_rate_falls_as_the_polynomial_says(prepared, tmp_path):
