@@ -9,6 +9,7 @@ import tomli_w
 import torch
 
 from knowledge.files import write_whole
+from pipeline.alone import alone
 from pipeline.build import Setting, build_method
 from pipeline.config import RunConfig
 from pipeline.devices import told_plainly
@@ -17,7 +18,7 @@ from pipeline.provenance import session
 from pipeline.resuming import CONFIG, check_config, check_inputs
 from pipeline.run import BANK, chosen_predictor, setting_of
 from pipeline.validation import Tick, validator
-from segmentation.checkpoint import Identity
+from segmentation.checkpoint import Identity, discard_partial
 from segmentation.leaks import check_images
 from segmentation.log import LOG
 from segmentation.patches import PatchStream
@@ -51,7 +52,8 @@ def start(
         trackers: where curves and pictures go.
 
     Raises:
-        FileExistsError: the folder holds a run and `resume` was not asked for.
+        FileExistsError: the folder holds a run and `resume` was not asked for, or another process
+            trains there.
         ValueError: `resume` with another configuration than the run was started with, or parts
             of the split that share an image.
     """
@@ -81,12 +83,14 @@ def start(
         trackers=trackers,
         report=report,
     )
-    if not resume:
-        _claim(folder, config, bank_path)
-    for record in trainer.resume() if resume else ():
-        recall(record)
-    with session(trainer), told_plainly(device, _LESS):
-        return trainer.run()
+    with alone(folder):
+        discard_partial(folder)
+        if not resume:
+            _claim(folder, config, bank_path)
+        for record in trainer.resume() if resume else ():
+            recall(record)
+        with session(trainer), told_plainly(device, _LESS):
+            return trainer.run()
 
 
 def _checked(

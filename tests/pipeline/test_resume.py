@@ -71,6 +71,22 @@ def test_a_stopped_run_ends_its_step_and_goes_on_to_the_same_weights(
     assert [one["ended"] for one in sessions] == ["stopped by a signal", "finished"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_no_other_process_trains_in_the_folder_of_a_run_that_goes_on(run, prepared, bank, tmp_path):
+    out = tmp_path / "run"
+    command = ["train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", out]
+    started = waiting_run([*command, *changed("training.checkpoint_every=6")])
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    done = tak_here(*command, *changed("training.rate=0.5"))
+    assert "another process trains there now" in str(done.exception)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    os.killpg(started.pid, signal.SIGKILL)
+    started.communicate()
+    assert tak_here(*command, *changed()).exit_code == 0
+    assert same_weights(run, out)
+    assert not (out / "run.lock").exists()
+
+
 def test_a_second_ctrl_c_stops_within_the_step_and_leaves_valid_files(
     run, prepared, bank, tmp_path
 ):
