@@ -26,7 +26,7 @@ def table_of(columns: Mapping[str, Evaluation]) -> Group:
     headings[0] += f"\n{next(iter(columns))}"
     if scan:
         headings[1] += f"\nat {first.tolerance_mm:g} mm"
-        headings.append("miss\ned")
+        headings.append("missed")
     headings += [f"Dice %\n{name}" for name in list(columns)[1:]]
     rows = {}
     for row in rows_of(first):
@@ -72,6 +72,8 @@ def _cell(evaluation: Evaluation, row: str, metric: str, share: bool) -> str:
     factor = 100 if share else 1
     if math.isnan(mean):
         return "-"
+    if math.isnan(deviation):  # a single case
+        return f"{factor * mean:.1f}"
     spread = factor * deviation
     digits = 0 if spread >= 9.95 else 1  # a second digit of a wide spread says nothing
     return f"{factor * mean:.1f}±{spread:.{digits}f}"
