@@ -22,7 +22,7 @@ import torch
 from pipeline.choose import names
 from tests.benchmarks import start
 from tests.benchmarks.items import PARTS
-from tests.benchmarks.settings import SIZES
+from tests.benchmarks.settings import COMPILE_MODES, SIZES
 
 Row = dict[str, Any]
 _COLUMNS = {"wall_s": "wall, s", "cpu_s": "CPU, s", "best_cpu_s": "least CPU, s",
@@ -65,6 +65,10 @@ def arguments() -> argparse.ArgumentParser:
     ask.add_argument("--scan", type=int, nargs=3, help="sides, in place of the setting's")
     ask.add_argument("--recompute", action="store_true", help="steps with network.recompute")
     ask.add_argument("--no-contrast", action="store_true", help="steps without alignment")
+    ask.add_argument(
+        "--compile", choices=COMPILE_MODES, help="V-Nets by torch.compile in this mode"
+    )
+    ask.add_argument("--channels-last", action="store_true", help="weights in this layout")
     ask.add_argument("--published", type=Path, help="checkout of the released TAK code")
     ask.add_argument("--out", type=Path, help="JSON file; Markdown goes beside it")
     return ask
@@ -85,6 +89,8 @@ def measured(name: str, want: argparse.Namespace) -> Row:
     else:
         command = ["tests.benchmarks.worker", name, "--setting", want.setting, *common]
         command += ["--precision", want.precision, *["--recompute"] * want.recompute]
+        command += ["--compile", want.compile] if want.compile else []
+        command += ["--channels-last"] * want.channels_last
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
     if done.returncode:
         return {"fault": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]}
@@ -124,6 +130,8 @@ def machine(want: argparse.Namespace) -> dict[str, Any]:
         "precision": want.precision,
         "recompute": want.recompute,
         "contrast": not want.no_contrast,
+        "compile": want.compile or "no",
+        "channels last": want.channels_last,
         "repeats": want.repeats,
     }
 

@@ -8,7 +8,9 @@ import torch
 from pipeline.build import Setting, build_method
 from pipeline.config import RunConfig
 from segmentation.method import Batch, Method
+from segmentation.networks.vnet import VNet
 
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs")
 STEPS, LATE, EARLY = 1000, 600, 0  # a step in which every term takes part; one of the warm-up
 WARM_UP_STEPS = 200
 
@@ -53,6 +55,8 @@ class Bench:
     precision: torch.dtype | None  # of autocast; None for fp32
     recompute: bool = False
     contrast: bool = True
+    compiled: str | None = None  # mode of torch.compile; `reduce-overhead` takes CUDA graphs
+    channels_last: bool = False
 
     def method(self, name: str = "magicnet") -> Method:
         """A method as in TAK: GA losses, text head and, unless it is off, contrast."""
@@ -80,7 +84,17 @@ class Bench:
         voxels = tuple(1000 // (1 + place) for place in range(size.classes))
         config = RunConfig.model_validate(recipe)
         method = build_method(config, Setting(classes, 5 * vectors, voxels))
-        return method.to(self.device).train()
+        return self._tried(method.to(self.device).train())
+
+    def _tried(self, method: Method) -> Method:
+        """The method with what no recipe has: another memory layout, compiled networks."""
+        if self.channels_last:
+            method = method.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        for part in method.modules():
+            if self.compiled and isinstance(part, VNet):
+                part.encode = torch.compile(part.encode, mode=self.compiled)  # type: ignore[method-assign]
+                part.pyramid = torch.compile(part.pyramid, mode=self.compiled)  # type: ignore[method-assign]
+        return method
 
     def batch(self) -> Batch:
         """Two labeled and two unlabeled patches; labels lie in blocks, as organs do."""

@@ -21,7 +21,7 @@ machine.settle()
 import torch  # noqa: E402
 
 from tests.benchmarks import items  # noqa: E402
-from tests.benchmarks.settings import SIZES, Bench  # noqa: E402
+from tests.benchmarks.settings import COMPILE_MODES, SIZES, Bench  # noqa: E402
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> None:
     ask.add_argument("--scan", type=int, nargs=3, required=True)
     ask.add_argument("--recompute", action="store_true")
     ask.add_argument("--no-contrast", action="store_true")
+    ask.add_argument("--compile", choices=COMPILE_MODES)
+    ask.add_argument("--channels-last", action="store_true")
     want = ask.parse_args(arguments)
     torch.set_num_threads(want.threads)
     torch.manual_seed(0)
@@ -48,6 +50,8 @@ def main(arguments: list[str]) -> None:
         PRECISIONS[want.precision],
         recompute=want.recompute,
         contrast=not want.no_contrast,
+        compiled=want.compile,
+        channels_last=want.channels_last,
     )
     try:
         run = made(want.item, bench)
