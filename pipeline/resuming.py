@@ -37,12 +37,18 @@ def check_config(folder: Path, config: RunConfig) -> None:
 
 
 def differing(path: Path, config: RunConfig) -> list[str]:
-    """Each key that a run's `config.toml` sets otherwise, with its value there and now."""
+    """Each key that a run's `config.toml` sets otherwise, with its value there and now.
+
+    A file that is no configuration of this version is told in place of keys.
+    """
     try:
         content = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as fault:
         raise ValueError(f"{path} is not valid TOML: {fault}") from None
-    before, now = _flat(checked(content, RunConfig, path)), _flat(config)
+    try:
+        before, now = _flat(checked(content, RunConfig, path)), _flat(config)
+    except ValueError as fault:  # of another version, or written by hand
+        return [f"no configuration of this version ({fault})"]
     return [
         f"{key} is {_told(before, key)} in the run, {_told(now, key)} given"
         for key in sorted(before | now)
