@@ -140,7 +140,7 @@ def test_a_run_is_never_overwritten_and_resumes_only_as_it_was_started(run, prep
     before = (run / "last.pt").read_bytes()
     assert "--resume goes on with it" in tak(*command, *changed(), ok=False).stderr
     other = tak(*command, *changed("training.rate=0.5"), "--resume", ok=False)
-    assert "resumed as it was started" in other.stderr
+    assert "in the run, 0.5 given" in other.stderr
     assert (run / "last.pt").read_bytes() == before
 
 
