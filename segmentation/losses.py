@@ -170,9 +170,9 @@ def linear_dice(probabilities: Tensor, target: Tensor) -> Tensor:
 
 def mean_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """sum w_y l / sum w_y over voxels; 0 where every voxel has weight 0, not 0 / 0."""
-    if weight is None:
-        return F.cross_entropy(logits.float(), target)
     losses = F.cross_entropy(logits.float(), target, reduction="none")
+    if weight is None:
+        return losses.mean()  # on a GPU torch's own mean over volumes is not deterministic
     each = weight[target]
     return (each * losses).sum() / each.sum().clamp(min=_EPSILON)
 

@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from segmentation.cotraining import CoTraining, Pair
-from segmentation.losses import class_counts, masked_cross_entropy
+from segmentation.losses import class_counts, masked_cross_entropy, mean_cross_entropy
 from segmentation.method import Batch, Given, one_of
 
 
@@ -82,7 +81,7 @@ class Adsh(CoTraining):
             logits, label = guesses[own].logits, guesses[other].label
             passes = guesses[other].probabilities > self.thresholds[other][:, None, None, None]
             if self.mask == "channels":
-                terms.append(F.cross_entropy(logits * passes, label))
+                terms.append(mean_cross_entropy(logits * passes, label))
             else:
                 mask = passes.gather(1, label[:, None])[:, 0].to(logits.dtype)
                 terms.append(masked_cross_entropy(logits, label, mask))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.cotraining import CoTraining, Guess, guess_of, sum_of
-from segmentation.losses import masked_cross_entropy
+from segmentation.losses import masked_cross_entropy, mean_cross_entropy
 from segmentation.method import Batch, Given, one_of
 from segmentation.networks.network import Branch
 from segmentation.networks.vnet import initialize
@@ -123,9 +123,10 @@ def worst_case(logits: Tensor, label: Tensor, labeled: int) -> Tensor:
         label: y, [L + U, x, y, z].
         labeled: L.
     """
-    right = F.cross_entropy(logits[:labeled].float(), label[:labeled])
+    right = mean_cross_entropy(logits[:labeled], label[:labeled])
     wrong = 1 - logits[labeled:].float().softmax(1)
-    missed = F.nll_loss((wrong + 1e-6).clamp(max=1).log(), label[labeled:])
+    surprise = (wrong + 1e-6).clamp(max=1).log()
+    missed = F.nll_loss(surprise, label[labeled:], reduction="none").mean()
     return 2 * right + missed
 
 
