@@ -77,9 +77,12 @@ class InferenceConfig(Strict):
 
     Attributes:
         overlap: share in [0, 1) of a window that the next one repeats, or one of x, y and z each.
+        validation_overlap: the same for the validation while training, which only chooses a
+            checkpoint and need not take as long.
     """
 
     overlap: Share | tuple[Share, Share, Share] = 0.5
+    validation_overlap: Share | tuple[Share, Share, Share] = 0.25
     blend: Literal["gaussian", "constant"] = "gaussian"
     predictor: str | None = None
     windows_per_call: int = Field(default=4, gt=0)

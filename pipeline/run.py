@@ -15,6 +15,7 @@ from segmentation.checkpoint import TrainState, load
 from segmentation.dataset import DatasetSpec
 from segmentation.method import Method
 from segmentation.predict import probabilities
+from segmentation.windows import Overlap
 
 BANK = "bank.h5"  # in a run's folder: the copy of the text vectors that it was trained with
 
@@ -50,15 +51,15 @@ def conditioned(vectors: torch.Tensor, text: TextConfig) -> torch.Tensor:
 
 
 def classify_image(
-    network: torch.nn.Module, image: torch.Tensor, config: RunConfig
+    network: torch.nn.Module, image: torch.Tensor, config: RunConfig, overlap: Overlap
 ) -> torch.Tensor:
-    """Image [x, y, z] to class probabilities [C, x, y, z] in the windows of a run's recipe."""
+    """Image [x, y, z] to class probabilities [C, x, y, z], in windows as large as the patches."""
     inference = config.inference
     return probabilities(
         network,
         image.float(),
         patch=config.training.patch,
-        overlap=inference.overlap,
+        overlap=overlap,
         windows_per_call=inference.windows_per_call,
         blend=inference.blend,
     )
@@ -89,7 +90,8 @@ class Opened:
 
     def classify(self, image: torch.Tensor) -> torch.Tensor:
         """Image [x, y, z] on the network's grid to class probabilities [C, x, y, z]."""
-        return classify_image(self.network, image.to(self.device), self.config)
+        overlap = self.config.inference.overlap
+        return classify_image(self.network, image.to(self.device), self.config, overlap)
 
 
 def open_run(

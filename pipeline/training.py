@@ -123,6 +123,7 @@ def _opening(prepared: Prepared) -> dict[str, Any]:
 
 def _stream(config: RunConfig, prepared: Prepared, device: torch.device) -> PatchStream:
     options, split = config.training, prepared.split
+    on_device = options.volumes_on == "device"
     return PatchStream(
         [prepared.file(case) for case in split.labeled],
         [prepared.file(case) for case in split.unlabeled],
@@ -130,8 +131,8 @@ def _stream(config: RunConfig, prepared: Prepared, device: torch.device) -> Patc
         labeled_per_step=options.labeled_per_step,
         unlabeled_per_step=options.unlabeled_per_step,
         seed=config.seed,
-        cached_cases=options.cached_cases,
-        device=device if options.volumes_on == "device" else None,
+        cached_cases=None if on_device else options.cached_cases,
+        device=device if on_device else None,
         device_gib=options.volumes_gib,
     )
 

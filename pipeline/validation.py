@@ -26,6 +26,7 @@ def validator(
         tick: told of every case that is scored.
     """
     classes, names = prepared.spec.classes, prepared.split.validation
+    overlap = config.inference.validation_overlap
 
     def validate(method: Method) -> Validation:
         networks = method.predictors()
@@ -40,7 +41,7 @@ def validator(
             assert case.label is not None
             image = torch.from_numpy(case.image).to(device)
             for predictor in order:
-                likely = classify_image(networks[predictor], image, config)
+                likely = classify_image(networks[predictor], image, config, overlap)
                 labels = likely.argmax(0).cpu().numpy()
                 found[predictor].append(dice(labels, case.label, classes))
                 if predictor == first:

@@ -4,13 +4,14 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 
 from segmentation.checkpoint import Identity, TrainState, check_identity, load, save
+from segmentation.determinism import deterministic
 from segmentation.interrupt import stop_on_signal
 from segmentation.log import LOG, RunLog, open_log, truncate_log
 from segmentation.method import Batch, Method
@@ -33,10 +34,13 @@ class Training(BaseModel):
         validate_every, checkpoint_every: in steps; the last step always does both. A validation
             writes last.pt as well.
         warn_after_validations: an organ that so many in a row never predicted is warned about.
+        deterministic: take algorithms alone that give the same bits again on a GPU, where a
+            resumed run would otherwise end near the uninterrupted one, not at it.
         workers: processes that make patches.
         cached_cases: volumes that each of these processes keeps in memory; all unless given. Of
             the others it reads crops alone.
-        volumes_on: `host`, or `device`: all volumes are kept there, and patches cut there.
+        volumes_on: `host`, or `device`: all volumes are kept there, and patches cut there; neither
+            `workers` nor `cached_cases` is of use then.
         volumes_gib: what they may take of the device.
     """
 
@@ -54,6 +58,7 @@ class Training(BaseModel):
     weight_decay: float = Field(default=1e-4, ge=0)
     clip_norm: float | None = Field(default=None, gt=0)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    deterministic: bool = False
     validate_every: int = Field(default=1000, gt=0)
     checkpoint_every: int = Field(default=500, gt=0)
     log_every: int = Field(default=10, gt=0)
@@ -62,15 +67,6 @@ class Training(BaseModel):
     cached_cases: int | None = Field(default=None, ge=0)
     volumes_on: Literal["host", "device"] = "host"
     volumes_gib: float = Field(default=8.0, gt=0)
-
-    @model_validator(mode="after")
-    def _device_needs_no_host(self) -> Self:
-        if self.volumes_on == "device" and (self.workers or self.cached_cases is not None):
-            raise ValueError(
-                "volumes_on = device keeps all volumes and cuts patches there; set workers = 0, "
-                f"not {self.workers}, and leave cached_cases out"
-            )
-        return self
 
 
 class Trainer:
@@ -157,12 +153,14 @@ class Trainer:
         self.method.train()
         count_memory(self.device)
         with (
+            deterministic(options.deterministic),
             stop_on_signal() as stopped,
             open_log(self.folder, self.trackers, self.config, self.step, self.report) as log,
         ):
             if self.step == 0 and self.opening is not None:
                 log.write({"step": 0, **self.opening})
-            stream = batches(self.stream, self.step, options.steps, workers=options.workers)
+            workers = 0 if options.volumes_on == "device" else options.workers
+            stream = batches(self.stream, self.step, options.steps, workers=workers)
             begin = time.perf_counter()
             for batch in stream:
                 terms = self._learn(batch.to(self.device))

@@ -118,12 +118,6 @@ def test_volumes_on_the_device_teach_the_same_bits(prepared, tmp_path):
         assert torch.equal(value, weights(there)[name]), name
 
 
-@pytest.mark.parametrize("mistake", [{"workers": 2}, {"cached_cases": 3}])
-def test_a_device_that_keeps_volumes_needs_neither_workers_nor_a_cache(mistake):
-    with pytest.raises(ValueError, match=r"set workers = 0, not \d, and leave cached_cases out"):
-        Training(steps=1, patch=(16,) * 3, volumes_on="device", **mistake)
-
-
 def scores_of(prepared):
     """A real validation: Dice of the student and of the teacher on the validation case."""
 
