@@ -51,3 +51,9 @@ def test_a_predictor_that_does_not_exist_stops_a_run_before_its_first_step(prepa
     with pytest.raises(LookupError, match="no predictor 'student'; there is ensemble, first"):
         begin(tmp_path, prepared, ["inference.predictor=student"])
     assert not (tmp_path / "run").exists()
+
+
+def test_the_supervised_method_alone_does_without_unlabeled_patches(prepared, tmp_path):
+    begin(tmp_path, prepared, ["method.name=supervised", "training.unlabeled_per_step=0"])
+    with pytest.raises(ValueError, match=r"dhc needs training.unlabeled_per_step > 0"):
+        begin(tmp_path / "dhc", prepared, ["training.unlabeled_per_step=0"])
