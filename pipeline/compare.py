@@ -314,7 +314,8 @@ def _caption(one: Scored, other: Scored, rows: Sequence[Difference]) -> str:
     told = [
         f"{one.evaluation.part}, {one.evaluation.protocol}, {cases} cases, "
         f"seeds {one.seeds} and {other.seeds}. Interval: of the mean, Student's t over cases, not "
-        "seeds. p: Wilcoxon signed-rank; adj.: Holm over organs."
+        "seeds. p: Wilcoxon signed-rank, of symmetry about 0 and not of the mean; adj.: Holm over "
+        "organs."
     ]
     splits = one.evaluation.split, other.evaluation.split
     if splits[0] != splits[1]:

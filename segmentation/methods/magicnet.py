@@ -107,6 +107,11 @@ class MagicNet(MeanTeacher):
                 f"take training.patch = {nearest}{_fitting(patch, step)}"
             )
         self.grid = tuple(side // cube for side in patch)
+        if self._cubes == 1:
+            raise ValueError(
+                f"training.patch = {list(patch)} is a single cube of method.cube = {cube}, which "
+                f"nothing can be exchanged with{_fitting(patch, step)}"
+            )
         self.noise, self.location_weight = noise, location_weight
         self.entropy_ramp, self.blend_start = entropy_ramp, blend_start
         self.distribution_temperature, self.count_every = distribution_temperature, count_every

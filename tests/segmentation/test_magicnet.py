@@ -214,6 +214,7 @@ def test_the_warm_up_learns_from_labels_alone_and_keeps_the_teacher_close():
     ("options", "message"),
     [
         ({"cube": 24}, r"training\.patch = .* cannot be cut into cubes of method\.cube = 24"),
+        ({"cube": 32}, r"is a single cube of method\.cube = 32.*; method\.cube = 16 fits"),
         ({"blend": "both"}, "there is student, teacher, mixed"),
         ({"cube_order": "fixed"}, "there is correct, published"),
         ({"warmup_steps": 100}, "warm-up"),
