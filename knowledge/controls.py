@@ -19,7 +19,7 @@ def random(bank: Bank, seed: int) -> Bank:
     drawn = generator.standard_normal(bank.vectors.shape)
     lengths = np.linalg.norm(bank.vectors, axis=2, keepdims=True)
     vectors = drawn / np.linalg.norm(drawn, axis=2, keepdims=True) * lengths
-    return _control(bank, "random", vectors, seed)
+    return _wordless(bank, "random", vectors, seed)
 
 
 def onehot(bank: Bank, seed: int) -> Bank:
@@ -29,7 +29,7 @@ def onehot(bank: Bank, seed: int) -> Bank:
         raise ValueError(f"one-hot vectors of {classes} classes do not fit a width of {width}")
     length = float(np.linalg.norm(bank.vectors, axis=2).mean())
     vectors = np.repeat(np.eye(classes, width)[:, None] * length, aspects, axis=1)
-    return _control(bank, "onehot", vectors, seed)
+    return _wordless(bank, "onehot", vectors, seed)
 
 
 def shuffled(bank: Bank, seed: int) -> Bank:
@@ -82,6 +82,13 @@ def worded(bank: Bank, kind: str, encoder: TextEncoder) -> Bank:
     )
     require_same_encoder(bank, made)
     return made
+
+
+def _wordless(bank: Bank, kind: str, vectors: np.ndarray, seed: int) -> Bank:
+    """A control whose vectors come from no text, so that none is shown as what a head was told."""
+    texts = tuple(("",) * len(bank.aspects) for _ in bank.classes)
+    made = _control(bank, kind, vectors, seed)
+    return replace(made, texts=texts, token_counts=np.zeros_like(bank.token_counts))
 
 
 def _control(bank: Bank, kind: str, vectors: np.ndarray, seed: int) -> Bank:

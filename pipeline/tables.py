@@ -13,7 +13,7 @@ from knowledge.merge import Difference
 from knowledge.statistics import statistics
 from pipeline.matrix import COLUMNS, Row
 
-_DRAWN = "its vectors are not of the texts below"
+_DRAWN = "its vectors come from no text"
 _OF_CONTROLS = {
     "random": _DRAWN,
     "onehot": _DRAWN,

@@ -71,7 +71,11 @@ def organ_texts(
     for name in sorted(classes, key=lambda name: name == BACKGROUND):
         row = bank.classes.index(name)
         texts = tuple(
-            (bank.aspects[column], bank.texts[row][column], int(bank.token_counts[row, column]))
+            (
+                bank.aspects[column],
+                bank.texts[row][column] or f"no text: {bank.control or 'none is known'}",
+                int(bank.token_counts[row, column]),
+            )
             for column in columns
         )
         found.append(OrganText(name, texts, tuple(claims.get(name, ()))))

@@ -131,6 +131,9 @@ def test_the_random_control_keeps_lengths_and_the_onehot_control_shares_nothing(
     np.testing.assert_allclose(np.linalg.norm(random(bank(), 1).vectors, axis=2), norms, rtol=1e-5)
     assert random(bank(), 1).digest != random(bank(), 2).digest
     np.testing.assert_allclose(cosines(onehot(bank(), 0).vectors[:, 0]), np.eye(5), atol=1e-7)
+    for made in (random(bank(), 1), onehot(bank(), 0)):
+        assert made.texts == (("", ""),) * 5  # nothing that could be taken for what was told
+        assert not made.token_counts.any()
     with pytest.raises(ValueError, match="5 classes do not fit a width of 4"):
         onehot(bank(width=4), 0)
 
