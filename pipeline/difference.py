@@ -187,12 +187,30 @@ def _labels(cases: Sequence[Difference]) -> list[str]:
             if organ.dice is not None:
                 dices.setdefault(name, []).append(organ.dice)
     if not dices:
-        return []
+        return _one_sided(cases)
     means = {name: float(np.mean(values)) for name, values in dices.items()}
     worst = min(means, key=lambda name: means[name])
     whole = float(np.mean(list(means.values())))
     return [
-        f"Labels: mean Dice {100 * whole:.1f} %, lowest {worst} with {100 * means[worst]:.1f} %."
+        f"Labels: mean Dice {100 * whole:.1f} %, lowest {worst} with {100 * means[worst]:.1f} %.",
+        *_one_sided(cases),
+    ]
+
+
+def _one_sided(cases: Sequence[Difference]) -> list[str]:
+    """Cases with organs in one of their two masks and none in the other."""
+    ours: list[str] = []
+    theirs: list[str] = []
+    for case in cases:
+        here = any(organ.our_voxels for organ in case.organs.values())
+        there = any(organ.their_voxels for organ in case.organs.values())
+        if here != there:
+            (theirs if here else ours).append(case.case)
+    sides = (("prepared", ours), ("folder's", theirs))
+    return [
+        f"Empty, though the other has organs: the {side} mask of {', '.join(names)}."
+        for side, names in sides
+        if names
     ]
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.sheet import Tile, tile_of
 from segmentation.dataset import DatasetSpec
+from segmentation.empty import EMPTY, is_empty
 from segmentation.files import each_done
 from segmentation.formats import states_orientation
 from segmentation.layouts import RawCase, find_cases
@@ -89,7 +90,7 @@ def inspect(
 
     Faults: a file that cannot be read, a mask that does not fit its scan, an unknown label, the
     same image twice, left and right exchanged. Doubts: intensities unlike HU, organs that lack,
-    a NIfTI header that does not say how the scan lies.
+    a mask without any, a NIfTI header that does not say how the scan lies.
 
     Raises:
         FileNotFoundError: no such folder, or no scan in it.
@@ -144,7 +145,10 @@ def _look(case: RawCase, spec: DatasetSpec) -> Look:
     if mask is not None:
         facts["organs"] = measured(mask.voxels, scan, spec.labels)
         missing = [name for name, organ in facts["organs"].items() if not organ["voxels"]]
-        if missing:
+        if is_empty(mask.voxels):
+            text = f"case {case.name}, {case.label}: {EMPTY}"
+            findings.append(Finding("empty mask", DOUBT, (case.name,), text))
+        elif missing:
             text = f"{case.label}: no voxel of {', '.join(missing)}"
             findings.append(Finding("missing organ", DOUBT, (case.name,), text))
         mask = canonical(mask)

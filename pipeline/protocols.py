@@ -69,7 +69,7 @@ def claim_of_run(opened: "Opened", prepared: Prepared) -> Claim:
     if opened.data is None:
         own["training cases"] = f"{opened.checkpoint} does not say on which cases it was trained"
     elif opened.data != data_digest(prepared):
-        own["training cases"] = f"{opened.checkpoint} was trained with another split"
+        own["training cases"] = f"{opened.checkpoint} was trained on another split or preparation"
     return claim_of(prepared.spec, prepared.split, claimed(prepared.spec), own)
 
 

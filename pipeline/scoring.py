@@ -23,6 +23,7 @@ from pipeline.published import (
 )
 from pipeline.run import Opened
 from pipeline.scores import table_of
+from segmentation.files import make_writable
 from segmentation.prepare import Prepared
 from segmentation.windows import steps_of
 
@@ -54,7 +55,8 @@ def score_run(run: Path, data: Prepared, asked: Asked, folder: Path) -> None:
 
     Raises:
         LookupError: no such part, rules or published method.
-        ValueError: nothing published may stand beside this result; said before anything is scored.
+        ValueError: nothing published may stand beside this result.
+        OSError: nothing can be written to the folder; all of this is said before scoring.
     """
     if asked.part not in PARTS:
         raise LookupError(f"no part {asked.part!r} to score; there is {', '.join(PARTS)}")
@@ -67,6 +69,7 @@ def score_run(run: Path, data: Prepared, asked: Asked, folder: Path) -> None:
     beside = _beside(models["trained"], data, asked, rules)
     stem = _stem(asked, rules, models["trained"])
     _check_old(folder / f"evaluation-{stem}.json", models["trained"], data)
+    make_writable(folder)
     columns = {}
     for name, model in models.items():
         with counted(f"scoring, {name}", len(getattr(data.split, asked.part))) as tick:

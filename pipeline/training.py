@@ -19,6 +19,7 @@ from pipeline.resuming import CONFIG, check_config, check_inputs
 from pipeline.run import BANK, chosen_predictor, setting_of
 from pipeline.validation import Tick, validator
 from segmentation.checkpoint import Identity, discard_partial
+from segmentation.files import make_writable
 from segmentation.leaks import check_images
 from segmentation.log import LOG
 from segmentation.patches import PatchStream
@@ -39,6 +40,7 @@ def start(
     resume: bool,
     report: Callable[[dict[str, Any]], None],
     recall: Callable[[dict[str, Any]], None] = lambda record: None,
+    ready: Callable[[int], None] = lambda step: None,
     tick: Tick = lambda case, done, total: None,
     trackers: Sequence[type[Tracker]] = (TensorBoard,),
 ) -> bool:
@@ -48,6 +50,7 @@ def start(
         bank_path: text vectors; a run that is resumed without them takes its own copy.
         report: called with every new record of the log.
         recall: called first, where a run is resumed, with the records that stay.
+        ready: called when all is checked and nothing is learned yet, with the steps already done.
         tick: called with every case that a validation begins.
         trackers: where curves and pictures go.
 
@@ -83,11 +86,14 @@ def start(
         trackers=trackers,
         report=report,
     )
+    make_writable(folder)
     with alone(folder):
         discard_partial(folder)
         if not resume:
             _claim(folder, config, bank_path)
-        for record in trainer.resume() if resume else ():
+        past = trainer.resume() if resume else []
+        ready(trainer.step)
+        for record in past:
             recall(record)
         with session(trainer), told_plainly(device, _LESS):
             return trainer.run()

@@ -136,14 +136,13 @@ def claim_of(
     named = None if protocol is None else protocol.split_name(split)
     lists = [f"{part} {digest}" for part, digest in split.digests.items()]
     name = named or f"own-{list_digest(lists)[:8]}"
-    if protocol is None:
-        return Claim(spec.protocol, name)
-    found = protocol.departures(spec)
-    if named is None:
+    found = {} if protocol is None else protocol.departures(spec)
+    if protocol is not None and named is None:
         known = ", ".join(protocol.splits)
         found["split"] = f"lists of cases that are none of {protocol.name}'s ({known})"
     found |= own or {}
-    label = f"{protocol.name}, own {_joined(list(found))}" if found else protocol.name
+    base = spec.protocol if protocol is None else protocol.name
+    label = f"{base}, own {_joined(list(found))}" if found else base
     return Claim(label, name, tuple(found.values()))
 
 

@@ -228,7 +228,7 @@ class Trainer:
             "predicted_voxels": found.predicted_voxels,
             "measures": found.measures,
         }
-        record["warnings"] = self.unpredicted.see(record)
+        record["warnings"] = self.unpredicted.see(record, last=self.step == self.options.steps)
         log.write(record, found.pictures)
 
     def _diverged(self, what: str) -> ValueError:

@@ -51,8 +51,11 @@ class Unpredicted:
         self._limit = limit
         self._in_a_row: Counter[str] = Counter()
 
-    def see(self, record: Mapping[str, Any]) -> list[str]:
-        """Take in the record of a validation; warnings that it gives rise to."""
+    def see(self, record: Mapping[str, Any], *, last: bool = False) -> list[str]:
+        """Take in the record of a validation; warnings that it gives rise to.
+
+        After the last validation every organ that it did not predict is worth one.
+        """
         counts: Mapping[str, int] = record.get("predicted_voxels", {})
         scores: Mapping[str, float] = next(iter(record.get("organs", {}).values()), {})
         for organ, voxels in counts.items():
@@ -60,12 +63,16 @@ class Unpredicted:
             self._in_a_row[organ] = 0 if voxels or absent else self._in_a_row[organ] + 1
         due: dict[int, list[str]] = {}
         for organ in counts:
-            if self._in_a_row[organ] and self._in_a_row[organ] % self._limit == 0:
+            if self._in_a_row[organ] and (last or self._in_a_row[organ] % self._limit == 0):
                 due.setdefault(self._in_a_row[organ], []).append(organ)
         return [
-            f"never predicted in {times} validations in a row: {', '.join(organs)}"
+            f"never predicted in {_validations(times)}: {', '.join(organs)}"
             for times, organs in sorted(due.items())
         ]
+
+
+def _validations(times: int) -> str:
+    return f"{times} validations in a row" if times > 1 else "the last validation"
 
 
 class TextState(NamedTuple):

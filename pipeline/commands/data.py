@@ -127,6 +127,7 @@ def prepare(
     from pipeline.descriptors import spec_of
     from pipeline.progress import counted
     from pipeline.protocols import claim_of_data, doubt_of
+    from segmentation.empty import empty_masks
     from segmentation.prepare import prepare as prepare_all
 
     if as_json and compare is None:
@@ -148,8 +149,15 @@ def prepare(
         typer.echo(reader.note, err=as_json)
     if doubt := doubt_of(reader):
         typer.echo(f"warning: {doubt}", err=True)
+    for case, fault in empty_masks(prepared).items():
+        typer.echo(f"warning: case {case} ({_part(prepared, case)}): {fault}", err=True)
     if compare is not None:
         _compare(prepared, compare, jobs, as_json)
+
+
+def _part(prepared: "Prepared", case: str) -> str:
+    """The part of the split that a case belongs to."""
+    return next(part for part, cases in prepared.split.parts().items() if case in cases)
 
 
 def _compare(prepared: "Prepared", folder: Path, jobs: int, as_json: bool) -> None:

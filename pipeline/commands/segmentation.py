@@ -61,7 +61,15 @@ def train(
     chosen = pick_device(device)
     data = load_prepared(expect(prepared, "prepared"))
     writable_folder(output, "run")
-    typer.echo(f"{config.title}: {config.training.steps} steps on {chosen}, into {output}")
+
+    def ready(done: int) -> None:
+        steps = config.training.steps
+        if done == steps:
+            typer.echo(f"{output}: all {steps} steps are done; `tak evaluate` scores the run")
+            return
+        after = f" after {done} that are done" if done else ""
+        typer.echo(f"{config.title}: {steps - done} steps{after} on {chosen}, into {output}")
+
     with watching(config.training.steps) as watcher:
         finished = start(
             output,
@@ -72,6 +80,7 @@ def train(
             resume=resume,
             report=watcher.report,
             recall=watcher.recall,
+            ready=ready,
             tick=watcher.tick,
             trackers=trackers,
         )

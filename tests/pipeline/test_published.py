@@ -173,7 +173,7 @@ def test_a_run_that_learned_from_other_cases_does_not_carry_the_protocol(synapse
     spec = DatasetSpec.read(ROOT / "data" / "synapse.toml")
     other = small_synapse(tmp_path / "other", spec.split("10p"))
     opened = open_run(trained_on(folder, other), device=torch.device("cpu"))
-    assert "trained with another split" in claim_of_run(opened, synapse).departures[0]
+    assert "trained on another split" in claim_of_run(opened, synapse).departures[0]
     assert claim_of_data(synapse).protocol == "synapse-ga"
 
 

@@ -131,6 +131,9 @@ def test_a_name_that_nobody_pinned_stands_for_what_the_descriptor_says():
     descriptor = spec("phantom").model_copy(update={"window_hu": (0, 1)})
     claim = claim_of(descriptor, spec("amos").split("2p"), None)
     assert (claim.protocol, claim.departures) == ("phantom", ())
+    claim = claim_of(descriptor, spec("amos").split("2p"), None, {"training cases": "of another"})
+    assert claim.protocol == "phantom, own training cases"
+    assert claim.departures == ("of another",)
 
 
 def test_a_protocol_file_with_a_mistake_names_file_and_key(tmp_path):

@@ -40,6 +40,14 @@ def test_an_organ_is_named_after_so_many_validations_without_a_voxel():
     assert seen[8] == ["never predicted in 6 validations in a row: b"]
 
 
+def test_after_the_last_validation_every_organ_without_a_voxel_is_named():
+    last = validation(1, {"a": 0.0, "b": 0.5, "c": NAN}, {"a": 0, "b": 3, "c": 0})
+    assert Unpredicted(3).see(last, last=True) == ["never predicted in the last validation: a"]
+    watch = Unpredicted(3)
+    watch.see(last)
+    assert watch.see(last, last=True) == ["never predicted in 2 validations in a row: a"]
+
+
 def test_records_without_a_validation_do_not_break_the_row():
     watch = Unpredicted(2)
     assert not watch.see(validation(1, {"a": 0.0}, {"a": 0}))
