@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from segmentation.dataset import DatasetSpec, Split
+from segmentation.empty import check_labeled
 from segmentation.files import each_done, write_text
 from segmentation.layouts import RawCase, find_cases
 from segmentation.leaks import image_digest
@@ -107,8 +108,8 @@ def prepare(
 
     Raises:
         FileNotFoundError: a scan or mask that the split needs.
-        ValueError: a damaged file, an unknown label value, image and mask that do not fit, or
-            `out` holds data of another descriptor.
+        ValueError: a damaged file, an unknown label value, image and mask that do not fit, no
+            organ in the mask of any labeled case, or `out` holds data of another descriptor.
         FileExistsError, NotADirectoryError: `out` holds something else, or is a file.
     """
     if out.resolve() == root.resolve():
@@ -120,6 +121,8 @@ def prepare(
     work = partial(_prepare_case, spec=spec, reader=reader, out=out, force=force)
     for case, record in each_done(work, tasks, jobs):
         records[case] = record
+        if case in split.labeled:
+            check_labeled(records, split, out)
         if progress:
             progress(case)
     content = {

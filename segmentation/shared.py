@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmentation.dataset import DatasetSpec, Grid
+from segmentation.empty import is_empty
 from segmentation.layouts import LAYOUTS, RawCase, find_cases
 from segmentation.orientation import affine_of, axes_of, orientation_by_organs
 from segmentation.volume import (
@@ -160,8 +161,8 @@ def open_arrays(
         ValueError: organs that lie as in no or in several orientations, or axes that are not
             those of a layout.
     """
-    found, counts = _seen(spec, find_cases(spec, root, layouts[0]), cases, progress)
-    codes = orientation or _settled(found, root)
+    seen = _seen(spec, find_cases(spec, root, layouts[0]), cases, progress)
+    codes = orientation or _settled(seen, root)
     fitting = [name for name in layouts if FORMS[name].axes == axes_of(codes)]
     if not fitting:
         known = "; ".join(f"{name} has {', '.join(form.axes)}" for name, form in FORMS.items())
@@ -169,7 +170,7 @@ def open_arrays(
             f"{root}: axes {codes} run along {', '.join(axes_of(codes))}, which is not the order "
             f"of {' or '.join(layouts)}: {known}"
         )
-    against = sum(len(names) for seen, names in found.items() if seen not in (codes, None))
+    against = sum(len(names) for way, names in seen.ways.items() if way not in (codes, None))
     spacing = spacing_mm or spec.grid.spacing_mm
     reader = SharedArrays(
         fitting[0],
@@ -178,9 +179,24 @@ def open_arrays(
         shape=spec.grid.shape,
         told=orientation is not None,
         against=against,
-        volumes_ml={} if spacing is None else _volumes(spec, counts, spacing),
+        volumes_ml={} if spacing is None else _volumes(spec, seen.counts, spacing),
     )
     return _descriptor(spec, fitting[0], spacing_mm), reader
+
+
+@dataclass
+class _Seen:
+    """What masks say of the arrays beside them.
+
+    Attributes:
+        ways: names of cases by the orientation of their organs, None if undecided.
+        empty: names of cases without an organ, which say nothing of an orientation.
+        counts: voxels per class, for each mask.
+    """
+
+    ways: dict[str | None, list[str]] = field(default_factory=dict)
+    empty: list[str] = field(default_factory=list)
+    counts: list[NDArray[np.intp]] = field(default_factory=list)
 
 
 def _seen(
@@ -188,21 +204,22 @@ def _seen(
     known: dict[str, RawCase],
     cases: Sequence[str],
     progress: Callable[[str], None] | None,
-) -> tuple[dict[str | None, list[str]], list[NDArray[np.intp]]]:
-    """Names of cases by the orientation of their organs, None if undecided; voxels per class."""
-    found: dict[str | None, list[str]] = {}
-    counts = []
+) -> _Seen:
+    seen = _Seen()
     for name in cases:
         path = known[name].label if name in known else None
         if path is not None:
             bare = checked_volume(path, read_array(path, "label"), np.eye(4))
             labels = whole_labels(path, bare).voxels
-            found.setdefault(orientation_by_organs(labels, spec), []).append(name)
+            if is_empty(labels):
+                seen.empty.append(name)
+            else:
+                seen.ways.setdefault(orientation_by_organs(labels, spec), []).append(name)
             listed = labels[(labels >= 0) & (labels < len(spec.classes))]
-            counts.append(np.bincount(listed, minlength=len(spec.classes)))
+            seen.counts.append(np.bincount(listed, minlength=len(spec.classes)))
         if progress:
             progress(name)
-    return found, counts
+    return seen
 
 
 def _volumes(
@@ -216,14 +233,17 @@ def _volumes(
     return {name: ml * float(np.median(seen)) for name, seen in voxels.items() if seen}
 
 
-def _settled(found: dict[str | None, list[str]], root: Path) -> str:
-    """The one orientation that all masks agree on."""
-    codes = next(iter(found), None)
-    if len(found) == 1 and codes is not None:
+def _settled(seen: _Seen, root: Path) -> str:
+    """The one orientation that all masks with an organ agree on."""
+    codes = next(iter(seen.ways), None)
+    if len(seen.ways) == 1 and codes is not None:
         return codes
     told = "; ".join(
-        f"{seen or 'undecided'} in {len(names)} (such as {names[0]})"
-        for seen, names in sorted(found.items(), key=lambda pair: -len(pair[1]))
+        f"{way or 'undecided'} in {len(names)} (such as {names[0]})"
+        for way, names in [
+            *sorted(seen.ways.items(), key=lambda pair: -len(pair[1])),
+            *([("empty", seen.empty)] if seen.empty else []),
+        ]
     )
     raise ValueError(
         f"{root}: the arrays do not say which way their axes run, and the organs in their masks "
