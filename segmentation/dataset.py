@@ -175,11 +175,15 @@ class DatasetSpec(Strict):
         return tuple((pair["right"], pair["left"]) for pair in sides.values() if len(pair) == 2)
 
     @property
+    def deciding(self) -> dict[str, Any]:
+        """All that decides a prepared case: labels, window, scaling, grid, protocol; JSON-able."""
+        keys = {"name", "modality", "orientation", "window_hu", "scaling", "grid", "protocol"}
+        return self.model_dump(mode="json", include=keys) | {"labels": self.labels}
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of all that decides a prepared case: labels, window, scaling, grid, protocol."""
-        deciding = {"name", "modality", "orientation", "window_hu", "scaling", "grid", "protocol"}
-        content = self.model_dump(mode="json", include=deciding) | {"labels": self.labels}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        """SHA-256 of all that decides a prepared case."""
+        return hashlib.sha256(json.dumps(self.deciding, sort_keys=True).encode()).hexdigest()
 
     def with_spacing(self, spacing_mm: tuple[float, float, float]) -> Self:
         """The same data set on another grid; the protocol's name says so.

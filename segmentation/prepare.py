@@ -144,11 +144,34 @@ def _claim(out: Path, spec: DatasetSpec, force: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
         return
     read_own(noted)  # nobody else's file is removed, whatever is forced
-    if not force and DatasetSpec.check(read_noted(noted)["spec"], noted).digest != spec.digest:
-        raise ValueError(
-            f"{out} holds data prepared by another descriptor; take another folder or --force"
-        )
+    if not force:
+        before = DatasetSpec.check(read_noted(noted)["spec"], noted)
+        if before.digest != spec.digest:
+            raise ValueError(
+                f"{out} holds data prepared by another descriptor: {_changes(before, spec)}; "
+                "take another folder or --force"
+            )
     noted.unlink()
+
+
+def _changes(before: DatasetSpec, now: DatasetSpec) -> str:
+    """What decides a case and differs, in words; the protocol, named after it, only if alone."""
+    changed = [key for key, value in now.deciding.items() if value != before.deciding[key]]
+    changed = [key for key in changed if key != "protocol"] or changed
+    told = []
+    for key in changed:
+        if key == "labels":
+            names = sorted({name for name, _ in before.labels.items() ^ now.labels.items()})
+            told.append(f"labels of {_few(names)}")
+        else:
+            told.append(f"{key} {_plain(before, key)} there against {_plain(now, key)} now")
+    return ", ".join(told)
+
+
+def _plain(spec: DatasetSpec, key: str) -> str:
+    """A value of a descriptor without brackets: `-150 to 250`, `12 x 12 x 12 mm`."""
+    value = getattr(spec, key)
+    return " to ".join(f"{end:g}" for end in value) if key == "window_hu" else str(value)
 
 
 def _check_free(out: Path) -> None:

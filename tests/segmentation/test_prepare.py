@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
-from segmentation.dataset import DatasetSpec, Split
+from segmentation.dataset import DatasetSpec, Grid, Split
 from segmentation.phantom import Population, make_population
 from segmentation.prepare import load_prepared, prepare, read_case, to_grid
 from segmentation.volume import (
@@ -209,6 +209,29 @@ def test_another_descriptor_does_not_overwrite(raw, spec, tmp_path):
         prepare(PHANTOM, raw, tmp_path / "out", SPLIT)
     again = prepare(PHANTOM, raw, tmp_path / "out", SPLIT, force=True)
     assert again.spec.digest == PHANTOM.digest
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"grid": Grid(spacing_mm=(3, 2, 1.5))}, "grid 2 x 2 x 2 mm there against 3 x 2 x 1.5 mm"),
+        ({"window_hu": (-150, 300)}, "window_hu -150 to 250 there against -150 to 300 now"),
+        ({"protocol": "mine"}, "protocol phantom there against mine now"),
+        ({"name": "a", "protocol": "b"}, "another descriptor: name phantom there against a now;"),
+        ({"scaling": "volume"}, "scaling window there against volume now"),
+        (
+            {"organs": PHANTOM.organs[:-2]},
+            "another descriptor: labels of duodenum, left adrenal gland;",
+        ),
+    ],
+)
+def test_what_differs_from_the_descriptor_of_a_folder_is_said(raw, spec, tmp_path, change, told):
+    prepare(spec, raw, tmp_path / "out", SPLIT)
+    with pytest.raises(ValueError, match="prepared by another descriptor") as fault:
+        prepare(spec.model_copy(update=change), raw, tmp_path / "out", SPLIT)
+    assert told in str(fault.value)
+    assert str(fault.value).endswith("; take another folder or --force")
+    assert load_prepared(tmp_path / "out").spec.digest == spec.digest
 
 
 def test_the_raw_folder_is_not_written_to(raw, spec):
