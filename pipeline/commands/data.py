@@ -133,7 +133,7 @@ def prepare(
     if as_json and compare is None:
         raise ValueError("--json prints a comparison; say with what by --compare FOLDER")
     spec = spec_of(root, descriptor)
-    parts = spec.split(split, root)
+    parts = _split(spec, root, descriptor, split)
     spec, reader = _reader(spec, root, parts, layout, orientation, spacing)
     with counted("cases", len(parts.cases), stderr=as_json) as tick:
         prepared = prepare_all(
@@ -153,6 +153,24 @@ def prepare(
         typer.echo(f"warning: case {case} ({_part(prepared, case)}): {fault}", err=True)
     if compare is not None:
         _compare(prepared, compare, jobs, as_json)
+
+
+def _split(spec: "DatasetSpec", root: Path, descriptor: str | None, split: str | None) -> "Split":
+    """The split that is asked for; the folder's own descriptor is pointed at if there is none."""
+    from pipeline import shipped
+    from pipeline.descriptors import OWN
+
+    try:
+        return spec.split(split, root)
+    except LookupError as fault:
+        own = root / OWN
+        if descriptor is None or not own.is_file():
+            raise
+        if shipped.find("data", descriptor).resolve() == own.resolve():
+            raise
+        raise LookupError(
+            f"{fault.args[0]}; {root} has a {OWN} of its own, which is taken without --descriptor"
+        ) from None
 
 
 def _part(prepared: "Prepared", case: str) -> str:

@@ -99,6 +99,24 @@ def test_amos_is_prepared_by_its_shipped_name_and_an_own_split(tak, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+def test_a_folder_s_own_descriptor_is_pointed_at_where_another_has_no_such_split(
+    tak, phantoms, tmp_path
+):
+    words = ["prepare", phantoms, "-o", tmp_path / "x"]
+    hint = f"{phantoms} has a dataset.toml of its own, which is taken without --descriptor"
+    for split, told in ([], "which split? amos has 2p"), (["--split", "3p"], "no split '3p': amos"):
+        code, _, err = tak(*words, "--descriptor", "amos", *split)
+        assert code == 1
+        assert told in err
+        assert err.endswith(f"test .txt; {hint}\n")
+    own = ["--descriptor", phantoms / "dataset.toml", "--split", "3p"]
+    code, _, err = tak(*words, *own)
+    assert (code, "no split '3p': phantom has data" in err, hint in err) == (1, True, False)
+    (phantoms / "dataset.toml").unlink()
+    code, _, err = tak(*words, "--descriptor", "amos")
+    assert (code, "which split? amos has 2p" in err, hint in err) == (1, True, False)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
