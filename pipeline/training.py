@@ -66,20 +66,13 @@ def start(
     setting, identity = _checked(folder, config, prepared, bank_path, resume)
     method = build_method(config, setting).to(device)
     chosen_predictor(method, config.inference.predictor)
-    plain = config.model_dump(mode="json", exclude_none=True)
     trainer = Trainer(
         method,
         _stream(config, prepared, device),
         config.training,
         folder,
         identity=identity,
-        config={
-            "run": plain,
-            "dataset": prepared.spec.model_dump(mode="json"),
-            "vectors": None if setting.vectors is None else list(setting.vectors.shape),
-            "trained_on": claim_of_data(prepared).words,
-            "training_cases": case_marks((*prepared.split.labeled, *prepared.split.unlabeled)),
-        },
+        config=_kept(config, prepared, setting),
         device=device,
         validate=validator(config, prepared, device, tick) if prepared.split.validation else None,
         opening=_opening(prepared),
@@ -114,6 +107,17 @@ def _checked(
         check_inputs(folder, identity, bank_path, prepared.root, words)
     check_images(prepared)
     return replace(setting, voxels=labeled_voxels(prepared)), identity
+
+
+def _kept(config: RunConfig, prepared: Prepared, setting: Setting) -> dict[str, Any]:
+    """What a checkpoint knows of its run, as plain values."""
+    return {
+        "run": config.model_dump(mode="json", exclude_none=True),
+        "dataset": prepared.spec.model_dump(mode="json"),
+        "vectors": None if setting.vectors is None else list(setting.vectors.shape),
+        "trained_on": claim_of_data(prepared).words,
+        "training_cases": case_marks((*prepared.split.labeled, *prepared.split.unlabeled)),
+    }
 
 
 def _opening(prepared: Prepared) -> dict[str, Any]:

@@ -1,8 +1,25 @@
 """What several tests of the pipeline share."""
 
 import json
+import sys
 
 import pytest
+
+from pipeline.cli import main
+
+
+@pytest.fixture
+def tak(monkeypatch, capsys):
+    """Run `tak` in this process; gives exit code, standard output and standard error."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tak", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        told = capsys.readouterr()
+        return int(end.value.code or 0), told.out, told.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,27 +1,11 @@
 import shutil
-import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
-from pipeline.cli import main
 from segmentation.prepare import load_prepared
-
-
-@pytest.fixture
-def tak(monkeypatch, capsys):
-    """Run `tak` in this process; gives exit code, standard output and standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tak", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
-
-    return run
 
 
 def counts(labeled: int, unlabeled: int, validation: int, test: int) -> list[object]:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import nibabel
@@ -14,7 +13,6 @@ from pydicom.sr.codedict import codes
 from small_run import make_run
 from test_formats import write_series
 
-from pipeline.cli import main
 from segmentation.colors import colors
 from segmentation.dataset import DatasetSpec
 from segmentation.dicom_seg import write_dicom_seg
@@ -41,20 +39,6 @@ def series(tmp_path) -> Path:
     image.SetDirection(turn.ravel().tolist())
     write_series(tmp_path / "series", image)
     return tmp_path / "series"
-
-
-@pytest.fixture
-def tak(monkeypatch, capsys):
-    """Run `tak` in this process; gives exit code, standard output and standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tak", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
-
-    return run
 
 
 def voxels_in_patient(found: pydicom.Dataset) -> dict[int, np.ndarray]:

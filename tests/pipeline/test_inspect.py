@@ -1,7 +1,6 @@
 import gzip
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import nibabel
@@ -10,7 +9,6 @@ import pytest
 from matplotlib import image as picture
 
 from pipeline import sheet
-from pipeline.cli import main
 from pipeline.inspection import inspect
 from segmentation.dataset import DatasetSpec
 from segmentation.phantom import Population, make_population
@@ -127,20 +125,6 @@ def test_intensities_unlike_hu_are_a_doubt(root):
     scan = read_volume(path)
     write_volume(path, scan.voxels + 1024, scan.affine)
     assert kinds(root, "doubt")["intensity"] == ("phantom_0001",)
-
-
-@pytest.fixture
-def tak(monkeypatch, capsys):
-    """Run `tak` in this process; gives exit code, standard output and standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tak", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
-
-    return run
 
 
 def test_the_command_prints_json_and_ends_with_1_on_a_fault(tak, root, tmp_path):

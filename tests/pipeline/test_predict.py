@@ -1,6 +1,5 @@
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import nibabel
@@ -11,7 +10,6 @@ from small_run import make_run
 
 import pipeline
 from pipeline import Predictor
-from pipeline.cli import main
 from pipeline.targets import scans_of, targets
 from segmentation.dataset import DatasetSpec
 from segmentation.formats import stem_of
@@ -39,20 +37,6 @@ def voxels(seed: int = 0) -> np.ndarray:
     gray = np.random.default_rng(seed).normal(40, 150, (10, 12, 9))
     gray[:, :2] = -1000
     return gray.astype(np.int16)
-
-
-@pytest.fixture
-def tak(monkeypatch, capsys):
-    """Run `tak` in this process; gives exit code, standard output and standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tak", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
-
-    return run
 
 
 def test_a_mask_comes_with_its_measures_names_and_colors(tak, run, scans, tmp_path):

@@ -16,7 +16,6 @@ from small_run import make_run
 from test_formats import write_series
 from test_interrupt import wait_until
 
-from pipeline.cli import main
 from segmentation.dataset import DatasetSpec
 from segmentation.volume import read_labels, read_volume, write_labels, write_volume
 
@@ -37,20 +36,6 @@ def series(tmp_path) -> Path:
     image.SetSpacing((5.0, 6.0, 8.0))
     write_series(tmp_path / "series", image)
     return tmp_path / "series"
-
-
-@pytest.fixture
-def tak(monkeypatch, capsys):
-    """Run `tak` in this process; gives exit code, standard output and standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tak", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
-
-    return run
 
 
 @pytest.fixture

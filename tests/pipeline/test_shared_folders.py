@@ -1,7 +1,6 @@
 """Shared folders from the command line: prepared as they are, compared with one's own."""
 
 import json
-import sys
 from pathlib import Path
 
 import nibabel
@@ -10,7 +9,6 @@ import pytest
 from shared_export import export
 from small_run import make_run
 
-from pipeline.cli import main
 from segmentation.dataset import DatasetSpec
 from segmentation.phantom import Population, make_population
 from segmentation.prepare import load_prepared, read_case
@@ -24,20 +22,6 @@ def phantoms(tmp_path_factory) -> Path:
     spec = DatasetSpec.read(DATA / "phantom.toml")
     make_population(spec, root, Population(1, 1, 1, 1, spacing_mm=9))
     return root
-
-
-@pytest.fixture
-def tak(monkeypatch, capsys):
-    """Run `tak` in this process; gives exit code, standard output and standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tak", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = capsys.readouterr()
-        return int(end.value.code or 0), told.out, told.err
-
-    return run
 
 
 @pytest.mark.parametrize(
