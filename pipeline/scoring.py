@@ -50,8 +50,12 @@ class Asked:
     device: torch.device
 
 
-def score_run(run: Path, data: Prepared, asked: Asked, folder: Path) -> None:
+def score_run(
+    run: Path, data: Prepared, asked: Asked, folder: Path, *, as_json: bool = False
+) -> None:
     """Score a run or a bundle, print the tables and write them to `folder`.
+
+    With `as_json` stdout is what evaluation-PART.json holds, and the tables go to stderr.
 
     Raises:
         LookupError: no such part, rules or published method.
@@ -70,19 +74,25 @@ def score_run(run: Path, data: Prepared, asked: Asked, folder: Path) -> None:
     stem = _stem(asked, rules, models["trained"])
     _check_old(folder / f"evaluation-{stem}.json", models["trained"], data)
     make_writable(folder)
-    columns = {}
+    columns, console = {}, Console(stderr=as_json)
+    cases = len(getattr(data.split, asked.part))
     for name, model in models.items():
-        with counted(f"scoring, {name}", len(getattr(data.split, asked.part))) as tick:
+        with counted(f"scoring, {name}", cases, stderr=as_json) as tick:
             columns[name] = evaluate(
                 model, data, asked.part, tick, tolerance_mm=asked.tolerance_mm, rules=rules
             )
-    Console().print(table_of(columns))
+    console.print(table_of(columns))
+    written = []
     for name, evaluation in columns.items():
         suffix = "" if name == "trained" else f"-{name}"
-        _wrote(write_results(evaluation, folder / f"evaluation-{stem}{suffix}"))
+        written.append(write_results(evaluation, folder / f"evaluation-{stem}{suffix}"))
     if beside is not None:
-        _show_beside(models["trained"], columns["trained"], *beside)
-        _wrote(write_beside(columns["trained"], beside[0], folder / f"published-{stem}"))
+        _show_beside(console, models["trained"], columns["trained"], *beside)
+        written.append(write_beside(columns["trained"], beside[0], folder / f"published-{stem}"))
+    for files in written:
+        typer.echo(f"wrote {', '.join(map(str, files))}", err=as_json)
+    if as_json:
+        typer.echo(written[0][0].read_text(encoding="utf-8"), nl=False)
 
 
 def _stem(asked: Asked, rules: str, opened: Opened) -> str:
@@ -140,9 +150,12 @@ def _beside(
 
 
 def _show_beside(
-    opened: Opened, evaluation: Evaluation, setting: Setting, methods: tuple[str, ...]
+    console: Console,
+    opened: Opened,
+    evaluation: Evaluation,
+    setting: Setting,
+    methods: tuple[str, ...],
 ) -> None:
-    console = Console()
     console.print(beside_table(evaluation, setting, methods))
     protocol = claimed(opened.spec)
     assert protocol is not None
@@ -162,7 +175,3 @@ def _show_beside(
 
 def _sides(sides: tuple[int, ...]) -> str:
     return " x ".join(map(str, sides))
-
-
-def _wrote(files: tuple[Path, Path]) -> None:
-    typer.echo(f"wrote {', '.join(map(str, files))}")

@@ -110,6 +110,9 @@ def evaluate(
     untrained: Annotated[
         bool, typer.Option(help="Also score the network as it was before its first step.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the results as JSON; tables go to stderr.")
+    ] = False,
     checkpoint: Checkpoint = "best",
     predictor: Predictor = None,
     device: Device = "auto",
@@ -141,6 +144,6 @@ def evaluate(
     folder = output or (run if run.is_dir() else run.parent)
     data = load_prepared(expect(prepared, "prepared"))
     writable_folder(folder, "run")
-    score_run(run, data, asked, folder)
+    score_run(run, data, asked, folder, as_json=as_json)
     if data.note:
-        typer.echo(f"of these data: {data.note}")
+        typer.echo(f"of these data: {data.note}", err=as_json)

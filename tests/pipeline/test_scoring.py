@@ -44,6 +44,20 @@ def test_a_case_that_a_run_was_trained_on_is_not_scored(run, prepared, part, tmp
         evaluate(bundled, swapped, "test", lambda case: None)
 
 
+def test_scores_come_as_json_alone_on_stdout(run, prepared, tmp_path):
+    words = ["evaluate", str(run), str(prepared.root), "-o", str(tmp_path), "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.exception
+    assert json.loads(done.stdout) == json.loads((tmp_path / "evaluation-test.json").read_text())
+    assert "mean of all" in done.stderr
+
+
+def test_a_place_that_takes_no_results_is_named_before_anything_is_scored(run, prepared):
+    words = ["evaluate", str(run), str(prepared.root), "-o", "/proc/scores"]
+    with pytest.raises(OSError, match="/proc/scores: nothing can be written there"):
+        raise CliRunner().invoke(app, words).exception
+
+
 def test_scores_on_other_data_are_not_written_over(run, prepared, tmp_path):
     old = {"data_set": "phantom", "protocol": "phantom", "split": "own-00000000"}
     (tmp_path / "evaluation-test.json").write_text(json.dumps(old))
