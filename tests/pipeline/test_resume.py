@@ -16,8 +16,13 @@ from command_line import changed, tak, tak_here
 from knowledge.bank import Bank
 from segmentation.checkpoint import load
 
+# A script that is run in the background ignores SIGINT, and so would all that it starts.
 WAITING = """
+import signal
 import sys
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 from pipeline.cli import main
 from segmentation.train import Trainer
 
@@ -97,7 +102,7 @@ def test_a_second_ctrl_c_stops_within_the_step_and_leaves_valid_files(
     while started.poll() is None and time.monotonic() < limit:
         os.killpg(started.pid, signal.SIGINT)
         time.sleep(0.3)
-    assert started.wait() not in (0, None)
+    assert started.wait(timeout=5) not in (0, None)
     started.stdout.close()
     started.stdin.close()
     assert load(out / "last.pt").step == 2
