@@ -32,6 +32,8 @@ def test_ctrl_c_ends_at_once_keeps_answers_and_the_next_run_asks_for_the_rest(
         command += ["--provider", "openai_compatible", "--model", "m", "--cache", "c"]
         command += ["--base-url", server.url, "--concurrency", "3"]
         where = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
+        # A script that runs in the background ignores SIGINT, and so would all that it starts.
+        where["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **where)
         # Background and axle are answered twice each; three slow calls are under way.
         wait_until(lambda: len(list((tmp_path / "c").rglob("??/*.json"))) == 4)
