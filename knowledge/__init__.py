@@ -1,1 +1,4 @@
-"""Knowledge: organ names in, labeled text vectors out (describe, check, encode, compare)."""
+"""From organ names to labeled text vectors: questions, models, descriptions, checks, banks.
+
+Knows nothing of `segmentation` and `pipeline`.
+"""

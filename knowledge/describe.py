@@ -3,17 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from knowledge.answers import AnswerCache, AnswerStore, CachedAnswer
-from knowledge.ask import ask_until_valid, still_valid
-from knowledge.assemble import as_store, assemble
-from knowledge.budget import Budget
-from knowledge.description import BACKGROUND, Claim, DescriptionSet
-from knowledge.parallel import in_parallel
-from knowledge.provider import Provider, Question, Turn, Usage
-from knowledge.question import Images, question_digest, questions
-from knowledge.reading import read_answer
-from knowledge.sides import exchanged_sides
-from knowledge.template import Template
+from knowledge.asking.assembly import as_store, assemble
+from knowledge.asking.parallel import in_parallel
+from knowledge.asking.valid_answers import ask_until_valid, still_valid
+from knowledge.descriptions import BACKGROUND, Claim, DescriptionSet
+from knowledge.grounding.sides import exchanged_sides
+from knowledge.providers.base.answer_store import AnswerCache, AnswerStore, CachedAnswer
+from knowledge.providers.base.budget import Budget
+from knowledge.providers.base.provider import Provider, Question, Turn, Usage
+from knowledge.questions.answer_format import read_answer
+from knowledge.questions.questions import Images, question_digest, questions
+from knowledge.questions.template import Template
 
 # Claims in, and for each that labeled scans contradict the evidence in words.
 Judge = Callable[[tuple[Claim, ...]], Mapping[Claim, str]]

@@ -10,7 +10,7 @@ From Python, a trained model segments a scan in three lines:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.predictor import Predictor
+    from pipeline.prediction.predictor import Predictor
 
 __all__ = ["Predictor"]
 
@@ -18,7 +18,7 @@ __all__ = ["Predictor"]
 def __getattr__(name: str) -> Any:
     """Import torch no sooner than it is needed."""
     if name == "Predictor":
-        from pipeline.predictor import Predictor
+        from pipeline.prediction.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

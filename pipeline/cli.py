@@ -6,19 +6,11 @@ from typing import Annotated
 
 import typer
 
-from pipeline import demo, machine
-from pipeline.commands import (
-    adopt,
-    compare,
-    data,
-    inspect,
-    knowledge,
-    predict,
-    report,
-    segmentation,
-    split,
-    sweep,
-)
+from pipeline import startup as machine
+from pipeline.commands import adopt, compare, demo, inspect, predict, report, split, sweep
+from pipeline.commands import describe as knowledge
+from pipeline.commands import prepare as data
+from pipeline.commands import train as segmentation
 
 app = typer.Typer(
     name="tak",

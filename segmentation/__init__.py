@@ -1,1 +1,4 @@
-"""Volumes and vectors in, a trained segmentation method out."""
+"""From volumes and vectors to a trained method, its predictions and their scores.
+
+Knows nothing of `knowledge` and `pipeline`.
+"""

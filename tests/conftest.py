@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="session")
 def population(tmp_path_factory):
     """Raw phantom scans: 2 labeled, 2 unlabeled, 1 validation, 2 test, at about 9 mm."""
-    from segmentation.dataset import DatasetSpec
-    from segmentation.phantom import Population, make_population
+    from segmentation.data.descriptor import DatasetSpec
+    from segmentation.phantom.population import Population, make_population
 
     folder = tmp_path_factory.mktemp("population") / "raw"
     spec = DatasetSpec.read(ROOT / "data" / "phantom.toml")
@@ -22,8 +22,8 @@ def population(tmp_path_factory):
 @pytest.fixture(scope="session")
 def prepared(population, tmp_path_factory):
     """The population on a grid of 12 mm, small enough to train on within seconds."""
-    from segmentation.dataset import DatasetSpec
-    from segmentation.prepare import prepare
+    from segmentation.data.descriptor import DatasetSpec
+    from segmentation.data.preparation import prepare
 
     spec = DatasetSpec.read(population / "dataset.toml").with_spacing((12.0, 12.0, 12.0))
     folder = tmp_path_factory.mktemp("prepared")

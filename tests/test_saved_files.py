@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from knowledge.bank import Bank
-from knowledge.description import DescriptionSet
-from pipeline import bundle
-from pipeline.compare import read_evaluation
-from pipeline.run import open_run
-from segmentation.log import read_log
-from segmentation.prepared import load_prepared, read_case
+from knowledge.bank.bank import Bank
+from knowledge.descriptions import DescriptionSet
+from pipeline.runs import bundle
+from pipeline.runs.trained_model import open_run
+from pipeline.scoring.comparison import read_evaluation
+from segmentation.data.case_files import load_prepared, read_case
+from segmentation.training.log import read_log
 
 SAVED = Path(__file__).parent / "support" / "saved"
 NUMBERS = json.loads((SAVED / "numbers.json").read_text(encoding="utf-8"))
@@ -85,7 +85,7 @@ def test_a_log_and_scores():
 
 
 def test_a_run_goes_on(tmp_path):
-    from command_line import tak
+    from tests.support.command_line import tak
 
     run = tmp_path / "run"
     shutil.copytree(SAVED / "run", run)

@@ -1,1 +1,1 @@
-"""Text encoders, one file each; a file's name is the encoder's name."""
+"""Registry of text encoders: one module per encoder, its name is the choice."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from knowledge.encoder import TextEncoder, Vectors
+from knowledge.encoders.base.encoder import TextEncoder, Vectors
 
 
 class Hashing(TextEncoder):

@@ -8,8 +8,8 @@ import numpy as np
 import open_clip
 import torch
 
-from knowledge.encoder import TextEncoder, Vectors, in_batches
-from knowledge.weights import digest_of_weights
+from knowledge.encoders.base.encoder import TextEncoder, Vectors, in_batches
+from knowledge.encoders.base.weights import digest_of_weights
 
 
 class OpenCLIP(TextEncoder):

@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import cached_file
 
-from knowledge.encoder import TextEncoder, Vectors, in_batches
-from knowledge.weights import digest_of_weights
+from knowledge.encoders.base.encoder import TextEncoder, Vectors, in_batches
+from knowledge.encoders.base.weights import digest_of_weights
 
 # Weights that come as Python packages: sha256 of `model/model.safetensors`.
 KNOWN_PACKAGES = {

@@ -1,1 +1,1 @@
-"""Language model services, one file each; a file's name is the provider's name."""
+"""Registry of language model services: one module per provider, its name is the choice."""

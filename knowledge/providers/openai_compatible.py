@@ -7,12 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from knowledge.budget import Budget
-from knowledge.chat import ChatClient, LimitRenamed, refuses_format
-from knowledge.files import Strict, canonical_json, read_json, write_whole
-from knowledge.provider import OUTPUTS, Answer, Provider, ProviderOptions, Question, Usage
-from knowledge.reading import InvalidAnswer, find_json
-from knowledge.retry import CallFailed, Retry
+from knowledge.common.files import Strict, canonical_json, read_json, write_whole
+from knowledge.providers.base.budget import Budget
+from knowledge.providers.base.chat import ChatClient, LimitRenamed, refuses_format
+from knowledge.providers.base.provider import (
+    OUTPUTS,
+    Answer,
+    Provider,
+    ProviderOptions,
+    Question,
+    Usage,
+)
+from knowledge.providers.base.retry import CallFailed, Retry
+from knowledge.questions.answer_format import InvalidAnswer, find_json
 
 # The schema holds every kind of rule that an answer's has: what works here works there.
 PROBE = Question(

@@ -2,9 +2,9 @@
 
 from typing import Any, ClassVar
 
-from knowledge.answers import AnswerStore
-from knowledge.budget import Budget
-from knowledge.provider import Answer, Provider, ProviderOptions, Question, Usage
+from knowledge.providers.base.answer_store import AnswerStore
+from knowledge.providers.base.budget import Budget
+from knowledge.providers.base.provider import Answer, Provider, ProviderOptions, Question, Usage
 
 
 class Recorded(Provider):

@@ -1,1 +1,1 @@
-"""The verbs of `tak`, grouped by what they work on; each module registers its own."""
+"""One module per command of `tak`; heavy imports only inside the commands."""

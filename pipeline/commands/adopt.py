@@ -30,11 +30,11 @@ def adopt(
 
     Example: `tak adopt epoch_160_best.pth --bank bank.h5 --descriptor amos -o runs/released`
     """
-    from pipeline import shipped
-    from pipeline.adopt import adopt as take
-    from pipeline.config import read_config
-    from pipeline.kinds import expect
-    from segmentation.dataset import DatasetSpec
+    from pipeline.config.recipe import read_config
+    from pipeline.files import shipped
+    from pipeline.files.kinds import expect
+    from pipeline.runs.released_checkpoint import adopt as take
+    from segmentation.data.descriptor import DatasetSpec
 
     expect(checkpoint, "checkpoint")
     config = read_config(shipped.find("recipes", recipe))

@@ -35,9 +35,9 @@ def inspect(
     Names, encoder, origin, token counts, texts; norms, mean cosine, the pairs most easily
     confused, effective rank, left/right separation. Example: `tak bank inspect bank.h5`
     """
-    from knowledge.bank import Bank
-    from pipeline.kinds import expect
-    from pipeline.tables import show_bank, show_statistics
+    from knowledge.bank.bank import Bank
+    from pipeline.files.kinds import expect
+    from pipeline.texts.tables import show_bank, show_statistics
 
     opened = Bank.read(expect(bank, "bank"))
     show_bank(opened, texts=texts)
@@ -49,10 +49,10 @@ def diff(one: BankFile, other: BankFile) -> None:
 
     Example: `tak bank diff bank.h5 terse.h5`
     """
-    from knowledge.bank import Bank
-    from knowledge.merge import difference
-    from pipeline.kinds import expect
-    from pipeline.tables import show_difference
+    from knowledge.bank.bank import Bank
+    from knowledge.bank.merge import difference
+    from pipeline.files.kinds import expect
+    from pipeline.texts.tables import show_difference
 
     first, second = Bank.read(expect(one, "bank")), Bank.read(expect(other, "bank"))
     show_difference(first, second, difference(first, second))
@@ -66,9 +66,9 @@ def plot(
 
     Example: `tak bank plot bank.h5 -o bank.png`
     """
-    from knowledge.bank import Bank
-    from knowledge.plot import plot as draw
-    from pipeline.kinds import expect, writable
+    from knowledge.bank.bank import Bank
+    from knowledge.bank.plot import plot as draw
+    from pipeline.files.kinds import expect, writable
 
     if out.suffix.lower() != ".png":
         raise ValueError(f"-o {out}: the plot is a PNG; its name ends in .png")
@@ -89,10 +89,10 @@ def merge(
 
     Example: `tak bank merge abdomen.h5 pelvis.h5 -o both.h5`
     """
-    from knowledge.bank import Bank
-    from knowledge.merge import merge as join
-    from pipeline.encoding import line
-    from pipeline.kinds import expect, writable
+    from knowledge.bank.bank import Bank
+    from knowledge.bank.merge import merge as join
+    from pipeline.files.kinds import expect, writable
+    from pipeline.texts.encoders import line
 
     writable(out, "bank", one, other)
     made = join(Bank.read(expect(one, "bank")), Bank.read(expect(other, "bank")), replace=replace)
@@ -116,10 +116,10 @@ def import_(
     shape,position -o published.h5`. The Universal Model's has one aspect and 32 classes of its
     own, a name per line: `tak bank import txt_encoding.pth --classes universal.txt --aspects name`
     """
-    from knowledge.tensors import import_tensor
-    from pipeline.encoding import line
-    from pipeline.kinds import writable
-    from pipeline.organs import class_list
+    from knowledge.bank.tensors import import_tensor
+    from pipeline.datasets.organ_lists import class_list
+    from pipeline.files.kinds import writable
+    from pipeline.texts.encoders import line
 
     writable(out, "bank", tensor)
     made = import_tensor(tensor, class_list(classes).classes, _listed(aspects))
@@ -142,10 +142,10 @@ def export(
 
     Example: `tak bank export bank.h5 --aspects shape,position -o embedding.pth`
     """
-    from knowledge.bank import Bank
-    from knowledge.tensors import export_tensor
-    from pipeline.kinds import expect, writable
-    from pipeline.organs import class_list
+    from knowledge.bank.bank import Bank
+    from knowledge.bank.tensors import export_tensor
+    from pipeline.datasets.organ_lists import class_list
+    from pipeline.files.kinds import expect, writable
 
     writable(out, "tensor", bank)
     rows, width = export_tensor(
@@ -182,11 +182,11 @@ def control(
 
     Example: `tak bank control shuffled --like bank.h5 -o shuffled.h5`
     """
-    from knowledge.bank import Bank
-    from knowledge.controls import CONTROLS, WORDED, worded
-    from knowledge.near import unknown
-    from pipeline.encoding import line, make_encoder
-    from pipeline.kinds import expect, writable
+    from knowledge.bank.bank import Bank
+    from knowledge.bank.controls import CONTROLS, WORDED, worded
+    from knowledge.common.suggest import unknown
+    from pipeline.files.kinds import expect, writable
+    from pipeline.texts.encoders import line, make_encoder
 
     bank = Bank.read(expect(like, "bank"))
     writable(out, "bank", like)

@@ -34,12 +34,12 @@ def check(
 
     Example: `tak check descriptions/phantom.json --scans phantoms`
     """
-    from knowledge.check import check as check_claims
-    from knowledge.description import DescriptionSet
-    from pipeline.kinds import expect
-    from pipeline.labeled import find_labeled
-    from pipeline.progress import counted
-    from pipeline.tables import show_report
+    from knowledge.descriptions import DescriptionSet
+    from knowledge.grounding.claims import check as check_claims
+    from pipeline.datasets.labeled_scans import find_labeled
+    from pipeline.files.kinds import expect
+    from pipeline.terminal.progress import counted
+    from pipeline.texts.tables import show_report
 
     described = DescriptionSet.read(expect(descriptions, "descriptions"))
     labeled = find_labeled(scans, descriptor=descriptor, split=split, limit=cases)
@@ -78,12 +78,12 @@ def render(
 
     Example: `tak render phantoms -o renderings`
     """
-    from pipeline.labeled import find_labeled
-    from pipeline.progress import counted
+    from pipeline.datasets.labeled_scans import find_labeled
+    from pipeline.terminal.progress import counted
 
     if importlib.util.find_spec("pyvista") is None:
         raise OSError("rendering needs PyVista: pip install 'tak-seg[render]'")
-    from knowledge.render import Scenery, render_all
+    from knowledge.questions.rendering import Scenery, render_all
 
     labeled = find_labeled(scans, descriptor=descriptor, split=split)
     chosen = case or next(iter(labeled.cases))

@@ -28,8 +28,8 @@ def compare(
     """
     from rich.console import Console
 
-    from pipeline.compare import as_json as json_of
-    from pipeline.compare import differences, read_scored, table_of
+    from pipeline.scoring.comparison import as_json as json_of
+    from pipeline.scoring.comparison import differences, read_scored, table_of
 
     one, other = read_scored(first, part), read_scored(second, part)
     rows = differences(one, other, metric)

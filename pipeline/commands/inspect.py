@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pipeline.inspection import Inspection
+    from pipeline.datasets.inspection import Inspection
 
 
 def register(app: typer.Typer) -> None:
@@ -41,12 +41,12 @@ def inspect(
 
     from rich.console import Console
 
-    from pipeline.descriptors import spec_of
-    from pipeline.inspection import inspect as look
-    from pipeline.progress import counted
-    from pipeline.sheet import write_sheets
-    from segmentation.files import write_text
-    from segmentation.layouts import find_cases
+    from pipeline.datasets.descriptors import spec_of
+    from pipeline.datasets.inspection import inspect as look
+    from pipeline.pictures.contact_sheet import write_sheets
+    from pipeline.terminal.progress import counted
+    from segmentation.common.files import write_text
+    from segmentation.data.layouts import find_cases
 
     spec = spec_of(root, descriptor)
     with counted("looking", len(find_cases(spec, root)), stderr=True) as tick:

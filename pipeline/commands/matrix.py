@@ -35,11 +35,11 @@ def matrix(
     `max_tokens_total = 200000` and `max_cost = 2.5` (US dollars) stop all cells together before
     they are passed, and a second run goes on.
     """
-    from pipeline.asking import answer_cache
-    from pipeline.kinds import expect
-    from pipeline.matrix import Cells, run
-    from pipeline.progress import counted
-    from pipeline.tables import show_matrix
+    from pipeline.experiments.matrix import Cells, run
+    from pipeline.files.kinds import expect
+    from pipeline.terminal.progress import counted
+    from pipeline.texts.asking import answer_cache
+    from pipeline.texts.tables import show_matrix
 
     cells = Cells(expect(file, "matrix"), answer_cache(cache))
     with counted("cells", len(list(cells))) as tick:

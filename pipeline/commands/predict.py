@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.words import ManyWords
+from pipeline.commands.shared.many_words import ManyWords
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipeline.predict import Done, Work
-    from pipeline.targets import Target
+    from pipeline.prediction.outputs import Done, Work
+    from pipeline.prediction.targets import Target
 
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; auto takes the best.")
@@ -80,10 +80,10 @@ def predict(
 
     Example: `tak predict runs/tak ct.nii.gz -o mask.nii.gz --classes liver spleen`
     """
-    from pipeline.kinds import expect
-    from pipeline.predict import Work, make_folders
-    from pipeline.predictor import Predictor
-    from pipeline.targets import check_dicom_seg, targets
+    from pipeline.files.kinds import expect
+    from pipeline.prediction.outputs import Work, make_folders
+    from pipeline.prediction.predictor import Predictor
+    from pipeline.prediction.targets import check_dicom_seg, targets
 
     expect(model, "run", "checkpoint", "bundle")
     found = targets(scans, output)
@@ -110,8 +110,8 @@ def _segmented(
     """What was made, scan by scan, and why the other scans could not be segmented."""
     from dataclasses import replace
 
-    from pipeline.predict import write_colors
-    from pipeline.progress import parts_of
+    from pipeline.prediction.outputs import write_colors
+    from pipeline.terminal.progress import parts_of
 
     finished: list[Done] = []
     faults: list[Exception] = []
@@ -167,7 +167,7 @@ def bundle(
     Example: `tak bundle runs/tak -o tak.zip`, then
     `tak predict tak.zip ct.nii.gz -o mask.nii.gz` on any machine.
     """
-    from pipeline.bundle import write
+    from pipeline.runs.bundle import write
 
     metadata = write(run, output, checkpoint=checkpoint, predictor=predictor, bank=bank)
     mega = output.stat().st_size / 1e6

@@ -52,12 +52,12 @@ def report(
 
     Example: `tak report runs/tak runs/magicnet --data prepared -o report`
     """
-    from pipeline.build import pick_device
-    from pipeline.kinds import expect
-    from pipeline.progress import counted
-    from pipeline.report.material import Asked, collect
+    from pipeline.files.kinds import expect
+    from pipeline.report.content import Asked, collect
     from pipeline.report.write import as_json as summary
     from pipeline.report.write import write_report
+    from pipeline.runs.build import pick_device
+    from pipeline.terminal.progress import counted
 
     if part not in ("validation", "test"):
         raise LookupError(f"no part {part!r} to report; there is validation, test")

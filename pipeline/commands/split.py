@@ -38,9 +38,9 @@ def split(
 
     from rich.console import Console
 
-    from pipeline.kinds import writable_folder
-    from pipeline.progress import counted
-    from pipeline.splitting import candidates, draw
+    from pipeline.datasets.split_drawing import candidates, draw
+    from pipeline.files.kinds import writable_folder
+    from pipeline.terminal.progress import counted
 
     if writable_folder(output).exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; lists of cases need a folder of their own")

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.words import ManyWords
+from pipeline.commands.shared.many_words import ManyWords
 
 if TYPE_CHECKING:
-    from pipeline.sweep import Bench, Cell
+    from pipeline.experiments.sweep import Bench, Cell
 
 
 PreparedFolder = Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")]
@@ -57,11 +57,11 @@ def sweep(
     """
     from rich.console import Console
 
-    from pipeline import shipped
-    from pipeline import sweep as sweeping
-    from pipeline.build import pick_device
-    from pipeline.kinds import expect, writable_folder
-    from segmentation.prepare import load_prepared
+    from pipeline.experiments import sweep as sweeping
+    from pipeline.files import shipped
+    from pipeline.files.kinds import expect, writable_folder
+    from pipeline.runs.build import pick_device
+    from segmentation.data.preparation import load_prepared
 
     if part not in ("validation", "test"):
         raise LookupError(f"no part {part!r} to score; there is validation, test")
@@ -95,8 +95,8 @@ def sweep(
 
 def _filled(cell: "Cell", bench: "Bench") -> str:
     """Finish one run; what kept it from being finished, or nothing."""
-    from pipeline.live import watching
-    from pipeline.sweep import fill
+    from pipeline.experiments.sweep import fill
+    from pipeline.terminal.live_table import watching
 
     try:
         with watching(cell.config.training.steps) as watcher:

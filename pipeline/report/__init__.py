@@ -1,1 +1,4 @@
-"""The report of a run: one HTML file that opens from disk, and its figures as PNG."""
+"""The report of runs: one HTML page and its figures.
+
+Imports `scoring` and below.
+"""

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.compare import Scored, mean_of
-from pipeline.config import RunConfig
-from pipeline.evaluate import Evaluation, comparable
-from pipeline.report.gather import RunData, has_checkpoint, read_run
-from segmentation.metrics import nan_mean
+from pipeline.config.recipe import RunConfig
+from pipeline.report.run_data import RunData, has_checkpoint, read_run
+from pipeline.scoring.comparison import Scored, mean_of
+from pipeline.scoring.evaluation import Evaluation, comparable
+from segmentation.evaluation.metrics import nan_mean
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.evaluate import Evaluation
-from pipeline.run import Opened
-from segmentation.prepared import Prepared, read_case
+from pipeline.runs.trained_model import Opened
+from pipeline.scoring.evaluation import Evaluation
+from segmentation.data.case_files import Prepared, read_case
 
 
 @dataclass(frozen=True, eq=False)

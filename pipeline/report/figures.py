@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.report.arms import Arm
-from pipeline.report.complexity import OrganShape
+from pipeline.report.organ_shapes import OrganShape
 from pipeline.report.theme import (
     ALIKE,
     GAIN,

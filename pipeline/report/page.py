@@ -9,13 +9,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pipeline.report.gather import RunData, evaluation_name
-from pipeline.report.material import Material
+from pipeline.report.content import Material
+from pipeline.report.run_data import RunData, evaluation_name
 from pipeline.report.theme import signed
 from pipeline.report.view_pictures import learning, shapes, uncertainty, viewer
 from pipeline.report.view_scores import summary
 from pipeline.report.view_texts import texts
-from segmentation.rules import named
+from segmentation.evaluation.rules import named
 
 SECTIONS = (
     ("summary", "Summary"),

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.evaluate import GROUPS, Evaluation
-from pipeline.published import Setting, chosen_methods, published_notes, settings
+from pipeline.scoring.evaluation import GROUPS, Evaluation
+from pipeline.scoring.published import Setting, chosen_methods, published_notes, settings
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What the report reads from evaluations: means of cases, the cases worth looking at."""
 
-from pipeline.evaluate import Evaluation
-from segmentation.metrics import nan_mean
+from pipeline.scoring.evaluation import Evaluation
+from segmentation.evaluation.metrics import nan_mean
 
 
 def mean_of_case(evaluation: Evaluation, case: str) -> float:

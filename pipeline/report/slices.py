@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.report.cases import ShownCase
-from segmentation.volume import Volume, resample_labels
+from segmentation.imaging.volume import Volume, resample_labels
 
 MOST_VOXELS = 2_000_000  # of one case in the page; 1 to 1.5 MB when packed
 _ENTROPY_STEPS = 32  # shades that the eye tells apart; fewer pack better

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowledge.bank import Bank
-from knowledge.check import Report, Result
-from knowledge.description import BACKGROUND, Claim, DescriptionSet
-from knowledge.files import checked, read_text
+from knowledge.bank.bank import Bank
+from knowledge.common.files import checked, read_text
+from knowledge.descriptions import BACKGROUND, Claim, DescriptionSet
+from knowledge.grounding.claims import Report, Result
 
 NOT_TESTED = "not tested"
 _ORDER = ("contradicted", "supported", "untestable", NOT_TESTED)

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from pipeline.report.cases import ShownCase
 from pipeline.report.theme import drawing
-from segmentation.colors import colors
+from segmentation.imaging.colors import colors
 
 Picture = NDArray[np.uint8]
 

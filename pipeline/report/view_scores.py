@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.compare import Difference
-from pipeline.evaluate import GROUPS
 from pipeline.report.arms import Arm
-from pipeline.report.gather import RunData
-from pipeline.report.material import Material
+from pipeline.report.content import Material
+from pipeline.report.run_data import RunData
 from pipeline.report.theme import Look, look_of, short
-from segmentation.colors import colors
-from segmentation.dataset import DatasetSpec
+from pipeline.scoring.comparison import Difference
+from pipeline.scoring.evaluation import GROUPS
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.imaging.colors import colors
 
 _MOST_DEPARTURES = 6
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knowledge.check import Report
-from knowledge.description import BACKGROUND, RELATIONS
-from knowledge.statistics import cosines
-from pipeline.report.material import Material
+from knowledge.bank.statistics import cosines
+from knowledge.descriptions import BACKGROUND, RELATIONS
+from knowledge.grounding.claims import Report
+from pipeline.report.content import Material
 from pipeline.report.theme import short
 from pipeline.report.view_scores import origin_words
-from segmentation.colors import colors
+from segmentation.imaging.colors import colors
 
 
 def texts(material: Material) -> dict[str, Any]:

@@ -5,16 +5,16 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from knowledge.files import write_whole
-from pipeline.evaluate import GROUPS
+from knowledge.common.files import write_whole
+from pipeline.report.content import Material
 from pipeline.report.figures import draw_dice, draw_maps, draw_shapes
-from pipeline.report.material import Material
 from pipeline.report.page import render
 from pipeline.report.panels import loss_panels, organ_panels, panel_sheet
 from pipeline.report.theme import drawing, is_ours, look_of, png
 from pipeline.report.tiles import LAYERS, most_wrong, tile_figure
 from pipeline.report.view_pictures import doubtful, gains_in_points, known_shapes
 from pipeline.report.view_texts import cosine_maps
+from pipeline.scoring.evaluation import GROUPS
 
 FIGURES = ("losses", "curves", "dice", "shapes", "cases", "uncertainty", "vectors")
 

@@ -1,1 +1,1 @@
-"""One file per semi-supervised method; the folder is the registry."""
+"""Registry of semi-supervised methods: one module per method, its name is the choice."""

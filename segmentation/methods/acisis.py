@@ -8,11 +8,11 @@ Semi-supervised Image Segmentation". Legend of shapes: L labeled and U unlabeled
 import torch
 from torch import Tensor
 
-from segmentation.cotraining import follow_classes
 from segmentation.losses import class_counts, class_sums, entropy, masked_cross_entropy
-from segmentation.method import Batch, Given, one_of
+from segmentation.methods.base.co_training import follow_classes
+from segmentation.methods.base.mean_teacher import MeanTeacher
+from segmentation.methods.base.method import Batch, Given, one_of
 from segmentation.methods.cld import drawn, sampling_rates
-from segmentation.teacher import MeanTeacher
 
 
 class ACISIS(MeanTeacher):

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from segmentation.cotraining import CoTraining, Pair
 from segmentation.losses import class_counts, masked_cross_entropy, mean_cross_entropy
-from segmentation.method import Batch, Given, one_of
+from segmentation.methods.base.co_training import CoTraining, Pair
+from segmentation.methods.base.method import Batch, Given, one_of
 
 
 class Adsh(CoTraining):

@@ -1,6 +1,6 @@
 """Cross pseudo supervision (Chen et al., CVPR 2021, arXiv 2106.01226)."""
 
-from segmentation.cotraining import CoTraining
+from segmentation.methods.base.co_training import CoTraining
 
 
 class CPS(CoTraining):

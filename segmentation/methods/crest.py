@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from segmentation.cotraining import CoTraining, Pair, follow_classes
 from segmentation.losses import class_counts
-from segmentation.method import Batch, Given
+from segmentation.methods.base.co_training import CoTraining, Pair, follow_classes
+from segmentation.methods.base.method import Batch, Given
 
 
 class CReST(CoTraining):

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from segmentation.cotraining import CoTraining, Guess, Pair
 from segmentation.losses import masked_cross_entropy
-from segmentation.method import Given, one_of
+from segmentation.methods.base.co_training import CoTraining, Guess, Pair
+from segmentation.methods.base.method import Given, one_of
 
 
 class DePL(CoTraining):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmentation.cotraining import CoTraining, Guess, guess_of, sum_of
 from segmentation.losses import masked_cross_entropy, mean_cross_entropy
-from segmentation.method import Batch, Given, one_of
+from segmentation.methods.base.co_training import CoTraining, Guess, guess_of, sum_of
+from segmentation.methods.base.method import Batch, Given, one_of
 from segmentation.networks.network import Branch
 from segmentation.networks.vnet import initialize
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmentation.alignment import IGNORED
-from segmentation.cubes import draw_exchange, exchange, partition, recover
 from segmentation.losses import class_counts, entropy, most_probable
-from segmentation.method import Batch, Given, one_of
+from segmentation.methods.base.cubes import draw_exchange, exchange, partition, recover
+from segmentation.methods.base.mean_teacher import MeanTeacher, perturb
+from segmentation.methods.base.method import Batch, Given, one_of
+from segmentation.methods.base.ramps import entropy_threshold
+from segmentation.networks.alignment import IGNORED
 from segmentation.networks.heads import TextHead
 from segmentation.networks.network import DEEP, Network
-from segmentation.schedule import entropy_threshold
-from segmentation.teacher import MeanTeacher, perturb
 
 
 class Pseudo(NamedTuple):

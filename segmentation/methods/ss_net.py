@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmentation.blocks import Blocks, blocks_of
-from segmentation.method import Batch, Given, Method, one_of
+from segmentation.methods.base.blocks import Blocks, blocks_of
+from segmentation.methods.base.method import Batch, Given, Method, one_of
 from segmentation.networks.network import DEEP
 
 _EPSILON = 1e-8

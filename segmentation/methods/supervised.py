@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from segmentation.method import Batch, Given, Method
+from segmentation.methods.base.method import Batch, Given, Method
 
 
 class Supervised(Method):

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from segmentation.losses import entropy
-from segmentation.method import Batch, Given
-from segmentation.schedule import entropy_threshold
-from segmentation.teacher import MeanTeacher, perturb
+from segmentation.methods.base.mean_teacher import MeanTeacher, perturb
+from segmentation.methods.base.method import Batch, Given
+from segmentation.methods.base.ramps import entropy_threshold
 
 
 class Lesson(NamedTuple):

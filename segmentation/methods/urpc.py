@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmentation.cotraining import sum_of
-from segmentation.method import Batch, Given, Method
+from segmentation.methods.base.co_training import sum_of
+from segmentation.methods.base.method import Batch, Given, Method
 from segmentation.networks.heads import ConvHead
 from segmentation.networks.network import DEEP
 

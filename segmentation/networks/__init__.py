@@ -1,1 +1,4 @@
-"""The network and the heads that it can carry."""
+"""V-Net, heads, alignment, and their fast kernels.
+
+Imports nothing of the project but `losses`.
+"""

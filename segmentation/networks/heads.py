@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from segmentation.networks.norms import instance_norm_relu
+from segmentation.networks.instance_norm import instance_norm_relu
 
 KERNELS = ("auto", "plain")
 _AMPERE = (8, 0)  # the first GPUs whose tensor cores take bfloat16
@@ -151,7 +151,7 @@ def apply_generated(features: Tensor, parameters: Tensor, *, kernel: str = "auto
     """
     pointwise = _Pointwise.apply
     if kernel == "auto" and _has_kernels(features.device, features.dtype):
-        from segmentation.networks.head_kernels import PointwiseOnGPU
+        from segmentation.networks.head_triton import PointwiseOnGPU
 
         pointwise = PointwiseOnGPU.apply
     logits = pointwise(features.flatten(2), parameters.to(features.dtype))
@@ -190,7 +190,7 @@ def _fault(device: torch.device, kind: torch.dtype) -> str | None:
     )
     results = []
     try:
-        from segmentation.networks.head_kernels import PointwiseOnGPU
+        from segmentation.networks.head_triton import PointwiseOnGPU
 
         for function, own in ((PointwiseOnGPU, kind), (_Pointwise, torch.float32)):
             leaves = [part.detach().to(own).requires_grad_() for part in (points, parameters)]

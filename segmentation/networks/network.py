@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from segmentation.alignment import Contrast
+from segmentation.networks.alignment import Contrast
 from segmentation.networks.heads import ConvHead, TextHead
 from segmentation.networks.vnet import VNet, decode_levels
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from segmentation.networks.narrow import is_narrow, paired
-from segmentation.networks.norms import instance_norm_relu
+from segmentation.networks.instance_norm import instance_norm_relu
+from segmentation.networks.narrow_conv import is_narrow, paired
 
 _RECOMPUTED = 2  # levels, the finest, that hold most of the memory
 _CONVOLUTIONS = (1, 2, 3)  # per level; deeper levels repeat the last number

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from pipeline.choose import names
+from pipeline.config.registry import names
 from tests.benchmarks import start
 from tests.benchmarks.items import PARTS
 from tests.benchmarks.settings import COMPILE_MODES, SIZES

@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segmentation.alignment import contrast, nearest, sample_rows
-from segmentation.cubes import draw_exchange, exchange, partition, recover
+from segmentation.data.case_files import FORMAT_VERSION, read_case, write_case
+from segmentation.evaluation.metrics import dice
+from segmentation.evaluation.surface import surface_scores
+from segmentation.inference.sliding_window import class_planes
 from segmentation.losses import entropy, ga_cross_entropy, ga_dice, most_probable
+from segmentation.methods.base.cubes import draw_exchange, exchange, partition, recover
+from segmentation.methods.base.mean_teacher import follow, make_teacher
 from segmentation.methods.magicnet import Pseudo
-from segmentation.metrics import dice
+from segmentation.networks.alignment import contrast, nearest, sample_rows
 from segmentation.networks.heads import PARAMETERS, apply_generated
 from segmentation.networks.network import DEEP
-from segmentation.patches import PatchStream, batches
-from segmentation.prepared import FORMAT_VERSION, read_case, write_case
-from segmentation.surface import surface_scores
-from segmentation.teacher import follow, make_teacher
-from segmentation.windows import class_planes
+from segmentation.training.patches import PatchStream, batches
 from tests.benchmarks.settings import EARLY, LATE, Bench
 
 Timed = Callable[[], Any]

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from pipeline.build import Setting, build_method
-from pipeline.config import RunConfig
-from segmentation.method import Batch, Method
+from pipeline.config.recipe import RunConfig
+from pipeline.runs.build import Setting, build_method
+from segmentation.methods.base.method import Batch, Method
 from segmentation.networks.vnet import VNet
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs")

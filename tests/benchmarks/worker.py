@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from pipeline import machine
+from pipeline import startup as machine
 
 machine.settle()
 

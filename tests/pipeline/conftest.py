@@ -26,10 +26,10 @@ def tak(monkeypatch, capsys):
 def small_report(prepared, tmp_path_factory):
     """The folder of a report of a run against a baseline, and what `--json` said of it."""
     import torch
-    from report_material import make_scored_run
     from typer.testing import CliRunner
 
     from pipeline.cli import app
+    from tests.support.report_material import make_scored_run
 
     folder = tmp_path_factory.mktemp("report")
     run = make_scored_run(folder / "run", prepared, better=0.05)
@@ -47,7 +47,7 @@ def small_report(prepared, tmp_path_factory):
 @pytest.fixture(scope="session")
 def bank(prepared, tmp_path_factory):
     """A bank of random vectors for the classes of the population."""
-    from small_run import make_bank
+    from tests.support.small_run import make_bank
 
     path = tmp_path_factory.mktemp("bank") / "bank.h5"
     make_bank(path, prepared.spec)
@@ -57,7 +57,7 @@ def bank(prepared, tmp_path_factory):
 @pytest.fixture(scope="session")
 def run(prepared, bank, tmp_path_factory):
     """A finished run of the recipe `demo`, made tiny."""
-    from command_line import changed, tak
+    from tests.support.command_line import changed, tak
 
     folder = tmp_path_factory.mktemp("runs") / "tak"
     tak("train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", folder, *changed())

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -15,8 +13,9 @@ from segmentation.losses import (
     ga_dice,
     squared_dice,
 )
+from tests.support.paths import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "ga_losses.npz"
+GOLDEN = GOLDEN / "ga_losses.npz"
 
 
 @pytest.fixture

@@ -2,7 +2,10 @@ import math
 
 import pytest
 import torch
-from small_parts import (
+
+from segmentation.methods.acisis import class_doubts, fused_certainty, released_doubts
+from segmentation.methods.cld import sampling_rates
+from tests.support.small_parts import (
     CLASSES,
     batch,
     flat,
@@ -12,9 +15,6 @@ from small_parts import (
     softmax,
     train,
 )
-
-from segmentation.methods.acisis import class_doubts, fused_certainty, released_doubts
-from segmentation.methods.cld import sampling_rates
 
 
 def slow_doubts(logits, label):

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from small_parts import CLASSES, batch, logits_of, make, slow_cross_entropy
 from torch.nn import functional as F
 
 from segmentation.methods.adsh import class_thresholds, probability_counts
+from tests.support.small_parts import CLASSES, batch, logits_of, make, slow_cross_entropy
 
 BINS = 1000
 

@@ -2,7 +2,9 @@ import math
 
 import pytest
 import torch
-from small_parts import (
+
+from segmentation.methods.cld import drawn, rarity, sampling_rates
+from tests.support.small_parts import (
     CLASSES,
     VOXELS,
     batch,
@@ -13,8 +15,6 @@ from small_parts import (
     slow_cross_entropy,
     softmax,
 )
-
-from segmentation.methods.cld import drawn, rarity, sampling_rates
 
 
 def slow_weights(counts):

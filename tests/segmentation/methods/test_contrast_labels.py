@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from small_parts import FITTING, LATE, STEPS, batch, make
 
-from segmentation.alignment import IGNORED
-from segmentation.teacher import perturb
+from segmentation.methods.base.mean_teacher import perturb
+from segmentation.networks.alignment import IGNORED
+from tests.support.small_parts import FITTING, LATE, STEPS, batch, make
 
 
 def outspoken(name):

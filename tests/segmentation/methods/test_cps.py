@@ -2,7 +2,10 @@ import math
 
 import pytest
 import torch
-from small_parts import (
+
+from segmentation.losses import GA, ga_cross_entropy
+from segmentation.networks.vnet import initialize
+from tests.support.small_parts import (
     CLASSES,
     STEPS,
     batch,
@@ -13,9 +16,6 @@ from small_parts import (
     slow_cross_entropy,
     softmax,
 )
-
-from segmentation.losses import GA, ga_cross_entropy
-from segmentation.networks.vnet import initialize
 
 
 def slow_dice(logits, target):

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from small_parts import CLASSES, VOXELS, batch, counts_of, logits_of, make
 
 from segmentation.losses import DiceCE
 from segmentation.methods.crest import reversed_rates
+from tests.support.small_parts import CLASSES, VOXELS, batch, counts_of, logits_of, make
 
 
 def slow_rates(counts):

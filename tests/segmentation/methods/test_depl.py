@@ -2,7 +2,9 @@ import math
 
 import pytest
 import torch
-from small_parts import (
+
+from segmentation.methods.depl import debiased
+from tests.support.small_parts import (
     CLASSES,
     SIDE,
     batch,
@@ -13,8 +15,6 @@ from small_parts import (
     slow_cross_entropy,
     softmax,
 )
-
-from segmentation.methods.depl import debiased
 
 PRIOR = [0.7, 0.2, 0.06, 0.04]
 

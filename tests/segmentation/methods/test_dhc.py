@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from small_parts import CLASSES, VOXELS, batch, counts_of, flat, logits_of, make
 
 from segmentation.losses import DiceCE, OrganDiceCE
 from segmentation.methods.dhc import hard_dice, rarity_weights
+from tests.support.small_parts import CLASSES, VOXELS, batch, counts_of, flat, logits_of, make
 
 
 def slow_rarity(counts):

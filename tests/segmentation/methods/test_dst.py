@@ -2,7 +2,12 @@ import math
 
 import pytest
 import torch
-from small_parts import (
+
+from segmentation.methods.dst import DST, _Reversed, worst_case
+from segmentation.networks.heads import ConvHead
+from segmentation.networks.network import Network
+from segmentation.networks.vnet import VNet
+from tests.support.small_parts import (
     CLASSES,
     STEPS,
     batch,
@@ -14,11 +19,6 @@ from small_parts import (
     softmax,
     train,
 )
-
-from segmentation.methods.dst import DST, _Reversed, worst_case
-from segmentation.networks.heads import ConvHead
-from segmentation.networks.network import Network
-from segmentation.networks.vnet import VNet
 
 
 def views_of(method, patches):

@@ -2,16 +2,16 @@ import inspect
 
 import pytest
 import torch
-from small_parts import FITTING, LATE, SIDE, batch, builder, given, make, train
 
-from pipeline.choose import choose, names
-from segmentation.cotraining import CoTraining
+from pipeline.config.registry import choose, names
 from segmentation.losses import GA, DiceCE, OrganDiceCE
-from segmentation.method import Batch, Given, Method
+from segmentation.methods.base.co_training import CoTraining
+from segmentation.methods.base.method import Batch, Given, Method
 from segmentation.methods.cld import CLD
 from segmentation.methods.crest import CReST
 from segmentation.methods.dhc import DHC
 from segmentation.methods.simis import SimiS
+from tests.support.small_parts import FITTING, LATE, SIDE, batch, builder, given, make, train
 
 METHODS = names("segmentation.methods")
 

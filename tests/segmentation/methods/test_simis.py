@@ -1,9 +1,9 @@
 import pytest
 import torch
-from small_parts import CLASSES, VOXELS, batch, counts_of, logits_of, make
 
 from segmentation.losses import DiceCE
 from segmentation.methods.simis import missing_share
+from tests.support.small_parts import CLASSES, VOXELS, batch, counts_of, logits_of, make
 
 
 def slow_share(counts):

@@ -2,16 +2,16 @@ import math
 
 import pytest
 import torch
-from small_parts import CLASSES, STEPS, batch, flat, given, make, rows
 from torch import nn
 from torch.nn import functional as F
 
-from segmentation.blocks import blocks_of
 from segmentation.losses import DiceCE
+from segmentation.methods.base.blocks import blocks_of
 from segmentation.methods.ss_net import Selectors, SSNet, _rated_means, soft_dice_loss
 from segmentation.networks.heads import ConvHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
+from tests.support.small_parts import CLASSES, STEPS, batch, flat, given, make, rows
 
 RISING = math.exp(-5 * (1 - 40 / STEPS) ** 2)
 

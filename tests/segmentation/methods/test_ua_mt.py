@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from small_parts import CLASSES, STEPS, batch, make, rows, softmax, train
 
+from segmentation.methods.base.mean_teacher import perturb
 from segmentation.methods.ua_mt import masked_difference
-from segmentation.teacher import perturb
+from tests.support.small_parts import CLASSES, STEPS, batch, make, rows, softmax, train
 
 
 def slow_difference(student, teacher, mean, limit, divisor):

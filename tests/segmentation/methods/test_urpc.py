@@ -2,10 +2,19 @@ import math
 
 import pytest
 import torch
-from small_parts import CLASSES, SIDE, STEPS, batch, make, rows, slow_cross_entropy, softmax
 from torch.nn import functional as F
 
 from segmentation.methods.urpc import rectified_consistency
+from tests.support.small_parts import (
+    CLASSES,
+    SIDE,
+    STEPS,
+    batch,
+    make,
+    rows,
+    slow_cross_entropy,
+    softmax,
+)
 
 
 @torch.no_grad()

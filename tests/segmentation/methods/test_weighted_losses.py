@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from small_parts import CLASSES, flat, rows, slow_cross_entropy, softmax
 from torch.nn import functional as F
 
 from segmentation.losses import GA, LOSSES, DiceCE, OrganDiceCE, masked_cross_entropy
+from tests.support.small_parts import CLASSES, flat, rows, slow_cross_entropy, softmax
 
 WEIGHT = torch.tensor([0.0, 0.4, 1.3, 4.0])
 

@@ -1,0 +1,109 @@
+"""Valid answers made into a description set and into a store; sets that nobody was asked for."""
+
+from knowledge.common.files import digest_of
+from knowledge.descriptions import Description, DescriptionSet, Origin, Sample, total
+from knowledge.providers.base.answer_store import AnswerStore, CachedAnswer, as_stored
+from knowledge.providers.base.provider import Provider, Question
+from knowledge.questions.answer_format import read_answer
+from knowledge.questions.questions import question_digest
+from knowledge.questions.template import Template
+
+
+def assemble(
+    template: Template,
+    classes: tuple[str, ...],
+    provider: Provider,
+    asked: list[Question],
+    answers: list[CachedAnswer],
+) -> DescriptionSet:
+    """Questions and their valid answers, in the order of `questions`, as a description set."""
+    samples: dict[tuple[str, str], list[Sample]] = {}
+    for question, answer in zip(asked, answers, strict=True):
+        reading = read_answer(answer.raw, answer.output, question.organ, classes)
+        sample = Sample(
+            text=reading.text,
+            claims=reading.about(),
+            attributes=reading.attributes,
+            origin=_origin(question, answer, provider),
+        )
+        samples.setdefault((question.organ, question.aspect), []).append(sample)
+    return DescriptionSet(
+        classes=classes,
+        aspects=template.aspects,
+        template=template.name,
+        template_digest=template.digest,
+        variables=template.wording.variables,
+        totals=total(answer.usage for answer in answers),
+        descriptions=tuple(
+            Description(organ=organ, aspect=aspect, samples=tuple(items))
+            for (organ, aspect), items in samples.items()
+        ),
+    )
+
+
+def literal(template: Template, classes: tuple[str, ...]) -> DescriptionSet:
+    """The descriptions of a literal template: its own words, filled in; nobody is asked."""
+    descriptions = []
+    for organ in classes:
+        for aspect in template.aspects:
+            text = template.user(organ, aspect, classes)
+            origin = Origin(
+                provider="literal",
+                model="none",
+                template=template.name,
+                template_digest=template.digest,
+                question_digest=digest_of(text),
+                output="plain",
+                attempts=0,
+            )
+            sample = Sample(text=text, origin=origin)
+            descriptions.append(Description(organ=organ, aspect=aspect, samples=(sample,)))
+    return DescriptionSet(
+        classes=classes,
+        aspects=template.aspects,
+        template=template.name,
+        template_digest=template.digest,
+        variables=template.wording.variables,
+        descriptions=tuple(descriptions),
+    )
+
+
+def as_store(
+    template: Template, provider: Provider, asked: list[Question], answers: list[CachedAnswer]
+) -> AnswerStore:
+    """The raw answers as a store that `recorded` replays with no key."""
+    outputs = {answer.output for answer in answers}
+    output = "plain" if outputs == {"plain"} else "text"
+    parameters = {**provider.identity, "output": output}
+    model = str(parameters.pop("model"))
+    return AnswerStore(
+        template=template.name,
+        template_digest=template.digest,
+        model=model,
+        parameters=parameters,
+        answers=tuple(
+            as_stored(question.organ, question.aspect, question.sample, answer)
+            for question, answer in zip(asked, answers, strict=True)
+        ),
+    )
+
+
+def _origin(question: Question, answer: CachedAnswer, provider: Provider) -> Origin:
+    parameters = {key: value for key, value in provider.identity.items() if key != "model"}
+    if question.sample:
+        parameters["sample"] = question.sample
+    return Origin(
+        provider=provider.name,
+        model=answer.model,
+        service=answer.service,
+        date=answer.date,
+        template=question.template,
+        template_digest=question.template_digest,
+        question_digest=question_digest(question, provider),
+        output=answer.output,
+        parameters=parameters,
+        attempts=answer.attempts,
+        corrections=answer.corrections,
+        usage=answer.usage,
+        images=tuple(path.name for path in question.images),
+    )

@@ -1,0 +1,67 @@
+"""Ask until an answer can be used, within a budget."""
+
+from dataclasses import replace
+
+from knowledge.providers.base.answer_store import CachedAnswer
+from knowledge.providers.base.budget import Budget
+from knowledge.providers.base.provider import Provider, Question, Turn, Usage
+from knowledge.questions.answer_format import InvalidAnswer, read_answer
+
+
+class UnusableAnswers(ValueError):
+    """A model kept giving answers that cannot be used: to `failed` of `asked` questions."""
+
+    def __init__(self, message: str, *, failed: int = 1, asked: int = 1) -> None:
+        super().__init__(message)
+        self.failed = failed
+        self.asked = asked
+
+
+def still_valid(answer: CachedAnswer, organ: str, classes: tuple[str, ...]) -> bool:
+    """Whether this version, which may be stricter than the one that kept it, can use an answer."""
+    try:
+        read_answer(answer.raw, answer.output, organ, classes)
+    except InvalidAnswer:
+        return False
+    return True
+
+
+def ask_until_valid(
+    question: Question,
+    classes: tuple[str, ...],
+    provider: Provider,
+    *,
+    attempts: int = 3,
+    budget: Budget,
+) -> CachedAnswer:
+    """Ask, check, and ask again with the complaint, at most `attempts` times.
+
+    Raises:
+        UnusableAnswers: none of the answers is valid.
+        BudgetSpent, Stopped, OSError, LookupError: from the budget and the provider.
+    """
+    usage, turns, complaint = Usage(), question.turns, ""
+    for attempt in range(1, attempts + 1):
+        answer = provider.ask(replace(question, turns=turns), budget)
+        usage = usage + answer.usage
+        try:
+            if answer.fault:
+                raise InvalidAnswer(answer.fault)
+            read_answer(answer.text, answer.output, question.organ, classes)
+        except InvalidAnswer as error:
+            complaint = str(error)
+            turns = (*question.turns, Turn(answer.text, complaint))
+            continue
+        return CachedAnswer(
+            raw=answer.text,
+            model=answer.model,
+            output=answer.output,
+            attempts=attempt,
+            usage=usage,
+            service=answer.service,
+            date=answer.date,
+        )
+    raise UnusableAnswers(
+        f"no usable answer about {question.organ}, aspect {question.aspect}, after {attempts} "
+        f"attempts: {complaint}"
+    )

@@ -1,0 +1,81 @@
+"""Banks from and to the bare tensors that published code reads (`.pth`)."""
+
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from knowledge.bank.bank import Bank
+from knowledge.common.files import write_whole
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+def import_tensor(path: Path, classes: tuple[str, ...], aspects: tuple[str, ...]) -> Bank:
+    """A bank from a tensor [A * C, E] whose rows go through all classes, aspect by aspect.
+
+    TAK's `amos_embedding_shape_location.pth` has the aspects shape, position and the 16 classes
+    of AMOS; the Universal Model's `txt_encoding.pth` one aspect and 32 classes. Texts, encoder
+    and fingerprint are unknown. Read on the CPU, and never as arbitrary pickled code.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a tensor, or its rows do not fit the classes and aspects.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        tensor = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        # Its words are left out: they advise to load the file in a way that executes it.
+        raise ValueError(
+            f"{path} is not a file of plain tensors, but another kind of file or a damaged one"
+        ) from error
+    if not isinstance(tensor, torch.Tensor) or tensor.ndim != 2:
+        found = (
+            f"a tensor of shape {tuple(tensor.shape)}" if torch.is_tensor(tensor) else "no tensor"
+        )
+        raise ValueError(f"{path} must hold one tensor [rows, width]; it holds {found}")
+    shape = (len(aspects), len(classes))
+    if len(tensor) != shape[0] * shape[1]:
+        raise ValueError(
+            f"{path} has {len(tensor)} rows; {shape[1]} classes with {shape[0]} aspects "
+            f"({', '.join(aspects)}) need {shape[0] * shape[1]}"
+        )
+    blocks = tensor.float().numpy().reshape(*shape, -1)
+    return Bank(
+        classes=classes,
+        aspects=aspects,
+        vectors=np.ascontiguousarray(blocks.transpose(1, 0, 2)),
+        texts=(("",) * shape[0],) * shape[1],
+        token_counts=np.zeros(shape[::-1], np.int32),
+        encoder="unknown",
+        fingerprint=np.zeros((0, blocks.shape[2]), np.float32),
+        long_text="unknown",
+        origin={"kind": "imported", "file": path.name, "dtype": str(tensor.dtype)},
+    )
+
+
+def export_tensor(
+    bank: Bank,
+    path: Path,
+    *,
+    classes: tuple[str, ...] | None = None,
+    aspects: tuple[str, ...] | None = None,
+    dtype: str = "float32",
+) -> tuple[int, int]:
+    """Write a tensor [A * C, E], rows as in `import_tensor`, and return its shape.
+
+    Raises:
+        LookupError: the bank lacks a class or an aspect, or there is no such dtype.
+    """
+    if dtype not in DTYPES:
+        raise LookupError(f"no dtype {dtype!r}; there is {', '.join(DTYPES)}")
+    chosen = bank.select(classes or bank.classes, aspects)
+    rows = np.ascontiguousarray(chosen.transpose(1, 0, 2)).reshape(-1, bank.width)
+    buffer = io.BytesIO()
+    torch.save(torch.from_numpy(rows).to(DTYPES[dtype]), buffer)
+    write_whole(path, buffer.getvalue())
+    return rows.shape[0], rows.shape[1]

@@ -1,0 +1,1 @@
+"""Strict models, files, digests and name suggestions; imports nothing of the project."""

@@ -1,0 +1,194 @@
+"""What was said of one organ, by whom, to which question; and the set of it for an organ list."""
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from knowledge.common.files import Strict, digest_of, read_json, readable, write_whole
+from knowledge.providers.base.provider import Usage
+
+FORMAT_VERSION = 1
+BACKGROUND = "background"
+
+Relation = Literal[
+    "left_of",
+    "right_of",
+    "anterior_to",
+    "posterior_to",
+    "superior_to",
+    "inferior_to",
+    "adjacent_to",
+    "surrounds",
+    "inside",
+    "crosses",
+]
+RELATIONS: tuple[str, ...] = get_args(Relation)
+
+
+class Claim(Strict):
+    """`organ` stands in `relation` to `other`; left and right are the patient's."""
+
+    organ: str
+    relation: Relation
+    other: str
+
+    def __str__(self) -> str:
+        return f"{self.organ} {self.relation} {self.other}"
+
+
+class Origin(Strict):
+    """Who said it, to which question, when, and what it cost.
+
+    Attributes:
+        model: the name that the service gave itself, often a dated one.
+        service: the state of the service by its own account; "" where it says none.
+        date: when the answer came (ISO 8601, UTC); "" where nobody noted it.
+    """
+
+    provider: str
+    model: str
+    template: str
+    template_digest: str
+    question_digest: str
+    output: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    attempts: int = Field(default=1, ge=0)
+    corrections: int = Field(default=0, ge=0)
+    usage: Usage = Usage()
+    images: tuple[str, ...] = ()
+    service: str = ""
+    date: str = ""
+
+
+class Sample(Strict):
+    """One answer to one question: sentences, claims that can be tested, words for the shape."""
+
+    text: str = Field(min_length=1)
+    claims: tuple[Claim, ...] = ()
+    attributes: tuple[str, ...] = ()
+    origin: Origin
+
+
+class Description(Strict):
+    """What is known of one aspect of one organ: one or more samples, of which the first counts."""
+
+    organ: str
+    aspect: str
+    samples: tuple[Sample, ...] = Field(min_length=1)
+
+    @property
+    def text(self) -> str:
+        """The sentences of the sample that counts."""
+        return self.samples[0].text
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What the sample that counts claims about other organs."""
+        return self.samples[0].claims
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The shape words of the sample that counts."""
+        return self.samples[0].attributes
+
+    @property
+    def origin(self) -> Origin:
+        """Where the sample that counts comes from."""
+        return self.samples[0].origin
+
+
+class DescriptionSet(Strict):
+    """The descriptions of a whole class list (background first), one per class and aspect.
+
+    Invariants: every class has every aspect exactly once, in the order of `classes` and `aspects`.
+    `variables` are the template's, with those that the user set. `totals` is what all answers took,
+    failed attempts counted; `cost_usd` is known where the model's price is.
+    """
+
+    format_version: int = FORMAT_VERSION
+    classes: tuple[str, ...] = Field(min_length=1)
+    aspects: tuple[str, ...] = Field(min_length=1)
+    template: str
+    template_digest: str
+    variables: dict[str, str] = Field(default_factory=dict)
+    supported_share: float | None = None
+    totals: Usage = Usage()
+    cost_usd: float | None = None
+    descriptions: tuple[Description, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_newer(cls, raw: Any) -> Any:
+        return readable(raw, FORMAT_VERSION, "descriptions")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "DescriptionSet":
+        wanted = [(name, aspect) for name in self.classes for aspect in self.aspects]
+        found = [(item.organ, item.aspect) for item in self.descriptions]
+        if wanted != found:
+            raise ValueError(_difference(wanted, found))
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> "DescriptionSet":
+        """The descriptions of a JSON file; FileNotFoundError or ValueError say what is wrong."""
+        return read_json(path, cls)
+
+    def write(self, path: Path) -> None:
+        """Write as JSON (UTF-8, indented), whole or not at all."""
+        text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        write_whole(path, text + "\n")
+
+    def get(self, organ: str, aspect: str) -> Description:
+        """The description of one organ and aspect; LookupError names what there is."""
+        try:
+            return self._by_key[organ, aspect]
+        except KeyError:
+            raise LookupError(
+                f"no description of {organ!r}, aspect {aspect!r}; there is "
+                f"{', '.join(self.classes)} with {', '.join(self.aspects)}"
+            ) from None
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """All distinct claims of the set, in its order."""
+        return tuple(dict.fromkeys(claim for item in self.descriptions for claim in item.claims))
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of what was said (names, texts, claims, attributes), not of who said it."""
+        return digest_of(
+            [
+                [item.organ, item.aspect, sample.text, sample.attributes]
+                + [[claim.relation, claim.other] for claim in sample.claims]
+                for item in self.descriptions
+                for sample in item.samples
+            ]
+        )
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[str, str], Description]:
+        return {(item.organ, item.aspect): item for item in self.descriptions}
+
+
+def total(usages: Iterable[Usage]) -> Usage:
+    """The sum of usages."""
+    result = Usage()
+    for usage in usages:
+        result = result + usage
+    return result
+
+
+def _difference(wanted: list[tuple[str, str]], found: list[tuple[str, str]]) -> str:
+    missing = [f"{name}/{aspect}" for name, aspect in wanted if (name, aspect) not in found]
+    extra = [f"{name}/{aspect}" for name, aspect in found if (name, aspect) not in wanted]
+    if missing or extra:
+        return (
+            f"descriptions do not match the class list: missing {', '.join(missing) or 'none'}; "
+            f"not asked for {', '.join(extra) or 'none'}"
+        )
+    return "descriptions are repeated or not in the order of classes and aspects"

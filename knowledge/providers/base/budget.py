@@ -1,0 +1,173 @@
+"""What asking may cost: prices, limits that stop before they are passed, totals."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from pydantic import Field
+
+from knowledge.common.files import Strict, read_toml
+from knowledge.providers.base.provider import EstimatedUsage, Usage
+
+
+class Price(Strict):
+    """US dollars per million tokens."""
+
+    input_usd: float = Field(ge=0)
+    output_usd: float = Field(ge=0)
+
+    def of(self, usage: Usage) -> float:
+        """The cost of a usage in US dollars."""
+        spent = usage.input_tokens * self.input_usd + usage.output_tokens * self.output_usd
+        return spent / 1e6
+
+
+class PriceTable(Strict):
+    """The file of prices: a `date`, and `[models."name"]` with `input_usd` and `output_usd`."""
+
+    date: str = Field(min_length=1)
+    note: str = ""
+    models: dict[str, Price]
+
+    @classmethod
+    def read(cls, path: Path) -> "PriceTable":
+        """The table of a TOML file."""
+        return read_toml(path, cls)
+
+    def get(self, model: str) -> Price | None:
+        """The price of a model, or None when the table does not list it."""
+        return self.models.get(model)
+
+
+class BudgetSpent(ValueError):
+    """The next call might pass a limit."""
+
+
+class Stopped(Exception):
+    """Asking has ended elsewhere; this call was not made."""
+
+
+@dataclass
+class Attempt:
+    """One call under way. `spent` is the most that it may cost, until somebody knows better."""
+
+    spent: Usage
+
+
+class Budget:
+    """Counts usage over threads and refuses a call that might pass a limit.
+
+    Every call to a service is an `attempt`: it reserves the most that it may cost and settles what
+    it did cost. One that does not fit beside those under way waits for them; one that does not fit
+    alone is refused. What the budget `after` which this one comes has counted, perhaps at another
+    price, counts against these limits too.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_tokens: int | None = None,
+        max_cost_usd: float | None = None,
+        price: Price | None = None,
+        after: "Budget | None" = None,
+    ) -> None:
+        if max_cost_usd is not None and price is None:
+            raise ValueError(
+                "a limit on the cost needs the model's price: add it to the price table (--prices)"
+            )
+        self.max_tokens = max_tokens
+        self.max_cost_usd = max_cost_usd
+        self.price = price
+        self.spent = Usage()
+        self.stopped = threading.Event()
+        self._tokens: int = after._tokens if after else 0
+        self._usd: float = after._usd if after else 0.0
+        self._reserved: list[Usage] = []
+        self._excess = {"input_tokens": 1.0, "output_tokens": 1.0}
+        self._changed = threading.Condition()
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What was spent, in US dollars, where the price is known."""
+        return None if self.price is None else self.price.of(self.spent)
+
+    def stop(self) -> None:
+        """Refuse every further attempt, and wake those that wait for one."""
+        self.stopped.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    @contextmanager
+    def attempt(self, worst: Usage) -> Iterator[Attempt]:
+        """One call: reserved on entry, settled on exit with the attempt's `spent`.
+
+        Raises:
+            BudgetSpent: the call does not fit.
+            Stopped: after `stop`.
+        """
+        reserved = self._reserve(worst)
+        attempt = Attempt(reserved)
+        try:
+            yield attempt
+        finally:
+            self._settle(worst, reserved, attempt.spent)
+
+    def _reserve(self, worst: Usage) -> Usage:
+        with self._changed:
+            while True:
+                if self.stopped.is_set():
+                    raise Stopped
+                reserved = self._corrected(worst)
+                if not self._passes(reserved, self._reserved):
+                    self._reserved.append(reserved)
+                    return reserved
+                if not self._reserved or self._passes(reserved, []):
+                    raise BudgetSpent(self._refusal(reserved))
+                self._changed.wait()
+
+    def _settle(self, worst: Usage, reserved: Usage, spent: Usage) -> None:
+        counted = reserved if isinstance(spent, EstimatedUsage) else spent
+        with self._changed:
+            self._reserved.remove(reserved)
+            self.spent = self.spent + spent
+            self._tokens += counted.tokens
+            self._usd += 0.0 if self.price is None else self.price.of(counted)
+            for key, excess in self._excess.items():
+                if most := getattr(worst, key):
+                    self._excess[key] = max(excess, getattr(counted, key) / most)
+            self._changed.notify_all()
+
+    def _corrected(self, worst: Usage) -> Usage:
+        """The most that a call may take, enlarged where an earlier one took even more.
+
+        That happens with a service that adds long texts of its own, or ignores the limit of the
+        answer.
+        """
+        enlarged = {key: ceil(getattr(worst, key) * by) for key, by in self._excess.items()}
+        return worst.model_copy(update=enlarged)
+
+    def _passes(self, worst: Usage, reserved: list[Usage]) -> bool:
+        usage = worst
+        for other in reserved:
+            usage = usage + other
+        if self.max_tokens is not None and self._tokens + usage.tokens > self.max_tokens:
+            return True
+        if self.max_cost_usd is None or self.price is None:
+            return False
+        return self._usd + self.price.of(usage) > self.max_cost_usd
+
+    def _refusal(self, worst: Usage) -> str:
+        cost = "" if self.price is None else f" (${self._usd:.4f})"
+        limits = []
+        if self.max_tokens is not None:
+            limits.append(f"{self.max_tokens} tokens")
+        if self.max_cost_usd is not None:
+            limits.append(f"${self.max_cost_usd}")
+        return (
+            f"stopped before the limit of {' and '.join(limits)}: {self._tokens} tokens{cost} "
+            f"count as spent and the next call may take {worst.tokens}; what was answered is kept, "
+            "a second run asks only for the rest"
+        )

@@ -1,0 +1,268 @@
+"""One call of the chat protocol over HTTP, and its failures in words that never hold a secret."""
+
+import json
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+
+from knowledge.providers.base.provider import IMAGE_TOKENS, EstimatedUsage, ProviderOptions, Usage
+from knowledge.providers.base.retry import CallFailed
+
+# Headers that carry a key of their own: with one of them no other key is sent.
+KEY_HEADERS = ("authorization", "api-key", "x-api-key")
+# What services add unseen: marks around each message; a date, a greeting, rules about the format.
+MESSAGE_TOKENS = 30
+CALL_TOKENS = 300
+# Ways to fail before anything was sent, by the names of the client's HTTP library.
+_SECRET_LETTERS = 6
+_NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
+
+
+class EmptyReply(Exception):
+    """The service answered, but not with a chat completion."""
+
+
+class LimitRenamed(CallFailed):
+    """The service has another word for the limit of the answer; the next call uses it."""
+
+
+class ChatClient:
+    """A service by its address, key, headers and query; `complete` is one HTTP call.
+
+    Raises:
+        ValueError: an address that holds a password or a query, or a key that no header can hold.
+    """
+
+    def __init__(self, options: ProviderOptions, key: str) -> None:
+        key = key.strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError(f"{options.key_env} holds characters that no key has")
+        self.options = options
+        keyed = any(name.lower() in KEY_HEADERS for name in options.headers)
+        # Given with each call, since the client accepts the absence of a key only there.
+        # Connections are not kept: answers take seconds, and nobody has to close a client.
+        self._headers: dict[str, Any] = {"Connection": "close", **options.headers}
+        if not any(name.lower() == "authorization" for name in options.headers):
+            self._headers |= {"Authorization": openai.Omit()} if keyed or not key else {}
+        self._client = openai.OpenAI(
+            api_key=key or "none",
+            base_url=_checked(options.base_url),
+            timeout=options.timeout_seconds,
+            max_retries=0,
+            default_query=dict(options.query),
+            # Whoever a service points to would get the headers, keys among them, and the question.
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+        )
+        self.url = str(self._client.base_url).rstrip("/")
+        self.needs_key = not (key or keyed) and urlsplit(self.url).hostname == "api.openai.com"
+        values = [key, *options.headers.values()]
+        values += [value for name, value in options.query.items() if name != "api-version"]
+        self._secrets = _secret_words(values)
+        self._limit_key = "max_tokens"
+
+    def complete(self, body: dict[str, Any]) -> tuple[Any, Usage]:
+        """The reply to a request body, and what the service says that it took.
+
+        Raises:
+            CallFailed: says whether to repeat it and what it cost.
+            LimitRenamed: to be repeated at once.
+        """
+        limit_key = self._limit_key
+        create: Any = self._client.chat.completions.create
+        try:
+            limit = {limit_key: self.options.max_answer_tokens}
+            reply = create(**body, **limit, extra_headers=self._headers)
+            _check_reply(reply)
+            return reply, _usage(reply, body["messages"])
+        except openai.BadRequestError as error:
+            # Newer models of OpenAI have another word for the limit of the answer.
+            if limit_key == "max_tokens" and "max_completion_tokens" in str(error):
+                self._limit_key = "max_completion_tokens"
+                raise LimitRenamed(error, again=False, spent=Usage(calls=1)) from None
+            raise _failure(error) from None
+        except (openai.OpenAIError, json.JSONDecodeError, RecursionError, EmptyReply) as error:
+            raise _failure(error) from None
+
+    def at_most(self, body: dict[str, Any]) -> Usage:
+        """The most that a call with this request body may take.
+
+        A token holds at least one byte of the text, as it stands or as a tokenizer rewrites it
+        (NFKC). A picture counts as `tokens_per_image`.
+        """
+        parts = _parts(body["messages"])
+        texts = [part["text"] for part in parts if part["type"] == "text"]
+        pictures = len(parts) - len(texts)
+        texts.append(json.dumps(body.get("response_format", {}), ensure_ascii=False))
+        size = sum(
+            max(len(text.encode()), len(unicodedata.normalize("NFKC", text).encode()))
+            for text in texts
+        )
+        added = CALL_TOKENS + MESSAGE_TOKENS * len(body["messages"])
+        return Usage(
+            calls=1,
+            input_tokens=size + added + pictures * self.options.tokens_per_image,
+            output_tokens=self.options.max_answer_tokens,
+        )
+
+    def explain(self, failed: CallFailed) -> Exception:
+        """What went wrong, as one message for the user that never holds a key."""
+        error, url = failed.error, self.url
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            return OSError(
+                f"{url} refuses the key ({error.status_code}): check the environment variable "
+                f"{self.options.key_env}, or the --header that carries it"
+            )
+        if isinstance(error, openai.NotFoundError):
+            return self._not_found()
+        if isinstance(error, openai.APITimeoutError):
+            seconds = self.options.timeout_seconds
+            return OSError(f"no answer from {url} within {seconds:g} s (--timeout)")
+        if isinstance(error, openai.APIConnectionError):
+            return OSError(
+                f"cannot reach the server at {url}: {self._detail(error.__cause__ or error)}"
+            )
+        if isinstance(error, openai.RateLimitError):
+            return OSError(f"{url} keeps refusing (429, rate or quota): {self._detail(error)}")
+        if isinstance(error, openai.APIStatusError) and error.response.is_redirect:
+            host = urlsplit(error.response.headers.get("location", "")).hostname
+            return OSError(
+                f"{url} answered {error.status_code} and points to "
+                f"{f'the host {host!r}' if host else 'another path'}, where nothing was sent; name "
+                "the right address as --base-url"
+            )
+        if isinstance(error, openai.APIStatusError):
+            return OSError(f"{url} answered {error.status_code}: {self._detail(error)}")
+        return OSError(f"{url} does not answer with chat completions: {self._detail(error)}")
+
+    def _not_found(self) -> Exception:
+        model = self.options.model
+        try:
+            known = [item.id for item in self._client.models.list(extra_headers=self._headers)]
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+            return OSError(
+                f"{self.url} answered 404: it is no OpenAI-compatible address (these usually end "
+                f"in /v1), or it has no model {model!r}"
+            )
+        names = (name if name.isprintable() else repr(name) for name in map(str, known[:20]))
+        shown = ", ".join(names) or "none"
+        return LookupError(f"no model {model!r} at {self.url}; there is {shown}")
+
+    def _detail(self, error: BaseException) -> str:
+        message = getattr(error, "message", "") or str(error) or type(error).__name__
+        words = " ".join(message.split())
+        line = "".join(letter if letter.isprintable() else "?" for letter in words)
+        for secret in self._secrets:
+            line = line.replace(secret, "***")
+        return line if len(line) <= 300 else f"{line[:297]}..."
+
+
+def _secret_words(values: Iterable[str]) -> list[str]:
+    """What must not be shown of secret values: every word, since a service may echo one alone.
+
+    Shorter words than 6 letters are no secrets, and would blot out ordinary text.
+    """
+    words = {word for value in values for word in value.split() if len(word) >= _SECRET_LETTERS}
+    return sorted(words - {"Bearer"}, key=len, reverse=True)
+
+
+def refuses_format(failed: CallFailed) -> bool:
+    """Whether the service cannot give the output asked for: it says so, or the call is malformed.
+
+    Some servers answer a `response_format` that they do not know with a 500 that names it.
+    """
+    error = failed.error
+    if not isinstance(error, openai.APIStatusError):
+        return False
+    return error.status_code in (400, 422) or _names_format(error)
+
+
+def _names_format(error: openai.APIStatusError) -> bool:
+    return error.status_code not in (401, 403, 429) and "response_format" in error.message
+
+
+def _checked(base_url: str | None) -> str | None:
+    """The address, if nothing secret can stand in it: it is printed and stored."""
+    if base_url is None:
+        return None
+    parts = urlsplit(base_url)
+    if parts.username or parts.password:
+        raise ValueError("--base-url holds a name or password; hand it over as --header NAME=VALUE")
+    if parts.query:
+        raise ValueError("--base-url holds a query after '?'; hand it over as --query NAME=VALUE")
+    return base_url
+
+
+def _failure(error: Exception) -> CallFailed:
+    """Whether to repeat a failed call, and what it cost.
+
+    A connection that never came about cost nothing, and a refusal no tokens; of a time-out, a cut
+    connection or an unreadable reply nobody knows, since the service may have answered.
+    """
+    if isinstance(error, openai.APIConnectionError):
+        unsent = type(error.__cause__).__name__ in _NEVER_SENT
+        return CallFailed(error, again=True, spent=Usage() if unsent else None)
+    if isinstance(error, openai.APIStatusError):
+        status = error.status_code
+        # An empty account is a 429 that is not worth a second call.
+        again = status in (408, 409, 429) or status >= 500
+        again = again and error.code != "insufficient_quota" and not _names_format(error)
+        return CallFailed(
+            error,
+            again=again,
+            # A gateway gave up waiting for a model that may still have answered.
+            spent=None if status == 504 else Usage(calls=1),
+            retry_after=error.response.headers.get("retry-after", ""),
+        )
+    unreadable = (
+        openai.APIResponseValidationError | json.JSONDecodeError | RecursionError | EmptyReply
+    )
+    return CallFailed(error, again=isinstance(error, unreadable), spent=None)
+
+
+def _check_reply(reply: Any) -> None:
+    """Refuse what is no chat completion; the client hands on whatever JSON a service sends."""
+    choices = getattr(reply, "choices", None)
+    if not choices or not isinstance(choices, list):
+        raise EmptyReply("the reply holds no answer")
+    text = getattr(getattr(choices[0], "message", None), "content", 0)
+    if not isinstance(text, str | None):
+        raise EmptyReply("the reply's answer is no text")
+    if not isinstance(getattr(reply, "model", None), str | None):
+        raise EmptyReply("the reply's model is no name")
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise EmptyReply("the reply's answer is no Unicode text") from None
+
+
+def _usage(reply: Any, messages: list[dict[str, Any]]) -> Usage:
+    """What the server says it took; an estimate where it says nothing, or nothing sensible."""
+    usage = getattr(reply, "usage", None)
+    counts = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None) or 0
+    if not all(isinstance(count, int) and count >= 0 for count in counts) or not counts[0]:
+        text = reply.choices[0].message.content or ""
+        return EstimatedUsage(
+            calls=1, input_tokens=_estimate(messages), output_tokens=-(-len(text) // 4)
+        )
+    return Usage(calls=1, input_tokens=counts[0], output_tokens=counts[1])
+
+
+def _estimate(messages: list[dict[str, Any]]) -> int:
+    """Tokens of the texts, at four characters each, and of the pictures."""
+    return sum(
+        len(part["text"]) // 4 if part["type"] == "text" else IMAGE_TOKENS
+        for part in _parts(messages)
+    )
+
+
+def _parts(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The texts and pictures of a chat."""
+    contents = [message["content"] for message in messages]
+    return [
+        part
+        for content in contents
+        for part in (content if isinstance(content, list) else [{"type": "text", "text": content}])
+    ]

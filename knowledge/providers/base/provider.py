@@ -1,0 +1,160 @@
+"""Provider: a question in (text and images), an answer out, with what it cost."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from knowledge.common.files import Strict, canonical_json
+
+if TYPE_CHECKING:
+    from knowledge.providers.base.budget import Budget
+
+# Where a picture's tokens are not known beforehand.
+IMAGE_TOKENS = 1500
+
+
+class Usage(Strict):
+    """Calls made and tokens spent."""
+
+    calls: int = Field(default=0, ge=0)
+    input_tokens: int = Field(default=0, ge=0)
+    output_tokens: int = Field(default=0, ge=0)
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens together."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            calls=self.calls + other.calls,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+        )
+
+
+class EstimatedUsage(Usage):
+    """What a call took by estimate; against limits it counts as the most that it may take."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An earlier answer to the same question and what was wrong with it."""
+
+    answer: str
+    complaint: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that a model is asked about one aspect of one organ.
+
+    `task` is the template's wording, `format_hint` says how to answer in JSON and `schema` says
+    it to the server; a provider that asks for prose leaves both out. `images` are PNG files.
+    """
+
+    organ: str
+    aspect: str
+    system: str
+    task: str
+    format_hint: str
+    schema: dict[str, Any]
+    template: str
+    template_digest: str
+    sample: int = 0
+    images: tuple[Path, ...] = ()
+    turns: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, word for word. `output` is how it was asked for (see `OUTPUTS`).
+
+    `usage` is of all calls that it took, failed ones too. `fault` is what the service itself says
+    against the answer: cut off, refused; else empty. `service` is the state of the service by its
+    own account (OpenAI's `system_fingerprint`); answers differ between states, equal seed or not.
+    `date` is when it came (ISO 8601, UTC), empty where nobody noted it.
+    """
+
+    text: str
+    model: str
+    output: str
+    usage: Usage
+    fault: str = ""
+    service: str = ""
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class ProviderOptions:
+    """What a user can say about a service; each provider takes what concerns it.
+
+    `headers` and `query` go out with every call; their values may be secret, and are never stored.
+    `tokens_per_image` is the most that a picture may count, for limits. The costliest known is a
+    large one in detail for GPT-4o mini: 2833 + 8 tiles * 5667 = 48169 (OpenAI, 2024).
+    """
+
+    model: str = ""
+    base_url: str | None = None
+    key_env: str = "OPENAI_API_KEY"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    answers: Path | None = None
+    output: str = "auto"
+    temperature: float | None = None
+    seed: int | None = None
+    max_answer_tokens: int = 800
+    timeout_seconds: float = 120.0
+    retries: int = 5
+    memory: Path | None = None
+    tokens_per_image: int = 50_000
+
+
+# How an answer is asked for, best first. `auto` takes the first that the server can do.
+OUTPUTS = ("json_schema", "json_object_schema", "json_object", "text", "plain")
+
+
+class Provider(ABC):
+    """A service that answers questions. `identity` is what must be equal for equal answers."""
+
+    name: ClassVar[str]
+    costs: ClassVar[bool] = True
+    max_answer_tokens: int = 0
+
+    @property
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Service, model and parameters, as they enter the cache key and the origin; no secrets."""
+
+    @classmethod
+    @abstractmethod
+    def from_options(cls, options: ProviderOptions) -> "Provider":
+        """The provider with the user's options; ValueError when one that it needs is missing."""
+
+    @abstractmethod
+    def ask(self, question: Question, budget: "Budget") -> Answer:
+        """The answer to one question; every call to a service is an attempt of the budget.
+
+        Raises:
+            OSError: the service is not there, refuses, or gives up; the message says which.
+            LookupError: no such model, or no recorded answer.
+            BudgetSpent: the next call might pass a limit.
+        """
+
+    def expected_usage(self, question: Question) -> Usage:
+        """What one call is expected to take: an estimate of the input, the longest answer.
+
+        The input is taken at three bytes per token, which English prose stays below, and at
+        `IMAGE_TOKENS` per image; services count the schema as well.
+        """
+        texts = [question.system, question.task, question.format_hint]
+        texts += [canonical_json(question.schema)]
+        texts += [text for turn in question.turns for text in (turn.answer, turn.complaint)]
+        size = sum(len(text.encode()) for text in texts)
+        messages = 1 + 2 * len(question.turns)
+        input_tokens = size // 3 + IMAGE_TOKENS * len(question.images) + 30 * messages
+        return Usage(calls=1, input_tokens=input_tokens, output_tokens=self.max_answer_tokens)

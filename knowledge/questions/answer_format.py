@@ -1,0 +1,227 @@
+"""A raw answer read and checked: JSON, JSON found in prose, or plain sentences."""
+
+import json
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from knowledge.common.files import Strict, problems
+from knowledge.descriptions import BACKGROUND, RELATIONS, Claim, Relation
+
+# Small models that are held to a schema otherwise list without end.
+MOST_ITEMS = 12
+# Far more than any answer needs, a long chain of thought included; more would take long to search.
+MOST_CHARACTERS = 100_000
+# Reasoning models end their thoughts with it where the service does not take them out.
+_END_OF_THOUGHT = "</think>"
+# Marks that turn the direction of writing, so that text shows otherwise than it reads.
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# Servers that build a grammar from a schema let line breaks stand inside strings.
+_DECODER = json.JSONDecoder(strict=False)
+
+
+class InvalidAnswer(ValueError):
+    """The answer cannot be used; the message says why, in words fit to show to the model."""
+
+
+class AnsweredClaim(Strict):
+    """The organ asked about stands in `relation` to `other`."""
+
+    relation: Relation
+    other: str
+
+
+class Reading(Strict):
+    """A valid answer. Validate with context `{"organ": ..., "organs": [...]}`."""
+
+    organ: str
+    text: str = Field(min_length=10)
+    claims: tuple[AnsweredClaim, ...]
+    attributes: tuple[str, ...]
+
+    @field_validator("text")
+    @classmethod
+    def _one_paragraph(cls, text: str) -> str:
+        return _one_line(text)
+
+    @field_validator("attributes")
+    @classmethod
+    def _short_words(cls, attributes: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_one_line(attribute) for attribute in attributes)
+
+    @field_validator("organ")
+    @classmethod
+    def _organ_asked_about(cls, organ: str, info: ValidationInfo) -> str:
+        asked = str((info.context or {})["organ"])
+        if organ.strip().lower() != asked.lower():
+            raise ValueError(f"must be {asked!r}, the organ asked about, not {_short(organ)!r}")
+        return asked
+
+    @field_validator("claims")
+    @classmethod
+    def _about_listed_organs(
+        cls, claims: tuple[AnsweredClaim, ...], info: ValidationInfo
+    ) -> tuple[AnsweredClaim, ...]:
+        context = info.context or {}
+        others = other_organs(context["organ"], context["organs"])
+        for claim in claims:
+            if claim.other not in others:
+                known = ", ".join(others) or "none"
+                raise ValueError(f"{_short(claim.other)!r} is not one of the other organs: {known}")
+        return claims
+
+    def about(self) -> tuple[Claim, ...]:
+        """The claims with their organ, each once."""
+        stated = (
+            Claim(organ=self.organ, relation=claim.relation, other=claim.other)
+            for claim in self.claims
+        )
+        return tuple(dict.fromkeys(stated))
+
+
+def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> Reading:
+    """The checked content of an answer that was asked for as `output`.
+
+    What a reasoning model thought aloud before its answer (`<think>...</think>`) is left out.
+
+    Raises:
+        InvalidAnswer: no JSON in it, a key missing or of the wrong type, an organ that is not in
+            the list, another organ than the one asked about, control characters; in plain output,
+            an answer that does not even name the organ.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise InvalidAnswer(f"the answer is longer than {MOST_CHARACTERS} characters")
+    answer = text.rpartition(_END_OF_THOUGHT)[2]
+    if answer.lstrip().startswith("<think>"):
+        raise InvalidAnswer(f"the answer holds thoughts and nothing else: {_short(answer)!r}")
+    try:
+        if output == "plain":
+            return _read_prose(answer, organ)
+        return Reading.model_validate(
+            find_json(answer), context={"organ": organ, "organs": list(organs)}
+        )
+    except ValidationError as error:
+        complaint = f"the answer does not have the form asked for: {problems(error)}"
+        raise InvalidAnswer(complaint) from error
+
+
+def find_json(text: str) -> dict[str, Any]:
+    """The JSON object of a text, wherever it stands (prose around it, a code fence).
+
+    Of several, the first with a key `text`; without one, the first. An object inside another that
+    is cut off does not count.
+
+    Raises:
+        InvalidAnswer: there is none.
+    """
+    found = list(_objects(text))
+    for value in found:
+        if "text" in value:
+            return value
+    if text.lstrip().startswith("{") and not _starts_whole(text):
+        raise InvalidAnswer(f"the answer is cut-off JSON: {_short(text)!r}")
+    if not found:
+        raise InvalidAnswer(f"no JSON object in the answer {_short(text)!r}")
+    return found[0]
+
+
+def other_organs(organ: str, organs: tuple[str, ...] | list[str]) -> list[str]:
+    """The organs that a claim about `organ` may name."""
+    if organ == BACKGROUND:
+        return []
+    return [name for name in organs if name not in (organ, BACKGROUND)]
+
+
+def answer_schema(organ: str, organs: tuple[str, ...]) -> dict[str, Any]:
+    """The JSON schema of an answer, in the subset that strict structured output accepts."""
+    others = other_organs(organ, organs)
+    claim = {
+        "type": "object",
+        "properties": {
+            "relation": {"type": "string", "enum": list(RELATIONS)},
+            "other": {"type": "string", "enum": others} if others else {"type": "string"},
+        },
+        "required": ["relation", "other"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {
+            "organ": {"type": "string", "enum": [organ]},
+            "text": {"type": "string"},
+            "claims": {"type": "array", "items": claim, "maxItems": MOST_ITEMS if others else 0},
+            "attributes": {"type": "array", "items": {"type": "string"}, "maxItems": MOST_ITEMS},
+        },
+        "required": ["organ", "text", "claims", "attributes"],
+        "additionalProperties": False,
+    }
+
+
+def format_hint(organ: str, organs: tuple[str, ...]) -> str:
+    """How to answer in JSON, in words; goes below the question."""
+    others = other_organs(organ, organs)
+    claims = (
+        f"every relation that your text states between the {organ} and another organ of this "
+        f'list ({", ".join(others)}), each as {{"relation": R, "other": O}}, which reads "{organ} '
+        f"R O\", with the other organ's name as listed and a relation out of {', '.join(RELATIONS)}"
+        if others
+        else "an empty list"
+    )
+    return (
+        "Answer with one JSON object and nothing else. Its keys are "
+        f'"organ": {json.dumps(organ, ensure_ascii=False)}; '
+        '"text": your answer in complete sentences, one paragraph; '
+        f'"claims": {claims}; '
+        '"attributes": short words for the shape that your text states, or an empty list. '
+        "Left and right are the patient's."
+    )
+
+
+def _read_prose(text: str, organ: str) -> Reading:
+    sentences = " ".join(text.split())
+    if organ.lower() not in sentences.lower():
+        raise InvalidAnswer(f"the answer {_short(text)!r} does not name the {organ}")
+    return Reading.model_validate(
+        {"organ": organ, "text": sentences, "claims": (), "attributes": ()},
+        context={"organ": organ, "organs": []},
+    )
+
+
+def _one_line(text: str) -> str:
+    """The text with single spaces between words.
+
+    Raises:
+        ValueError: characters that a terminal obeys or that no file of text can hold.
+    """
+    line = " ".join(text.split())
+    for letter in line:
+        if letter in _TURNING or unicodedata.category(letter) == "Cc":
+            raise ValueError(f"must not hold the control character U+{ord(letter):04X}")
+    return line
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    start = text.find("{")
+    while start >= 0:
+        try:
+            value, end = _DECODER.raw_decode(text, start)
+        # JSON that is no JSON, numbers of thousands of digits, brackets nested without end.
+        except (ValueError, RecursionError):
+            end = start + 1
+        else:
+            yield value
+        start = text.find("{", end)
+
+
+def _starts_whole(text: str) -> bool:
+    try:
+        _DECODER.raw_decode(text.lstrip())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:117]}..."

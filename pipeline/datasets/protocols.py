@@ -1,0 +1,93 @@
+"""The shipped protocols, and what a run scored on prepared data may be called."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from knowledge.common.files import digest_of
+from pipeline.files import shipped
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.data.plausible import doubt_of_spacing, read_bounds
+from segmentation.data.preparation import Prepared
+from segmentation.data.protocol import Claim, Protocol, claim_of
+from segmentation.data.readers import Reader
+from segmentation.data.shared_arrays import SharedArrays
+from segmentation.evaluation.rules import RULES
+
+if TYPE_CHECKING:  # else `tak prepare` would wait for torch
+    from pipeline.runs.trained_model import Opened
+
+
+def protocol_folder() -> Path:
+    """Where the protocols lie; always the shipped ones, because names must not change meaning."""
+    return shipped.reference("data") / "protocols"
+
+
+def protocol_names() -> list[str]:
+    """The names that are pinned."""
+    return sorted(path.stem for path in protocol_folder().glob("*.toml"))
+
+
+def claimed(spec: DatasetSpec) -> Protocol | None:
+    """The protocol whose name a descriptor carries; None if the name is not a pinned one."""
+    if spec.protocol not in protocol_names():
+        return None
+    return Protocol.read(protocol_folder() / f"{spec.protocol}.toml")
+
+
+def doubt_of(reader: Reader) -> str | None:
+    """Why the voxel size that shared arrays were given can hardly be right; None if it can."""
+    if not isinstance(reader, SharedArrays) or reader.spacing_mm is None:
+        return None
+    bounds = read_bounds(shipped.reference("data") / "anatomy" / "volumes.toml")
+    return doubt_of_spacing(reader.volumes_ml, reader.spacing_mm, bounds)
+
+
+def data_digest(prepared: Prepared) -> str:
+    """What a run must find again when it is resumed: the preparation and the split."""
+    parts = {part: sorted(cases) for part, cases in prepared.split.parts().items()}
+    return digest_of([prepared.spec.digest, parts])
+
+
+def case_marks(names: Iterable[str]) -> list[str]:
+    """Names of cases as short digests: enough to find a case again, too little to read one."""
+    return sorted(digest_of(name)[:16] for name in names)
+
+
+def claim_of_data(prepared: Prepared) -> Claim:
+    """What prepared data may be called: protocol and split, with what differs from them."""
+    return claim_of(prepared.spec, prepared.split, claimed(prepared.spec))
+
+
+def claim_of_run(opened: "Opened", prepared: Prepared) -> Claim:
+    """What the scores of a run on prepared data may be called.
+
+    The name of a protocol stands for the training cases as well, so that a run that learned from
+    other cases, or does not say from which, does not carry it.
+    """
+    own: dict[str, str] = {}
+    if opened.data is None:
+        own["training cases"] = f"{opened.checkpoint} does not say on which cases it was trained"
+    elif opened.data != data_digest(prepared):
+        own["training cases"] = f"{opened.checkpoint} was trained on another split or preparation"
+    return claim_of(prepared.spec, prepared.split, claimed(prepared.spec), own)
+
+
+def rules_for(name: str, spec: DatasetSpec) -> str:
+    """The name of metric rules, where `published` means those of the data set's protocol.
+
+    Raises:
+        LookupError: no such rules, or `published` for a protocol that nobody published.
+    """
+    known = [rules.name for rules in RULES]
+    if name == "published":
+        protocol = claimed(spec)
+        if protocol is None:
+            raise LookupError(
+                f"--rules published: the protocol {spec.protocol} of {spec.name} is no published "
+                f"one ({', '.join(protocol_names())}); name the rules: {', '.join(known)}"
+            )
+        return protocol.rules
+    if name not in known:
+        raise LookupError(f"no metric rules {name!r}; there is published, {', '.join(known)}")
+    return name

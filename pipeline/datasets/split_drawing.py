@@ -1,0 +1,169 @@
+"""`tak split`: a labeled part drawn so that every organ occurs in it; the other lists are kept."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from pipeline.datasets.descriptors import spec_of
+from segmentation.data.case_files import load_prepared
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.data.label_selection import cases_with, chance_missed, draw_labeled
+from segmentation.data.layouts import find_cases
+from segmentation.data.split import Split
+from segmentation.imaging.volume import read_labels
+
+RARE = 0.05  # a plain draw that misses an organ more often than this calls it rare
+Counted = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """A split to draw anew, and voxels per class of its training cases that have a mask.
+
+    Attributes:
+        number: of the cases to draw.
+    """
+
+    spec: DatasetSpec
+    split: Split
+    number: int
+    voxels: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn.
+
+    Attributes:
+        organs: per organ the cases with a mask that have it, how many of them were drawn, and how
+            likely a plain draw had missed it.
+    """
+
+    split: Split
+    with_mask: int
+    seed: int
+    organs: dict[str, dict[str, float]]
+
+    @property
+    def rare(self) -> list[str]:
+        """The organs that a plain draw would miss too often."""
+        return [name for name, facts in self.organs.items() if facts["chance_missed"] > RARE]
+
+    def content(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "seed": self.seed,
+            "train": len(self.split.train),
+            "with_mask": self.with_mask,
+            "labeled": list(self.split.labeled),
+            "rare": self.rare,
+            "organs": self.organs,
+        }
+
+    def table(self) -> Table:
+        """Organs and in how many cases they occur."""
+        table = Table("organ", box=SIMPLE_HEAD)
+        for column in ("cases", "drawn", "missed by a plain draw"):
+            table.add_column(column, justify="right")
+        for name, facts in self.organs.items():
+            missed = f"{100 * facts['chance_missed']:.1f} %"
+            style = "bold yellow" if name in self.rare else None
+            table.add_row(name, f"{facts['cases']}", f"{facts['drawn']}", missed, style=style)
+        return table
+
+
+def candidates(
+    folder: Path, descriptor: str | None, split: str | None, labeled: str, counted: Counted
+) -> Candidates:
+    """The training cases of a prepared or raw data set, with voxels per class.
+
+    A prepared data set knows those of its labeled cases; of a raw one every training mask is
+    read, once the rest is known to be sound.
+
+    Args:
+        labeled: a share of the training cases, `5%`, rounded down, or a number of them.
+
+    Raises:
+        FileNotFoundError, LookupError, ValueError: no data set there, or which one is not said; no
+            such share, or more cases than have a mask.
+    """
+    if (folder / "dataset.json").is_file() and any(folder.glob("*.h5")):
+        prepared = load_prepared(folder)
+        noted = {case: prepared.cases[case]["voxels_per_class"] for case in prepared.split.train}
+        voxels = {case: list(counts) for case, counts in noted.items() if counts is not None}
+        number = _number(labeled, prepared.split, len(voxels))
+        return Candidates(prepared.spec, prepared.split, number, voxels)
+    spec = spec_of(folder, descriptor)
+    base = spec.split(split, folder)
+    found = find_cases(spec, folder)
+    masks = {
+        case: found[case].label
+        for case in base.train
+        if case in found and found[case].label is not None
+    }
+    number = _number(labeled, base, len(masks))
+    with counted("masks", len(masks)) as tick:
+        return Candidates(spec, base, number, dict(_counts(masks, len(spec.classes), tick)))
+
+
+def _counts(
+    masks: dict[str, Path | None], classes: int, tick: Callable[[str], None]
+) -> Iterator[tuple[str, list[int]]]:
+    for case, path in masks.items():
+        assert path is not None
+        values = np.asarray(read_labels(path).voxels).ravel()
+        yield case, np.bincount(values, minlength=classes)[:classes].tolist()
+        tick(case)
+
+
+def draw(found: Candidates, seed: int) -> Drawn:
+    """Draw the labeled part anew.
+
+    Raises:
+        ValueError: no choice of so many cases holds every organ.
+    """
+    organs, base, number = found.spec.classes[1:], found.split, found.number
+    chosen = draw_labeled(found.voxels, organs, number, seed)
+    split = Split.derive(
+        tuple(sorted(base.train)), chosen, base.validation, base.test, base.patients
+    )
+    holders = cases_with(found.voxels, organs)
+    facts = {
+        organ: {
+            "cases": len(holders[organ]),
+            "drawn": len(set(holders[organ]) & set(chosen)),
+            "chance_missed": chance_missed(len(found.voxels), len(holders[organ]), number),
+        }
+        for organ in organs
+    }
+    return Drawn(split, len(found.voxels), seed, facts)
+
+
+def _number(text: str, split: Split, with_mask: int) -> int:
+    """How many cases are to be drawn, if there are so many to draw from."""
+    number = _told_number(text, len(split.train))
+    if not 1 <= number <= with_mask:
+        raise ValueError(
+            f"--labeled {text}: that is {number} cases, and {with_mask} of the "
+            f"{len(split.train)} training cases have a mask; draw 1 to {with_mask}"
+        )
+    return number
+
+
+def _told_number(text: str, cases: int) -> int:
+    try:
+        if not text.endswith("%"):
+            return int(text)
+        share = Decimal(text.removesuffix("%"))
+    except (ValueError, InvalidOperation):
+        raise ValueError(f"--labeled {text}: write a share such as 5% or a number") from None
+    if not 0 < share <= 100:
+        raise ValueError(f"--labeled {text}: a share lies above 0% and up to 100%")
+    return max(int(share * cases / 100), 1)

@@ -1,0 +1,4 @@
+"""Sweeps of recipes and matrices of wordings.
+
+Imports `scoring`, `texts` and below.
+"""

@@ -1,0 +1,77 @@
+"""Where the files that come with tak-seg lie: prompts, data sets, recipes, variants."""
+
+import os
+from pathlib import Path
+
+from knowledge.common.suggest import meant
+from pipeline.files.kinds import expect
+
+_PACKAGE = Path(__file__).parents[1]
+_SUFFIXES = dict.fromkeys(("prompts", "data", "recipes", "variants"), ".toml")
+_KINDS = {"prompts": "template", "data": "descriptor", "recipes": "recipe", "variants": ""}
+
+
+def prompts() -> Path:
+    """The folder of prompt templates: `--prompts`, else the shipped one."""
+    return folder("prompts")
+
+
+def data() -> Path:
+    """The folder of data set descriptors and recorded answers: `--data`, else the shipped one."""
+    return folder("data")
+
+
+def folder(kind: str) -> Path:
+    """The folder of one kind: the user's own, inside the installed package, or beside it.
+
+    Raises:
+        FileNotFoundError: the folder is nowhere.
+    """
+    own = os.environ.get(f"TAK_{kind.upper()}")
+    places = [Path(own)] if own else [_PACKAGE / kind, _PACKAGE.parent / kind]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"no folder {kind}: looked at {', '.join(map(str, places))}")
+
+
+def reference(kind: str) -> Path:
+    """The shipped folder of one kind, whatever folder of their own users have named.
+
+    Raises:
+        FileNotFoundError: the folder is nowhere.
+    """
+    for place in (_PACKAGE / kind, _PACKAGE.parent / kind):
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"no folder {kind} beside or in {_PACKAGE}; install tak-seg again")
+
+
+def names(kind: str) -> list[str]:
+    """The names that `find` knows for a kind, sorted."""
+    return sorted(path.stem for path in folder(kind).glob(f"*{_SUFFIXES[kind]}"))
+
+
+def find(kind: str, name: str | Path) -> Path:
+    """The file that a user means by a name (`phantom`) or by a path (`own/phantom.toml`).
+
+    Raises:
+        FileNotFoundError: a path that leads nowhere.
+        LookupError: neither a file nor a shipped name.
+        ValueError: a file of another kind.
+    """
+    path = Path(name)
+    shipped = folder(kind) / f"{name}{_SUFFIXES[kind]}"
+    if path.name == str(name) and shipped.is_file():
+        return shipped
+    if path.is_file() and _KINDS[kind]:
+        expect(path, _KINDS[kind])
+    if path.suffix == _SUFFIXES[kind] and path.is_file():
+        return path
+    if path.suffix == _SUFFIXES[kind] and path.name != str(name):
+        expect(path)
+    known = names(kind)
+    raise LookupError(
+        f"no {str(name)!r} among {kind}: there is {', '.join(known) or 'none'}; a file of your own "
+        f"is given by its path, ending in {_SUFFIXES[kind]}{meant(str(name), known)}"
+    )

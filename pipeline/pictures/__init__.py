@@ -1,0 +1,4 @@
+"""Slices with organs in color: overlays and contact sheets.
+
+Imports `files` and below.
+"""

@@ -1,0 +1,4 @@
+"""Scans in, masks out: predictor, targets, outputs.
+
+Imports `runs` and below.
+"""

@@ -1,0 +1,213 @@
+"""Predictor: a trained run or a bundle, a scan in, a mask with names, volumes and colors out."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.files.kinds import expect
+from pipeline.runs import bundle
+from pipeline.runs.build import pick_device
+from pipeline.runs.devices import told_plainly
+from pipeline.runs.trained_model import Opened, open_run
+from segmentation.data.descriptor import BACKGROUND, DatasetSpec
+from segmentation.imaging.affines import is_straight, tilt_degrees
+from segmentation.imaging.io import states_orientation
+from segmentation.imaging.measure import doubt_of, measured
+from segmentation.imaging.volume import Volume, read_volume, write_labels
+from segmentation.inference.prediction import Keep, predict_scan
+from segmentation.inference.sliding_window import Tick, class_planes
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The mask of a scan.
+
+    Attributes:
+        labels: uint8 [i, j, k] on the scan's own grid, in its array order; 0 is background.
+        affine: of the scan, voxel index to RAS+ mm.
+        classes: class names by label value; those that were not asked for have no voxel.
+        organs: label, voxels, volume_ml and mean_hu (None without a voxel) by organ name.
+        doubt: why the scan may not be what the network was trained on; None if nothing was seen.
+    """
+
+    labels: NDArray[np.uint8]
+    affine: NDArray[np.float64]
+    classes: tuple[str, ...]
+    organs: dict[str, dict[str, Any]]
+    doubt: str | None = None
+
+    def mask(self, organ: str) -> NDArray[np.bool_]:
+        """Where an organ is, [i, j, k].
+
+        Raises:
+            LookupError: no organ of that name.
+        """
+        if organ not in self.organs:
+            raise LookupError(f"no organ {organ!r}; there is {', '.join(self.organs)}")
+        return self.labels == self.organs[organ]["label"]
+
+    def save(self, path: str | Path) -> None:
+        """Write the mask as NIfTI, NRRD or MetaImage by the suffix; whole or not at all."""
+        write_labels(path, self.labels, self.affine)
+
+
+class Predictor:
+    """What segments scans: the network of a trained run or of a bundle.
+
+    Args:
+        path: a run's folder, a checkpoint file or a bundle.
+        organs: show these alone, by name or alias; all of them when None. The network still
+            chooses among all classes.
+        checkpoint: `best` or `last`, where `path` is a run's folder.
+        predictor: another network than the recipe names, such as `teacher`.
+        device: auto, cpu, cuda, cuda:N or mps.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing there that can be read.
+        LookupError: no such organ or network.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        organs: Sequence[str] | None = None,
+        checkpoint: str = "best",
+        predictor: str | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.opened = open_model(
+            Path(path), checkpoint=checkpoint, predictor=predictor, device=pick_device(device)
+        )
+        self.organs = _chosen(self.opened.spec, organs)
+
+    def segment(
+        self, scan: str | Path | Volume, *, tick: Tick | None = None, keep: Keep | None = None
+    ) -> Segmentation:
+        """The mask of a scan; warns if intensities do not look like HU, or orientation is unknown.
+
+        Args:
+            scan: a file, the folder of a DICOM series, or voxels in HU with their affine.
+            tick: called with the windows done and all windows.
+            keep: is handed class probabilities on the scan's grid, plane by plane.
+
+        Raises:
+            FileNotFoundError, ValueError: no scan there, or a damaged one.
+        """
+        volume = scan if isinstance(scan, Volume) else read_volume(scan)
+        source = None if isinstance(scan, Volume) else Path(scan)
+        found = self.segment_volume(volume, source=source, tick=tick, keep=keep)
+        if found.doubt:
+            warnings.warn(f"{source or 'the scan'}: {found.doubt}", stacklevel=2)
+        return found
+
+    def segment_volume(
+        self,
+        volume: Volume,
+        *,
+        source: Path | None = None,
+        tick: Tick | None = None,
+        keep: Keep | None = None,
+    ) -> Segmentation:
+        """As `segment`, with the doubt in the result alone; `source` is where the scan lies."""
+        opened = self.opened
+
+        def planes_of(image: torch.Tensor) -> Iterator[torch.Tensor]:
+            return class_planes(
+                opened.network,
+                image,
+                patch=opened.config.training.patch,
+                overlap=opened.config.inference.overlap,
+                windows_per_call=opened.config.inference.windows_per_call,
+                blend=opened.config.inference.blend,
+                tick=tick,
+            )
+
+        with told_plainly(opened.device, "--device cpu does without it"):
+            labels = predict_scan(planes_of, volume, opened.spec, opened.device, keep=keep)
+        return self.measure(labels, volume, source=source)
+
+    def measure(
+        self, labels: NDArray[np.integer], volume: Volume, *, source: Path | None = None
+    ) -> Segmentation:
+        """A mask of a scan, [i, j, k], with what is measured on it; chosen organs alone."""
+        opened = self.opened
+        shown = np.zeros(len(opened.spec.classes), dtype=np.uint8)
+        for name in self.organs:
+            shown[opened.spec.labels[name]] = opened.spec.labels[name]
+        chosen: NDArray[np.uint8] = shown[labels]
+        doubts = (_lies_anyhow(source), _tilted(volume), doubt_of(volume))
+        organs = {name: opened.spec.labels[name] for name in self.organs}
+        return Segmentation(
+            labels=chosen,
+            affine=volume.affine,
+            classes=opened.spec.classes,
+            organs=measured(chosen, volume, organs),
+            doubt="; ".join(filter(None, doubts)) or None,
+        )
+
+
+def open_model(
+    path: Path,
+    *,
+    checkpoint: str = "best",
+    predictor: str | None = None,
+    device: torch.device,
+    untrained: bool = False,
+) -> Opened:
+    """A run's folder, a checkpoint file or a bundle as something that predicts.
+
+    Raises:
+        FileNotFoundError, ValueError: nothing there that can be read, or a bundle is asked for
+            the network as it was before its training.
+        LookupError: no predictor of that name.
+    """
+    expect(path, "run", "checkpoint", "bundle")
+    if path.suffix.lower() != ".zip":
+        return open_run(
+            path, checkpoint=checkpoint, predictor=predictor, device=device, untrained=untrained
+        )
+    if untrained:
+        raise ValueError(f"{path}: a bundle holds no untrained network; give the run's folder")
+    opened = bundle.read(path, device)
+    if predictor not in (None, opened.predictor):
+        raise LookupError(f"no predictor {predictor!r} in {path}; there is {opened.predictor}")
+    return opened
+
+
+def _lies_anyhow(source: Path | None) -> str | None:
+    """Why left and right of a mask may be exchanged; None where the file says how it lies."""
+    if source is None or states_orientation(source):
+        return None
+    return (
+        "neither sform nor qform is set, so nothing says which way its axes run; they were taken "
+        "as nibabel takes them, and organs of the left and right may be exchanged"
+    )
+
+
+def _tilted(volume: Volume) -> str | None:
+    """Why some viewers cannot place a mask; None where the axes are at right angles."""
+    if is_straight(volume.affine, volume.voxels.shape):
+        return None
+    return (
+        f"its axes are {tilt_degrees(volume.affine):.1f} degrees off the right angle (a tilted "
+        "gantry); the mask keeps that, but 3D Slicer and ITK-SNAP open no such NIfTI file, and "
+        "stack the slices of a DICOM segmentation straight"
+    )
+
+
+def _chosen(spec: DatasetSpec, organs: Sequence[str] | None) -> tuple[str, ...]:
+    """Organ names in label order, out of names and aliases."""
+    if organs is None:
+        return spec.classes[1:]
+    unwanted = [name for name in organs if name.casefold() == BACKGROUND]
+    if unwanted or not organs:
+        raise LookupError(f"{BACKGROUND} is no organ; there is {', '.join(spec.classes[1:])}")
+    wanted = {spec.organ(name).name for name in organs}
+    return tuple(name for name in spec.classes if name in wanted)

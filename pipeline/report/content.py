@@ -1,0 +1,223 @@
+"""All that a report shows, read and computed: scores, cases, shapes, texts."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from knowledge.bank.bank import Bank
+from knowledge.descriptions import DescriptionSet
+from knowledge.grounding.claims import Report
+from knowledge.grounding.claims import check as check_claims
+from pipeline.datasets.labeled_scans import find_labeled
+from pipeline.datasets.protocols import rules_for
+from pipeline.report.arms import Arm, read_arms
+from pipeline.report.cases import ShownCase, show_cases
+from pipeline.report.organ_shapes import OrganShape, organ_shapes
+from pipeline.report.published import Published, published_beside
+from pipeline.report.run_data import RunData, evaluation_name
+from pipeline.report.scores import ranked
+from pipeline.report.texts import OrganText, doubt_of, organ_texts, read_outcome
+from pipeline.runs.trained_model import open_run
+from pipeline.scoring.comparison import Difference, differences
+from pipeline.scoring.evaluation import evaluate, write_results
+from segmentation.data.case_files import Prepared, load_prepared
+
+Counted = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
+SHAPE_CASES = 12  # scans from which shapes are measured; more change the means little
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a report is made from.
+
+    Attributes:
+        runs: run folders, or folders of seeds; the first is what the report is about.
+        rules: name of metric rules, or `published`, those of the data set's protocol.
+        data: the prepared data set; without it no scan is shown.
+        bank: of the first run, where the run keeps no copy.
+        descriptions: what the bank was made from, for its claims.
+        check: what `tak check --report` wrote of them.
+    """
+
+    runs: tuple[Path, ...]
+    part: str
+    rules: str
+    data: Path | None
+    bank: Path | None
+    descriptions: Path | None
+    check: Path | None
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a report shows; empty where there is nothing to show.
+
+    Attributes:
+        gains: of the first arm over the second: organ or group -> paired difference of Dice.
+        shape_cases: from how many scans `shapes` was measured; 0 without data.
+        outcome: the verdicts on the claims.
+        doubt: why the verdicts may not be of the texts that are shown; empty if they are.
+    """
+
+    arms: tuple[Arm, ...]
+    part: str
+    rules: str
+    gains: dict[str, Difference]
+    cases: tuple[ShownCase, ...]
+    shapes: dict[str, OrganShape]
+    shape_cases: int
+    bank: Bank | None
+    texts: tuple[OrganText, ...]
+    outcome: Report | None
+    doubt: str
+    published: Published
+
+    @property
+    def first(self) -> RunData:
+        """The run that the report shows in detail."""
+        return self.arms[0].first
+
+
+def collect(asked: Asked, counted: Counted) -> Material:
+    """Read and compute everything; what is slow says how far it is.
+
+    Raises:
+        FileNotFoundError, LookupError, ValueError: something that was named cannot be used; runs
+            and data that do not belong together.
+    """
+    arms = read_arms(asked.runs, asked.part, asked.rules)
+    prepared = None if asked.data is None else load_prepared(asked.data)
+    if prepared is not None:
+        _check_fit(arms[0].first, prepared)
+        arms = tuple(_scored(arm, prepared, asked, counted) for arm in arms)
+    first = arms[0].first
+    bank = _bank_of(first, asked.bank)
+    described = None if asked.descriptions is None else DescriptionSet.read(asked.descriptions)
+    outcome = _outcome(asked, described, prepared, counted)
+    texts: list[OrganText] = []
+    if bank is not None:
+        aspects = first.config.text.aspects
+        texts = organ_texts(bank, first.spec.classes, aspects, described, outcome)
+    shown = () if prepared is None else _cases(first, prepared, asked, counted)
+    shapes, count = _shapes(prepared, asked.part, counted) if prepared else ({}, 0)
+    return Material(
+        arms=arms,
+        part=asked.part,
+        rules=rules_for(asked.rules, first.spec),
+        gains=gains_of(arms),
+        cases=shown,
+        shapes=shapes,
+        shape_cases=count,
+        bank=bank,
+        texts=tuple(texts),
+        outcome=outcome,
+        doubt="" if outcome is None else doubt_of(outcome, bank),
+        published=published_beside(first.evaluation),
+    )
+
+
+def gains_of(arms: Sequence[Arm]) -> dict[str, Difference]:
+    """Paired differences of Dice, first arm minus second; empty unless both were scored."""
+    if len(arms) < 2:
+        return {}
+    after, before = arms[0].scored, arms[1].scored
+    if after is None or before is None:
+        return {}
+    return {row.row: row for row in differences(before, after)}
+
+
+def _check_fit(run: RunData, prepared: Prepared) -> None:
+    if run.spec.digest != prepared.spec.digest:
+        raise ValueError(
+            f"--data {prepared.root} is not what {run.path} was trained on: organs, window, grid "
+            f"or protocol differ ({prepared.spec.protocol} and {run.spec.protocol})"
+        )
+
+
+def _scored(arm: Arm, prepared: Prepared, asked: Asked, counted: Counted) -> Arm:
+    """The arm with every run scored; scores that were missing are left in the run's folder."""
+    runs = []
+    for run in arm.runs:
+        if run.evaluation is None:
+            opened = open_run(run.path, checkpoint=run.checkpoint, device=asked.device)
+            rules = rules_for(asked.rules, run.spec)
+            cases = getattr(prepared.split, asked.part)
+            with counted(f"scoring {run.name}", len(cases)) as tick:
+                found = evaluate(opened, prepared, asked.part, tick, rules=rules)
+            write_results(found, run.path / evaluation_name(asked.part, rules))
+            run = replace(run, evaluation=found)
+        runs.append(run)
+    return replace(arm, runs=tuple(runs))
+
+
+def _cases(
+    run: RunData, prepared: Prepared, asked: Asked, counted: Counted
+) -> tuple[ShownCase, ...]:
+    assert run.evaluation is not None
+    chosen = ranked(run.evaluation)
+    opened = open_run(
+        run.path,
+        checkpoint=Path(run.evaluation.checkpoint).stem,
+        predictor=run.evaluation.predictor,
+        device=asked.device,
+    )
+    if opened.step != run.evaluation.step:
+        raise ValueError(
+            f"{run.path} was scored at step {run.evaluation.step}, but {opened.checkpoint.name} is "
+            f"of step {opened.step}; run `tak evaluate` again, or report without --data"
+        )
+    with counted("segmenting cases to show", len(chosen)) as tick:
+        return tuple(show_cases(opened, prepared, run.evaluation, chosen, tick))
+
+
+def _shapes(prepared: Prepared, part: str, counted: Counted) -> tuple[dict[str, OrganShape], int]:
+    """Shapes in the scans of the part and the labeled ones; unlabeled ones are never opened."""
+    cases = [*getattr(prepared.split, part), *prepared.split.labeled][:SHAPE_CASES]
+    with counted("measuring shapes", len(cases)) as tick:
+        return organ_shapes(prepared, cases, tick), len(cases)
+
+
+def _bank_of(run: RunData, given: Path | None) -> Bank | None:
+    """The bank that the run was trained with, as given or as the run keeps it.
+
+    Raises:
+        ValueError: another bank than the run's, or one for a run without text.
+    """
+    if given is None:
+        return run.bank if run.bank_digest is not None else None
+    if run.bank_digest is None:
+        raise ValueError(f"--bank {given}: {run.path} was trained without text")
+    bank = Bank.read(given)
+    if bank.digest != run.bank_digest:
+        raise ValueError(
+            f"--bank {given}: digest {bank.digest[:12]}, but {run.path} was trained with "
+            f"{run.bank_digest[:12]}"
+        )
+    return bank
+
+
+def _outcome(
+    asked: Asked,
+    described: DescriptionSet | None,
+    prepared: Prepared | None,
+    counted: Counted,
+) -> Report | None:
+    """Verdicts as `tak check` wrote them, or found now on the labeled training scans."""
+    if asked.check is not None:
+        outcome = read_outcome(asked.check)
+        tested = {result.claim for result in outcome.results}
+        if described is not None and tested != set(described.claims):
+            raise ValueError(
+                f"--check {asked.check} holds verdicts on other claims than {asked.descriptions}; "
+                "run `tak check` on these again"
+            )
+        return outcome
+    if described is None or prepared is None:
+        return None
+    labeled = find_labeled(prepared.root)
+    with counted("testing claims", len(labeled.cases)) as tick:
+        return check_claims(described, labeled.scenes(), progress=tick)

@@ -1,0 +1,135 @@
+"""What a run's folder holds, read for a report: configuration, log, scores, checkpoint, bank."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from knowledge.bank.bank import Bank
+from pipeline.config.recipe import RunConfig
+from pipeline.datasets.protocols import rules_for
+from pipeline.scoring.comparison import read_evaluation
+from pipeline.scoring.evaluation import Evaluation
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.evaluation.rules import RULES
+from segmentation.training.checkpoint import TrainState, load
+from segmentation.training.log import LOG, read_log
+
+BANK = "bank.h5"
+
+
+@dataclass(frozen=True)
+class Log:
+    """The records of `log.jsonl`: loss terms per logged step, Dice per validation.
+
+    Attributes:
+        terms: term -> [(step, value)], the weighted terms and `total`, their sum.
+        organs: predictor -> organ -> [(step, Dice)]; NaN where an organ was not scored.
+        step: of the last record; 0 without any.
+    """
+
+    terms: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    organs: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class RunData:
+    """One run folder.
+
+    Attributes:
+        evaluation: of the part and by the rules of the report; None where it was not scored.
+        other_rules: by which the part was scored as well.
+        bank: the copy of the bank that the run keeps, None where there is none.
+        checkpoint: `best`, or `last` where the run was never validated.
+        bank_digest: of the text vectors that the run was trained with; None without text.
+        data_digest: of how its data were prepared and split; None where nobody noted it.
+    """
+
+    path: Path
+    config: RunConfig
+    spec: DatasetSpec
+    log: Log
+    evaluation: Evaluation | None
+    other_rules: tuple[str, ...]
+    bank: Bank | None
+    bank_digest: str | None
+    data_digest: str | None
+    checkpoint: str
+    step: int
+
+    @property
+    def name(self) -> str:
+        """The folder's name, behind that of its folder of seeds where it lies in one."""
+        path = self.path.resolve()
+        return f"{path.parent.name}/{path.name}" if path.name.startswith("seed-") else path.name
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the log ends before the last step: the run is in training, or was stopped."""
+        return 0 < self.log.step < self.config.training.steps
+
+
+def evaluation_name(part: str, rules: str) -> str:
+    """The name without suffix under which `tak evaluate` leaves its results."""
+    return f"evaluation-{part}" + ("" if rules == "scan" else f"-{rules}")
+
+
+def read_run(path: Path, part: str, rules: str = "scan") -> RunData:
+    """One run folder.
+
+    Args:
+        part, rules: which of its evaluations is read; `published` are the rules of its protocol.
+
+    Raises:
+        FileNotFoundError: the folder holds no checkpoint.
+        LookupError: no such rules.
+        ValueError: a file of the run cannot be read.
+    """
+    state, file = _checkpoint(path)
+    spec = DatasetSpec.check(state.config["dataset"], file)
+    wanted = rules_for(rules, spec)
+    scores = {one.name: path / f"{evaluation_name(part, one.name)}.json" for one in RULES}
+    bank = path / BANK
+    return RunData(
+        path=path,
+        config=RunConfig.model_validate(state.config["run"]),
+        spec=spec,
+        log=curves_of(path / LOG),
+        evaluation=read_evaluation(scores[wanted]) if scores[wanted].is_file() else None,
+        other_rules=tuple(
+            name for name, file in scores.items() if name != wanted and file.is_file()
+        ),
+        bank=Bank.read(bank) if bank.is_file() else None,
+        bank_digest=state.identity.bank,
+        data_digest=state.identity.data,
+        checkpoint=file.stem,
+        step=state.step,
+    )
+
+
+def curves_of(path: Path) -> Log:
+    """The numbers in the log of a run, none where there is no log."""
+    records = read_log(path)
+    log = Log(step=max((int(record["step"]) for record in records), default=0))
+    for record in records:
+        step = int(record["step"])
+        if "terms" in record:
+            for name, value in {"total": record["loss"], **record["terms"]}.items():
+                log.terms.setdefault(name, []).append((step, float(value)))
+        for predictor, organs in record.get("organs", {}).items():
+            for name, value in organs.items():
+                points = log.organs.setdefault(predictor, {}).setdefault(name, [])
+                points.append((step, float(value)))
+    return log
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether a folder is that of one run."""
+    return any((path / name).is_file() for name in ("best.pt", "last.pt"))
+
+
+def _checkpoint(path: Path) -> tuple[TrainState, Path]:
+    for name in ("best.pt", "last.pt"):
+        if (path / name).is_file():
+            return load(path / name), path / name
+    what = "has no checkpoint yet" if (path / "config.toml").is_file() else "is no run's folder"
+    raise FileNotFoundError(f"{path} {what}; `tak train` leaves best.pt and last.pt there")

@@ -1,0 +1,124 @@
+"""RunConfig to objects: the only place where text vectors and networks meet."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from knowledge.common.suggest import unknown
+from pipeline.config.options import ALIGNMENTS, GIVEN, checked_options
+from pipeline.config.recipe import RunConfig
+from pipeline.config.registry import choose
+from segmentation.losses import LOSSES, Loss
+from segmentation.methods.base.method import Given, Method
+from segmentation.networks.alignment import Contrast
+from segmentation.networks.heads import ConvHead, TextHead
+from segmentation.networks.network import DEEP, Network
+from segmentation.networks.vnet import VNet
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the data bring to a run.
+
+    Attributes:
+        classes: class names with background first.
+        vectors: text vectors [C, A, E] in the order of the classes, None without text.
+        voxels: of each class in the labeled cases; methods that weigh classes start from them.
+    """
+
+    classes: tuple[str, ...]
+    vectors: torch.Tensor | None = None
+    voxels: tuple[int, ...] | None = None
+
+
+def build_method(config: RunConfig, setting: Setting) -> Method:
+    """The method of a run, freshly initialized from the run's seed, on the CPU.
+
+    Raises:
+        LookupError: a method, loss or alignment that does not exist.
+        ValueError: an option that its constructor does not know, or text that is missing.
+    """
+    if config.alignment.name not in ALIGNMENTS:
+        raise LookupError(unknown("alignment", config.alignment.name, ALIGNMENTS))
+    if config.needs_bank and setting.vectors is None:
+        raise ValueError(
+            f"head = {config.head.name} with alignment = {config.alignment.name} needs text: "
+            "give a bank"
+        )
+    kind = choose("segmentation.methods", config.method.name, Method)
+    if kind.needs_unlabeled and config.training.unlabeled_per_step == 0:
+        raise ValueError(f"method = {config.method.name} needs training.unlabeled_per_step > 0")
+    options = checked_options(kind, config.method.options, "method")
+    given = Given(
+        network_builder(config, setting),
+        build_loss(config),
+        total_steps=config.training.steps,
+        classes=len(setting.classes),
+        patch=config.training.patch,
+        voxels=setting.voxels,
+        seed=config.seed,
+        warmup_steps=config.training.warmup_steps,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return kind(given, **options)
+
+
+def build_loss(config: RunConfig) -> Loss:
+    """The loss of a run."""
+    if config.loss.name not in LOSSES:
+        raise LookupError(unknown("loss", config.loss.name, tuple(LOSSES)))
+    kind = LOSSES[config.loss.name]
+    return kind(**checked_options(kind, config.loss.options, "loss"))
+
+
+def network_builder(config: RunConfig, setting: Setting) -> Callable[[], Network]:
+    """What makes a freshly initialized network of a run."""
+    aligned = config.alignment.name == "contrast"
+    allowed = checked_options(Contrast, config.alignment.options, "alignment", GIVEN)
+    if not aligned and allowed:
+        raise ValueError(f"alignment none has no options, not {', '.join(allowed)}")
+
+    def build() -> Network:
+        vnet = VNet(**config.network.model_dump())
+        deep_widths = vnet.widths[-DEEP:]
+        text_head = config.head.name == "text"
+        head: ConvHead | TextHead
+        if text_head:
+            assert setting.vectors is not None
+            head = TextHead(vnet.width, deep_widths, setting.vectors, kernel=config.head.kernel)
+        else:
+            head = ConvHead(vnet.width, len(setting.classes))
+        contrast = None
+        if aligned:
+            assert setting.vectors is not None
+            contrast = Contrast(deep_widths, setting.vectors, own_deepest=not text_head, **allowed)
+        return Network(vnet, head, contrast)
+
+    return build
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; `auto` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ValueError: a device that this machine does not have.
+    """
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in present.items() if there))
+    have = ", ".join(kind for kind, there in present.items() if there)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"--device {name}: this machine has {have}") from None
+    if not present.get(device.type, False):
+        raise ValueError(f"--device {name}: this machine has {have}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"--device {name}: this machine has {torch.cuda.device_count()} of them")
+    return device

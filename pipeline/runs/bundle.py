@@ -1,0 +1,253 @@
+"""A bundle: one ZIP file with all that prediction needs and all that a reader should know.
+
+Read without unpickling: weights are safetensors, the rest is JSON and text. Laid out as MONAI
+bundles are, with configs/metadata.json, models/ and docs/.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from knowledge.bank.bank import Bank
+from knowledge.common.files import problems, write_whole
+from pipeline.config.recipe import RunConfig
+from pipeline.files.kinds import expect
+from pipeline.runs.build import Setting, build_method
+from pipeline.runs.model_card import model_card
+from pipeline.runs.trained_model import BANK, Opened, open_run, trained_on
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.training.checkpoint import load
+
+FORMAT_VERSION = 1
+METADATA, CARD = "configs/metadata.json", "docs/README.md"
+WEIGHTS, TEXTS = "models/model.safetensors", "knowledge/texts.json"
+_VECTORS = ("head.vectors", "contrast.vectors")
+_SCORED = {"part", "protocol", "rules", "step", "predictor", "cases", "organs", "means"}
+_DATE = (1980, 1, 1, 0, 0, 0)  # the same run gives the same bytes
+
+
+def write(
+    run: Path,
+    target: Path,
+    *,
+    checkpoint: str = "best",
+    predictor: str | None = None,
+    bank: Path | None = None,
+) -> dict[str, Any]:
+    """Write the bundle of a run, whole or not at all, and return its metadata.
+
+    Args:
+        run: a run's folder, or a checkpoint file.
+        bank: the bank that the run was trained with, so that its texts go along; the run's own
+            copy unless given.
+
+    Raises:
+        FileNotFoundError, ValueError: no run there, a name that does not end in .zip, or another
+            bank than the run's.
+        LookupError: no predictor of that name.
+    """
+    if target.suffix.lower() != ".zip":
+        raise ValueError(f"-o {target}: a bundle's name ends in .zip")
+    opened = open_run(run, checkpoint=checkpoint, predictor=predictor, device=torch.device("cpu"))
+    weights = {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for name, tensor in opened.network.state_dict().items()
+    }
+    packed = save_tensors(weights)
+    digest = load(opened.checkpoint).identity.bank
+    folder = run if run.is_dir() else run.parent
+    if bank is None and digest is not None and (folder / BANK).is_file():
+        bank = folder / BANK
+    texts = None if bank is None else _texts(Bank.read(expect(bank, "bank")), bank, digest)
+    metrics = _metrics(folder, opened)
+    metadata = _metadata(opened, digest, hashlib.sha256(packed).hexdigest())
+    files = {METADATA: _json(metadata), WEIGHTS: packed}
+    files |= {f"metrics/{name}": _json(content) for name, content in metrics.items()}
+    if texts is not None:
+        files[TEXTS] = _json(texts)
+    files[CARD] = model_card(metadata, metrics, texts).encode()
+    write_whole(target, _zipped(files))
+    return metadata
+
+
+def read(path: Path, device: torch.device) -> Opened:
+    """A bundle as something that predicts.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no bundle, damaged, altered or of a newer version.
+    """
+    metadata = read_metadata(path)
+    try:
+        packed = read_member(path, WEIGHTS)
+        if hashlib.sha256(packed).hexdigest() != metadata["weights_sha256"]:
+            raise ValueError(f"{path}: the weights do not have the digest that the metadata state")
+        config = RunConfig.model_validate(metadata["run"])
+        spec = DatasetSpec.model_validate(metadata["dataset"])
+        weights = load_tensors(packed)
+        network = _network(config, spec, str(metadata["predictor"]), weights)
+        step, predictor = int(metadata["step"]), str(metadata["predictor"])
+    except ValidationError as fault:
+        raise ValueError(f"{path}: {METADATA}: {problems(fault)}") from None
+    except (KeyError, RuntimeError, SafetensorError) as fault:
+        raise ValueError(f"{path}: damaged or altered ({str(fault).splitlines()[0]})") from None
+    data = metadata.get("data_digest")  # bundles of earlier versions do not tell
+    network = network.to(device).eval()
+    told, seen = trained_on(metadata, spec), frozenset(metadata.get("training_cases", ()))
+    return Opened(config, spec, network, device, step, predictor, path, data, told, seen)
+
+
+def _network(
+    config: RunConfig, spec: DatasetSpec, predictor: str, weights: dict[str, torch.Tensor]
+) -> torch.nn.Module:
+    """The network of that name as the run's method builds it, with the bundle's weights."""
+    vectors = next((weights[name] for name in sorted(weights) if name.endswith(_VECTORS)), None)
+    voxels = (1,) * len(spec.classes)  # statistics of training, which prediction does not read
+    network = build_method(config, Setting(spec.classes, vectors, voxels)).predictors()[predictor]
+    network.load_state_dict(weights)
+    return network
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What a bundle says about itself.
+
+    Raises:
+        FileNotFoundError, ValueError: as for `read`.
+    """
+    try:
+        metadata = json.loads(read_member(path, METADATA))
+        found = metadata["tak_format_version"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise ValueError(f"{path}: {METADATA} is not of a bundle that `tak bundle` wrote") from None
+    if found != FORMAT_VERSION:
+        raise ValueError(f"{path}: format {found}; this program reads format {FORMAT_VERSION}")
+    return metadata
+
+
+def read_member(path: Path, name: str) -> bytes:
+    """The bytes of one file in a bundle; nothing is unpacked to disk."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no bundle there")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name)
+    except KeyError:
+        raise ValueError(f"{path}: no bundle of tak-seg, it lacks {name}") from None
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as fault:
+        raise ValueError(f"{path}: damaged, cut short or no ZIP file ({fault})") from None
+
+
+def _metadata(opened: Opened, bank: str | None, weights: str) -> dict[str, Any]:
+    """In MONAI's words where it has them, and the run's own tables whole."""
+    spec, config = opened.spec, opened.config
+    packages = {name: version(name) for name in ("numpy", "monai", "nibabel", "safetensors")}
+    image = {
+        "type": "image",
+        "format": "hounsfield",
+        "modality": spec.modality,
+        "num_channels": 1,
+        "spatial_shape": list(config.training.patch),
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": True,
+        "channel_def": {"0": "image"},
+    }
+    prediction = {
+        "type": "image",
+        "format": "segmentation",
+        "num_channels": len(spec.classes),
+        "spatial_shape": list(config.training.patch),
+        "dtype": "float32",
+        "is_patch_data": True,
+        "channel_def": {str(label): name for label, name in enumerate(spec.classes)},
+    }
+    return {
+        "tak_format_version": FORMAT_VERSION,
+        "version": version("tak-seg"),
+        "monai_version": packages.pop("monai"),
+        "pytorch_version": str(torch.__version__),
+        "numpy_version": packages.pop("numpy"),
+        "required_packages_version": packages,
+        "name": config.title,
+        "task": f"segmentation of {len(spec.organs)} organs",
+        "description": f"{config.title}, trained on {spec.title} ({opened.trained_on})",
+        "data_source": spec.title,
+        "intended_use": "research; not for clinical decisions",
+        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": prediction}},
+        "run": config.model_dump(mode="json", exclude_none=True),
+        "dataset": spec.model_dump(mode="json"),
+        "step": opened.step,
+        "checkpoint": opened.checkpoint.stem,
+        "predictor": opened.predictor,
+        "bank_digest": bank,
+        "data_digest": opened.data,
+        "trained_on": opened.trained_on,
+        "training_cases": sorted(opened.training_cases),
+        "weights_sha256": weights,
+    }
+
+
+def _texts(bank: Bank, path: Path, digest: str | None) -> dict[str, Any]:
+    """Texts and origin of a bank, if it is the one that the run was trained with."""
+    if bank.digest != digest:
+        raise ValueError(
+            f"the bank {path} has the digest {bank.digest[:12]}; the run was trained with "
+            f"{'no bank' if digest is None else digest[:12]}"
+        )
+    return {
+        "bank_digest": bank.digest,
+        "encoder": bank.encoder,
+        "origin": bank.origin,
+        "aspects": list(bank.aspects),
+        "texts": {
+            name: dict(zip(bank.aspects, row, strict=True))
+            for name, row in zip(bank.classes, bank.texts, strict=True)
+        },
+    }
+
+
+def _metrics(folder: Path, opened: Opened) -> dict[str, Any]:
+    """The evaluations in the run's folder, by file name; those of other weights are left out.
+
+    Raises:
+        ValueError: a damaged file, or one of another version.
+    """
+    found = {}
+    for path in sorted(folder.glob("evaluation-*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            lacking = _SCORED - content.keys()
+        except (ValueError, AttributeError) as fault:
+            raise ValueError(f"{path}: damaged evaluation ({fault}); evaluate again") from None
+        if lacking:
+            raise ValueError(f"{path}: lacks {', '.join(sorted(lacking))}; evaluate again")
+        if (content["step"], content["predictor"]) == (opened.step, opened.predictor):
+            found[path.name] = content
+    return found
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _zipped(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.external_attr = 0o644 << 16
+            stored = name == WEIGHTS
+            entry.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+            archive.writestr(entry, files[name])
+    return buffer.getvalue()

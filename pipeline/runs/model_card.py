@@ -1,0 +1,109 @@
+"""The model card of a bundle, in Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from segmentation.data.descriptor import Grid
+
+_LIMITS = """## Limits
+
+- For research. Not a medical device; not for decisions about a patient.
+- Made for CT in Hounsfield units. Other modalities and shifted intensities give a warning and
+  results without meaning.
+- It names one organ, or background, for every voxel of every scan, also outside the region of the
+  body that it was trained on.
+- Absent organs, variants of anatomy, tumors and operated patients are as rare in its results as
+  they were in its training data.
+- Texts describe usual anatomy; they can pull predictions toward it.
+"""
+
+
+def model_card(
+    metadata: Mapping[str, Any], metrics: Mapping[str, Any], texts: Mapping[str, Any] | None
+) -> str:
+    """What the model is, what it was trained on, how it scored and what it must not be used for.
+
+    Args:
+        metadata: as in the bundle.
+        metrics: evaluations as `tak evaluate` writes them, by file name.
+        texts: texts and their origin, None where they are unknown.
+    """
+    data = metadata["dataset"]
+    parts = [
+        f"# {metadata['name']}\n\n{metadata['description']}. Written by tak-seg "
+        f"{metadata['version']}.",
+        "Use: `tak predict THIS.zip ct.nii.gz -o mask.nii.gz`",
+        _organs(data),
+        _training(metadata),
+        _text_origin(metadata, texts),
+        _scores(metrics),
+        _LIMITS,
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _organs(data: Mapping[str, Any]) -> str:
+    rows = [f"| {organ['label']} | {organ['name']} | {organ['size']} |" for organ in data["organs"]]
+    return "\n".join(["## Organs", "", "| label | organ | size |", "|---|---|---|", *rows])
+
+
+def _training(metadata: Mapping[str, Any]) -> str:
+    data, run = metadata["dataset"], metadata["run"]
+    low, high = data["window_hu"]
+    return "\n".join(
+        [
+            "## Data and training",
+            "",
+            f"- Data: {data['title']} (`{data['name']}`), protocol {metadata['trained_on']}",
+            f"- Scans: {data['modality']}, window {low:g} to {high:g} HU, grid "
+            f"{Grid.model_validate(data['grid'])}",
+            f"- Method `{run['method']['name']}`, loss `{run['loss']['name']}`, head "
+            f"`{run['head']['name']}`, alignment `{run['alignment']['name']}`, seed {run['seed']}",
+            f"- {metadata['step']} steps done; checkpoint `{metadata['checkpoint']}`, network "
+            f"`{metadata['predictor']}`",
+            f"- Weights: SHA-256 `{metadata['weights_sha256']}`",
+        ]
+    )
+
+
+def _text_origin(metadata: Mapping[str, Any], texts: Mapping[str, Any] | None) -> str:
+    title = "## Texts\n\n"
+    if metadata["bank_digest"] is None:
+        return title + "None: neither head nor alignment reads text."
+    digest = f"Text vectors are part of the weights; bank `{metadata['bank_digest']}`."
+    if texts is None:
+        return title + f"{digest} The texts themselves were not bundled."
+    lines = [f"- {key}: {_plain(value)}" for key, value in sorted(texts["origin"].items())]
+    return title + "\n".join([digest, "", f"- encoder: `{texts['encoder']}`", *lines])
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _scores(metrics: Mapping[str, Any]) -> str:
+    if not metrics:
+        return "## Scores\n\nNot evaluated before it was bundled."
+    parts = ["## Scores"]
+    for name, content in metrics.items():
+        rows = [
+            f"| {row} | {_percent(dice['mean'])} | {_percent(dice['deviation'])} |"
+            for row, dice in _dice(content).items()
+        ]
+        head = (
+            f"`{name}`: Dice in percent over {len(content['cases'])} cases of the part "
+            f"{content['part']}; protocol {content['protocol']}, metric rules {content['rules']}"
+        )
+        parts.append("\n".join([head, "", "| organ | mean | deviation |", "|---|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def _dice(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
+    """Mean and deviation of Dice by organ, then by group, of an evaluation's JSON."""
+    organs = {name: found["dice"] for name, found in evaluation["organs"].items()}
+    means = {f"mean of {name}": found["dice"] for name, found in evaluation["means"].items()}
+    return organs | means
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,110 @@
+"""Where a run comes from: `run.json` in its folder, a session for every time it was trained."""
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from knowledge.common.files import write_whole
+from segmentation.training.trainer import Trainer
+
+RUN = "run.json"
+_PACKAGES = ("torch", "monai", "numpy", "nibabel", "h5py")
+
+
+@contextmanager
+def session(trainer: Trainer) -> Iterator[None]:
+    """Note in `run.json` that training begins, and in the end how it went.
+
+    A process that is killed leaves a session whose end is null.
+    """
+    path = trainer.folder / RUN
+    goes_on = trainer.step > 0 and path.is_file()
+    sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"] if goes_on else []
+    begun = _begun(trainer)
+    content = {
+        "classes": list(trainer.identity.classes),
+        "bank_digest": trainer.identity.bank,
+        "data_digest": trainer.identity.data,
+        "sessions": [*sessions, begun],
+    }
+    begin = time.monotonic()
+    _write(path, content)
+    ended = "interrupted within a step"
+    try:
+        yield
+        ended = "finished" if trainer.step == trainer.options.steps else "stopped by a signal"
+    except Exception as fault:
+        ended = f"failed: {type(fault).__name__}: {fault}"
+        raise
+    finally:
+        seconds = round(time.monotonic() - begin, 1)
+        begun |= {"to_step": trainer.step, "seconds": seconds, "ended": ended}
+        _write(path, content)
+
+
+def _begun(trainer: Trainer) -> dict[str, Any]:
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "from_step": trainer.step,
+        "to_step": None,
+        "seconds": None,
+        "ended": None,
+        "command": shlex.join(["tak", *sys.argv[1:]]),
+        "versions": {
+            "tak-seg": version("tak-seg"),
+            "python": platform.python_version(),
+            **{name: version(name) for name in _PACKAGES},
+        },
+        "platform": platform.platform(),
+        "device": device_name(trainer.device),
+        "git": git_state(Path(__file__).parent),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is called: the GPU's name, or the processor's."""
+    if device.type == "cuda":
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return f"{device}: {line.partition(':')[2].strip()}"
+    return f"{device}: {platform.processor() or platform.machine()}"
+
+
+def git_state(package: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that the package is run from, and whether files differ from it.
+
+    None where the package is installed, or git is not.
+    """
+    try:
+        _git(package, "ls-files", "--error-unmatch", "__init__.py")
+        commit = _git(package, "rev-parse", "HEAD")
+        changed = _git(package, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "changed": bool(changed)}
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words],
+        capture_output=True, encoding="utf-8", timeout=20, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

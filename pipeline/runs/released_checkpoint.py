@@ -1,0 +1,80 @@
+"""A checkpoint of the released TAK code as a run of this program."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from knowledge.common.files import write_whole
+from pipeline.config.recipe import RunConfig
+from pipeline.runs.build import build_method
+from pipeline.runs.resuming import CONFIG
+from pipeline.runs.trained_model import BANK, setting_of
+from pipeline.runs.training import config_text
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.networks.released import translated, translated_location
+from segmentation.training.checkpoint import Identity, TrainState, save
+
+
+def adopt(
+    checkpoint: Path, config: RunConfig, spec: DatasetSpec, bank: Path, out: Path, *, step: int = 0
+) -> None:
+    """Make a run folder whose student and teacher have the weights of a released checkpoint.
+
+    Args:
+        bank: the vectors that the network was trained with; released checkpoints lack them.
+        step: how long it was trained; 0 where that is not known.
+
+    Raises:
+        FileNotFoundError: no checkpoint there.
+        FileExistsError: `out` holds a run.
+        ValueError: no such checkpoint, or one of another network than the recipe's.
+    """
+    if any((out / name).exists() for name in ("best.pt", "last.pt")):
+        raise FileExistsError(f"{out} holds a run; -o names another folder")
+    published = read_published(checkpoint)
+    setting, digest = setting_of(config, spec, bank)
+    method = build_method(config, replace(setting, voxels=(1,) * len(spec.classes)))
+    own = method.state_dict()
+    try:
+        for prefix in ("network.", "teacher."):
+            if any(name.startswith(prefix) for name in own):
+                own.update(translated(published, own, prefix))
+        own.update(translated_location(published))
+        method.load_state_dict(own)
+    except (ValueError, KeyError, RuntimeError) as fault:
+        raise ValueError(f"{checkpoint}: {fault}; is it of the network of this recipe?") from None
+    out.mkdir(parents=True, exist_ok=True)
+    plain = config.model_dump(mode="json", exclude_none=True)
+    write_whole(out / CONFIG, config_text(config))
+    shutil.copyfile(bank, out / BANK)
+    told: dict[str, Any] = {"run": plain, "dataset": spec.model_dump(mode="json")}
+    told["vectors"] = None if setting.vectors is None else list(setting.vectors.shape)
+    identity = Identity(setting.classes, digest)
+    save(TrainState(step, method.state_dict(), {}, {}, None, identity, told), out / "best.pt")
+
+
+def read_published(path: Path) -> Mapping[str, Tensor]:
+    """The parameters in a checkpoint of the released code, read without executing anything.
+
+    Raises:
+        FileNotFoundError: no file there.
+        ValueError: no table of tensors.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no checkpoint there")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:  # torch raises what the unpickler and the archive raise
+        raise ValueError(
+            f"{path}: not a readable checkpoint, but another kind of file or a damaged one"
+        ) from fault
+    if isinstance(content, dict) and len(content) == 1:
+        content = next(iter(content.values()))  # {"state_dict": {...}}
+    if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):
+        raise ValueError(f"{path}: no table of parameters, as the released code saves it")
+    return content

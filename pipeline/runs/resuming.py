@@ -1,0 +1,117 @@
+"""Whether a run can go on as it was started; what differs is told key by key."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from knowledge.common.files import checked, read_text
+from pipeline.config.recipe import RunConfig
+from pipeline.runs.provenance import RUN
+from pipeline.runs.trained_model import BANK
+from segmentation.training.checkpoint import Identity, load
+
+CONFIG = "config.toml"
+MOST_KEYS = 6  # that differ, in one message
+
+
+def check_config(folder: Path, config: RunConfig) -> None:
+    """Refuse to go on with another configuration than the run of a folder was started with.
+
+    Raises:
+        FileNotFoundError: no run there.
+        ValueError: says which keys differ, with both values, and what to do.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder}: no run to resume there; without --resume one is started"
+        )
+    apart = differing(path, config)
+    if apart:
+        more = f" and {len(apart) - MOST_KEYS} more" if len(apart) > MOST_KEYS else ""
+        raise ValueError(
+            f"{path} differs from the configuration given now: {'; '.join(apart[:MOST_KEYS])}"
+            f"{more}. {_what_to_do(folder)}"
+        )
+
+
+def differing(path: Path, config: RunConfig) -> list[str]:
+    """Each key that a run's `config.toml` sets otherwise, with its value there and now.
+
+    A file that is no configuration of this version is told in place of keys.
+    """
+    try:
+        content = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as fault:
+        raise ValueError(f"{path} is not valid TOML: {fault}") from None
+    try:
+        before, now = _flat(checked(content, RunConfig, path)), _flat(config)
+    except ValueError as fault:  # of another version, or written by hand
+        return [f"no configuration of this version ({fault})"]
+    return [
+        f"{key} is {_told(before, key)} in the run, {_told(now, key)} given"
+        for key in sorted(before | now)
+        if before.get(key) != now.get(key)
+    ]
+
+
+def check_inputs(folder: Path, now: Identity, bank: Path | None, data: Path, words: str) -> None:
+    """Refuse to go on with another bank or other data than the run was started with.
+
+    Args:
+        bank, data: the files that `now` was read from.
+        words: what `data` are called: protocol and split.
+
+    Raises:
+        ValueError: says what differs, on both sides, and what to do.
+    """
+    noted = _noted(folder)
+    if noted is None:
+        return  # the checkpoint itself is compared as well
+    was_bank, was_data = noted.get("bank_digest"), noted.get("data_digest")
+    if was_bank != now.bank:
+        raise ValueError(
+            f"{folder} was trained with the bank {str(was_bank)[:12]}, and {bank} is "
+            f"{str(now.bank)[:12]}; without --bank the run takes its own copy, {folder / BANK}; "
+            "another bank makes another run: -o"
+        )
+    if was_data != now.data:
+        last = folder / "last.pt"
+        before = load(last).config.get("trained_on", "") if last.is_file() else ""
+        was = f"on {before}" if before and before != words else "on other cases or another grid"
+        raise ValueError(
+            f"{folder} was trained {was}, and {data} is {words}: prepared or split in another "
+            f"way. {_what_to_do(folder)}"
+        )
+
+
+def _what_to_do(folder: Path) -> str:
+    """How the run was started, where that is known."""
+    sessions = (_noted(folder) or {}).get("sessions") or [{}]
+    command = sessions[0].get("command")
+    again = f"Go on with what it was started with, `{command}`, and --resume" if command else ""
+    return f"{again or 'Give what it was started with'}; or start another run with another -o"
+
+
+def _noted(folder: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _flat(config: RunConfig) -> dict[str, Any]:
+    """Values by dotted key; options of a choice as a recipe writes them."""
+    flat: dict[str, Any] = {}
+    for table, content in config.model_dump(mode="json", exclude_none=True).items():
+        entries = content if isinstance(content, dict) else {"": content}
+        for key, value in {**entries, **entries.get("options", {})}.items():
+            if key != "options":
+                flat[f"{table}.{key}" if key else table] = value
+    return flat
+
+
+def _told(flat: dict[str, Any], key: str) -> str:
+    return json.dumps(flat[key], ensure_ascii=False) if key in flat else "not set"

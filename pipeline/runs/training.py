@@ -1,0 +1,178 @@
+"""A run started or resumed: its folder, its patches, its validation."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+
+from knowledge.common.files import write_whole
+from pipeline.config.recipe import RunConfig
+from pipeline.datasets.protocols import case_marks, claim_of_data, data_digest
+from pipeline.runs.build import Setting, build_method
+from pipeline.runs.devices import told_plainly
+from pipeline.runs.folder import alone
+from pipeline.runs.provenance import session
+from pipeline.runs.resuming import CONFIG, check_config, check_inputs
+from pipeline.runs.trained_model import BANK, chosen_predictor, setting_of
+from pipeline.runs.validation import Tick, validator
+from segmentation.common.files import make_writable
+from segmentation.data.leaks import check_images
+from segmentation.data.preparation import Prepared
+from segmentation.training.checkpoint import Identity, discard_partial
+from segmentation.training.log import LOG
+from segmentation.training.patches import PatchStream
+from segmentation.training.trackers import KEPT, TensorBoard, Tracker
+from segmentation.training.trainer import Trainer
+
+_LESS = "a smaller training.patch, fewer patches per step or network.recompute = true take less"
+
+
+def start(
+    folder: Path,
+    config: RunConfig,
+    prepared: Prepared,
+    bank_path: Path | None,
+    *,
+    device: torch.device,
+    resume: bool,
+    report: Callable[[dict[str, Any]], None],
+    recall: Callable[[dict[str, Any]], None] = lambda record: None,
+    ready: Callable[[int], None] = lambda step: None,
+    tick: Tick = lambda case, done, total: None,
+    trackers: Sequence[type[Tracker]] = (TensorBoard,),
+) -> bool:
+    """Train a run in `folder`; False if a signal stopped it early.
+
+    Args:
+        bank_path: text vectors; a run that is resumed without them takes its own copy.
+        report: called with every new record of the log.
+        recall: called first, where a run is resumed, with the records that stay.
+        ready: called when all is checked and nothing is learned yet, with the steps already done.
+        tick: called with every case that a validation begins.
+        trackers: where curves and pictures go.
+
+    Raises:
+        FileExistsError: the folder holds a run and `resume` was not asked for, or another process
+            trains there.
+        ValueError: `resume` with another configuration than the run was started with, or parts
+            of the split that share an image.
+    """
+    own = folder / BANK
+    if resume and bank_path is None and config.needs_bank and own.is_file():
+        bank_path = own
+    setting, identity = _checked(folder, config, prepared, bank_path, resume)
+    method = build_method(config, setting).to(device)
+    chosen_predictor(method, config.inference.predictor)
+    trainer = Trainer(
+        method,
+        _stream(config, prepared, device),
+        config.training,
+        folder,
+        identity=identity,
+        config=_kept(config, prepared, setting),
+        device=device,
+        validate=validator(config, prepared, device, tick) if prepared.split.validation else None,
+        opening=_opening(prepared),
+        trackers=trackers,
+        report=report,
+    )
+    make_writable(folder)
+    with alone(folder):
+        discard_partial(folder)
+        if not resume:
+            _claim(folder, config, bank_path)
+        past = trainer.resume() if resume else []
+        ready(trainer.step)
+        for record in past:
+            recall(record)
+        with session(trainer), told_plainly(device, _LESS):
+            return trainer.run()
+
+
+def _checked(
+    folder: Path, config: RunConfig, prepared: Prepared, bank_path: Path | None, resume: bool
+) -> tuple[Setting, Identity]:
+    """What data and bank bring to a run that may be started, or resumed, in the folder."""
+    if resume:
+        check_config(folder, config)
+    elif any((folder / name).exists() for name in ("last.pt", "best.pt")):
+        raise FileExistsError(f"{folder} holds a run; --resume goes on with it, -o starts another")
+    setting, digest = setting_of(config, prepared.spec, bank_path)
+    identity = Identity(setting.classes, digest, data_digest(prepared))
+    if resume:
+        words = claim_of_data(prepared).words
+        check_inputs(folder, identity, bank_path, prepared.root, words)
+    check_images(prepared)
+    return replace(setting, voxels=labeled_voxels(prepared)), identity
+
+
+def _kept(config: RunConfig, prepared: Prepared, setting: Setting) -> dict[str, Any]:
+    """What a checkpoint knows of its run, as plain values."""
+    return {
+        "run": config.model_dump(mode="json", exclude_none=True),
+        "dataset": prepared.spec.model_dump(mode="json"),
+        "vectors": None if setting.vectors is None else list(setting.vectors.shape),
+        "trained_on": claim_of_data(prepared).words,
+        "training_cases": case_marks((*prepared.split.labeled, *prepared.split.unlabeled)),
+    }
+
+
+def _opening(prepared: Prepared) -> dict[str, Any]:
+    """What a run begins with: cases per part, voxels per class, organs that nothing teaches."""
+    voxels = dict(zip(prepared.spec.classes, labeled_voxels(prepared), strict=True))
+    absent = [name for name, count in voxels.items() if not count]
+    return {
+        "cases": {part: len(cases) for part, cases in prepared.split.parts().items()},
+        "labeled_voxels": voxels,
+        "warnings": [f"in no labeled case, so never learned: {', '.join(absent)}"] * bool(absent),
+    }
+
+
+def _stream(config: RunConfig, prepared: Prepared, device: torch.device) -> PatchStream:
+    options, split = config.training, prepared.split
+    on_device = options.volumes_on == "device"
+    return PatchStream(
+        [prepared.file(case) for case in split.labeled],
+        [prepared.file(case) for case in split.unlabeled],
+        patch=options.patch,
+        labeled_per_step=options.labeled_per_step,
+        unlabeled_per_step=options.unlabeled_per_step,
+        seed=config.seed,
+        cached_cases=None if on_device else options.cached_cases,
+        device=device if on_device else None,
+        device_gib=options.volumes_gib,
+    )
+
+
+def labeled_voxels(prepared: Prepared) -> tuple[int, ...]:
+    """Voxels per class, background first, in the labeled cases on the prepared grid.
+
+    Raises:
+        ValueError: a labeled case has no label.
+    """
+    counts = {case: prepared.cases[case]["voxels_per_class"] for case in prepared.split.labeled}
+    bare = [case for case, voxels in counts.items() if voxels is None]
+    if bare:
+        raise ValueError(f"{prepared.root}: labeled cases without a label: {', '.join(bare)}")
+    return tuple(map(sum, zip(*counts.values(), strict=True)))
+
+
+def config_text(config: RunConfig) -> str:
+    """What the file `CONFIG` of a run holds."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def _claim(folder: Path, config: RunConfig, bank: Path | None) -> None:
+    """Make the folder of a new run.
+
+    A folder without a checkpoint holds nothing worth keeping: its log is begun anew. The bank is
+    copied into it, so that the run keeps the texts that it was trained with.
+    """
+    for stale in (folder / LOG, folder / KEPT, *folder.glob("events.out.tfevents.*")):
+        stale.unlink(missing_ok=True)
+    write_whole(folder / CONFIG, config_text(config))
+    if bank is not None and bank.resolve() != (folder / BANK).resolve():
+        write_whole(folder / BANK, bank.read_bytes())

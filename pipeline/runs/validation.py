@@ -1,0 +1,77 @@
+"""Validation during training: Dice per organ on the prepared grid, and what to look at."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.config.recipe import RunConfig
+from pipeline.pictures.overlay import code_map, overlay
+from pipeline.runs.trained_model import classify_image
+from segmentation.data.preparation import Case, Prepared, read_case
+from segmentation.evaluation.metrics import dice, nan_mean
+from segmentation.methods.base.method import Method
+from segmentation.training.monitor import Validation, text_state
+
+Tick = Callable[[str, int, int], None]  # what is scored, cases done, all cases
+
+
+def validator(
+    config: RunConfig, prepared: Prepared, device: torch.device, tick: Tick
+) -> Callable[[Method], Validation]:
+    """Scores every predictor on the validation cases; shows the first case in pictures.
+
+    Args:
+        tick: told of every case that is scored.
+    """
+    classes, names = prepared.spec.classes, prepared.split.validation
+    overlap = config.inference.validation_overlap
+
+    def validate(method: Method) -> Validation:
+        networks = method.predictors()
+        first = config.inference.predictor or next(iter(networks))
+        order = [first, *(name for name in networks if name != first)]
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in order}
+        predicted = np.zeros(len(classes), dtype=np.int64)
+        shown: tuple[Case, NDArray[np.integer]] | None = None
+        for done, name in enumerate(names):
+            tick(name, done, len(names))
+            case = read_case(prepared.file(name))
+            assert case.label is not None
+            image = torch.from_numpy(case.image).to(device)
+            for predictor in order:
+                likely = classify_image(networks[predictor], image, config, overlap)
+                labels = likely.argmax(0).cpu().numpy()
+                found[predictor].append(dice(labels, case.label, classes))
+                if predictor == first:
+                    predicted += np.bincount(labels.ravel(), minlength=len(classes))
+                    shown = shown or (case, labels)
+        assert shown is not None
+        pictures = {f"validation/{names[0]}": overlay(*shown, prepared.spec)}
+        measures = {}
+        state = text_state(method.network, center(shown[0].image, config, device))
+        if state is not None:
+            measures = state.measures(classes)
+            pictures["text/code_cosines"] = code_map(state.cosines.numpy(), classes)
+        voxels = dict(zip(classes[1:], predicted[1:].tolist(), strict=True))
+        means = {name: _mean_over_cases(cases) for name, cases in found.items()}
+        return Validation(means, voxels, measures, pictures)
+
+    return validate
+
+
+def center(image: NDArray[np.float32], config: RunConfig, device: torch.device) -> torch.Tensor:
+    """The patch [x, y, z] in the middle of a prepared image; zeros where the image ends."""
+    patch = config.training.patch
+    lack = [max(side - size, 0) for side, size in zip(patch, image.shape, strict=True)]
+    padded = np.pad(image, [(gap // 2, gap - gap // 2) for gap in lack])
+    cut = tuple(
+        slice((size - side) // 2, (size - side) // 2 + side)
+        for size, side in zip(padded.shape, patch, strict=True)
+    )
+    return torch.from_numpy(np.ascontiguousarray(padded[cut])).to(device).float()
+
+
+def _mean_over_cases(cases: list[dict[str, float]]) -> dict[str, float]:
+    return {name: nan_mean([case[name] for case in cases]) for name in cases[0]}

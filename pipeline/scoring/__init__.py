@@ -1,0 +1,4 @@
+"""Evaluations: scoring, result files, comparison, published numbers, tables.
+
+Imports `runs` and below.
+"""

@@ -1,0 +1,253 @@
+"""Scores of a run on held-out cases, by the rules that are asked for, in CSV and JSON."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from knowledge.common.files import write_whole
+from pipeline.datasets.protocols import case_marks, claim_of_run
+from pipeline.runs.trained_model import Opened
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.data.preparation import Case, Prepared, read_case
+from segmentation.evaluation.metrics import nan_deviation, nan_mean
+from segmentation.evaluation.rules import Metric, Rules, Scores, named
+from segmentation.imaging.volume import canonical_shape, from_canonical
+from segmentation.inference.prediction import labels_at
+
+GROUPS = ("all", "large", "small")
+METRICS = tuple(metric.key for metric in named("scan").metrics)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one predictor on one part of a data set.
+
+    Attributes:
+        protocol: its name if all was done by it, otherwise with what was not; see `Claim`.
+        tolerance_mm: of NSD, by the rules `scan`.
+        cases: by case, organ and metric; NaN where an organ is not scored.
+        groups: organ names of `all`, `large` and `small`.
+        split: its name, or `own-` and a digest.
+        rules: name of the metric rules.
+    """
+
+    data_set: str
+    protocol: str
+    part: str
+    checkpoint: str
+    step: int
+    predictor: str
+    tolerance_mm: float
+    cases: dict[str, Scores]
+    groups: dict[str, tuple[str, ...]]
+    split: str | None = None
+    rules: str = "scan"
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What was measured."""
+        return named(self.rules).metrics
+
+    def organ(self, name: str, metric: str) -> tuple[float, float]:
+        """Mean and standard deviation of an organ over the cases that score it."""
+        values = [scores[name][metric] for scores in self.cases.values()]
+        return nan_mean(values), nan_deviation(values)
+
+    def group(self, name: str, metric: str) -> tuple[float, float]:
+        """Mean and standard deviation over cases of the mean over a group's scored organs."""
+        values = [
+            nan_mean([scores[organ][metric] for organ in self.groups[name]])
+            for scores in self.cases.values()
+        ]
+        return nan_mean(values), nan_deviation(values)
+
+    def missed(self, name: str) -> int:
+        """In how many cases an organ is only in the truth or only in the prediction.
+
+        By the rules `scan`; the others count an empty mask as a value like any other.
+        """
+        found = [scores[name] for scores in self.cases.values()]
+        return sum(s["dice"] == 0 and math.isnan(s.get("hd95_mm", 0)) for s in found)
+
+
+def evaluate(
+    opened: Opened,
+    prepared: Prepared,
+    part: str,
+    tick: Callable[[str], None],
+    *,
+    tolerance_mm: float = 1.0,
+    rules: str = "scan",
+) -> Evaluation:
+    """Predict every case of a part and compare it with the truth.
+
+    Args:
+        tick: called with the name of every case that is done.
+        rules: name of metric rules; see `segmentation.evaluation.rules`.
+
+    Raises:
+        LookupError: no such rules.
+        ValueError: the run was made for other classes than the data have, the part is empty, or
+            holds a case that the run was trained on.
+    """
+    chosen = named(rules)
+    if opened.spec.classes != prepared.spec.classes:
+        raise ValueError(
+            f"{opened.checkpoint} knows {', '.join(opened.spec.classes)}; "
+            f"{prepared.root} has {', '.join(prepared.spec.classes)}"
+        )
+    if opened.spec.digest != prepared.spec.digest:
+        raise ValueError(
+            f"{opened.checkpoint} was trained on {_preparation(opened.spec)}; "
+            f"{prepared.root} holds {_preparation(prepared.spec)}"
+        )
+    names: Sequence[str] = getattr(prepared.split, part)
+    if not names:
+        raise ValueError(f"{prepared.root}: the part {part!r} has no case")
+    seen = [name for name in names if not opened.training_cases.isdisjoint(case_marks([name]))]
+    if seen:
+        raise ValueError(
+            f"{opened.checkpoint} was trained on {', '.join(seen)}, in the part {part} of "
+            f"{prepared.root}: scores of training cases are no scores; take the split of the run"
+        )
+    cases = {}
+    for name in names:
+        cases[name] = _score(opened, prepared, name, chosen, tolerance_mm)
+        tick(name)
+    claim = claim_of_run(opened, prepared)
+    return Evaluation(
+        data_set=prepared.spec.name,
+        protocol=claim.protocol,
+        part=part,
+        checkpoint=opened.checkpoint.name,
+        step=opened.step,
+        predictor=opened.predictor,
+        tolerance_mm=tolerance_mm,
+        cases=cases,
+        groups=organ_groups(prepared.spec),
+        split=claim.split,
+        rules=rules,
+    )
+
+
+def comparable(one: Evaluation, other: Evaluation) -> None:
+    """Refuse to put two results into one table that were not measured alike.
+
+    Raises:
+        ValueError: another data set, protocol, part, metric rules, tolerance, organs or cases.
+    """
+    for what in ("data_set", "protocol", "part", "rules", "tolerance_mm"):
+        first, second = getattr(one, what), getattr(other, what)
+        if first != second:
+            raise ValueError(
+                f"{what.replace('_', ' ')} {first} and {second} are not to be compared"
+            )
+    if one.groups != other.groups:
+        raise ValueError("the two runs were scored on other organs")
+    only = sorted(set(one.cases) ^ set(other.cases))
+    if only:
+        raise ValueError(f"scored in one of the two alone: {', '.join(only)}; score both alike")
+
+
+def _preparation(spec: DatasetSpec) -> str:
+    low, high = spec.window_hu
+    return (
+        f"{spec.name}, protocol {spec.protocol}, window {low:g} to {high:g} HU, scaling "
+        f"{spec.scaling}, grid {spec.grid}"
+    )
+
+
+def _score(
+    opened: Opened, prepared: Prepared, name: str, rules: Rules, tolerance_mm: float
+) -> Scores:
+    case = read_case(prepared.file(name))
+    truth = case.source_label if rules.grid == "scan" else case.label
+    if truth is None:
+        raise ValueError(f"{prepared.file(name)}: case {name} has no label to compare with")
+    found = opened.classify(torch.from_numpy(case.image).float())
+    if rules.grid == "scan":
+        labels = _on_scan(found, case)
+    else:
+        labels = found.argmax(0).to(torch.uint8).cpu().numpy()
+    spacing = np.linalg.norm(case.source_affine[:3, :3], axis=0)
+    spacing_mm = float(spacing[0]), float(spacing[1]), float(spacing[2])
+    return rules.score(labels, truth, prepared.spec.classes, spacing_mm, tolerance_mm)
+
+
+def _on_scan(found: torch.Tensor, case: Case) -> NDArray[np.uint8]:
+    """Probabilities [C, x, y, z] of a prepared case as labels on its scan's own grid."""
+    shape = canonical_shape(case.source_affine, case.source_shape)
+    labels = from_canonical(labels_at(found, shape), case.source_affine, case.source_shape)
+    return labels.astype(np.uint8)
+
+
+def organ_groups(spec: DatasetSpec) -> dict[str, tuple[str, ...]]:
+    """Names of all, the large and the small organs."""
+    return {
+        group: tuple(organ.name for organ in spec.by_label if group in ("all", organ.size))
+        for group in GROUPS
+    }
+
+
+def write_results(evaluation: Evaluation, stem: Path) -> tuple[Path, Path]:
+    """`stem`.json with everything and `stem`.csv with a row per case and organ.
+
+    Dice and NSD are shares in [0, 1]; distances are in the unit that their name ends in. An empty
+    cell, or null, was not scored.
+    """
+    organs = evaluation.groups["all"]
+    metrics = [metric.key for metric in evaluation.metrics]
+    rules = named(evaluation.rules)
+
+    def summary(known: Callable[[str, str], tuple[float, float]], name: str) -> dict[str, Any]:
+        pairs = {metric: known(name, metric) for metric in metrics}
+        return {metric: {"mean": m, "deviation": d} for metric, (m, d) in pairs.items()}
+
+    content = {
+        **asdict(evaluation),
+        "empty_masks": rules.facts["empty_masks"],
+        "rule_facts": dict(rules.facts),
+        "organs": {
+            name: summary(evaluation.organ, name) | _missed(evaluation, name) for name in organs
+        },
+        "means": {name: summary(evaluation.group, name) for name in GROUPS},
+    }
+    text = json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n"
+    files = stem.with_suffix(".json"), stem.with_suffix(".csv")
+    write_whole(files[0], text)
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    known = {key: getattr(evaluation, key) for key in ("protocol", "split", "part", "rules")}
+    writer.writerow(["case", "organ", *metrics, *known])
+    for case, scores in evaluation.cases.items():
+        for name in organs:
+            numbers = [_number(scores[name][metric]) for metric in metrics]
+            writer.writerow([case, name, *numbers, *known.values()])
+    write_whole(files[1], rows.getvalue())
+    return files
+
+
+def _missed(evaluation: Evaluation, name: str) -> dict[str, int]:
+    return {"missed": evaluation.missed(name)} if evaluation.rules == "scan" else {}
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.6f}"
+
+
+def without_nan(content: Any) -> Any:
+    """NaN as null: JSON knows no NaN."""
+    if isinstance(content, dict):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and content != content else content

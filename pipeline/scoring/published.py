@@ -1,0 +1,189 @@
+"""Published numbers: Dice per organ of other methods, beside a result that may stand there."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+
+from knowledge.common.files import read_text, write_whole
+from pipeline.files import shipped
+from pipeline.scoring.evaluation import GROUPS, Evaluation, without_nan
+from pipeline.scoring.tables import framed, rows_of
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.data.protocol import Claim
+
+SHOWN = ("GA", "TAK")  # and the best of the others, where nobody asks for methods by name
+_UPPER_BOUND = "V-Net (fully)"  # trained with all labels
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A published table: what it was measured on, and Dice in [0, 1] by method and organ.
+
+    Attributes:
+        means: by method, as published; of `all`, `large` and `small`.
+    """
+
+    protocol: str
+    split: str
+    part: str
+    rules: str
+    methods: dict[str, dict[str, float]]
+    means: dict[str, dict[str, float]]
+
+    def __str__(self) -> str:
+        return _told(self.protocol, self.split, self.part, self.rules)
+
+
+def published_rows(protocol: str, split: str) -> dict[str, dict[str, float]]:
+    """Published Dice in [0, 1] by method and organ, methods in the order of the publication.
+
+    Raises:
+        LookupError: nothing was published for that protocol and split; what there is.
+    """
+    for setting in settings():
+        if (setting.protocol, setting.split) == (protocol, split):
+            return setting.methods
+    known = ", ".join(f"{setting.protocol} {setting.split}" for setting in settings())
+    raise LookupError(f"no published numbers for {protocol} {split}; there are some for {known}")
+
+
+def published_notes() -> tuple[str, ...]:
+    """Where the numbers are from, and what is doubtful about them."""
+    content = _content()
+    return (f"{content['source']}; {content['unit']}", *content["notes"])
+
+
+@cache
+def settings() -> tuple[Setting, ...]:
+    """All published tables."""
+    found = []
+    for table in _content()["settings"].values():
+        spec = _descriptor(table["protocol"])
+        methods = {
+            method: {spec.organ(name).name: dice / 100 for name, dice in row["per_class"].items()}
+            for method, row in table["methods"].items()
+        }
+        means = {
+            method: {group: row[group] / 100 for group in GROUPS}
+            for method, row in table["methods"].items()
+        }
+        known = {key: table[key] for key in ("protocol", "split", "part", "rules")}
+        found.append(Setting(**known, methods=methods, means=means))
+    return tuple(found)
+
+
+def setting_for(claim: Claim, part: str, rules: str) -> Setting:
+    """The published table that a result may stand beside.
+
+    Raises:
+        ValueError: there is none; what differs from those that there are.
+    """
+    own = _told(claim.protocol, claim.split, part, rules)
+    near = []
+    for setting in settings():
+        if str(setting) == own:
+            return setting
+        if (setting.protocol, setting.split) == (claim.protocol, claim.split):
+            near.append(setting)
+    hints = [*claim.departures]
+    if not near:
+        hints.append("those of another protocol or split say nothing beside this result")
+    for setting in near:
+        if setting.rules != rules:
+            hints.append("--rules published scores by their rules")
+        if setting.part != part:
+            hints.append(f"--part {setting.part} scores the cases that they are of")
+    known = ", ".join(f"{setting.protocol} {setting.split}" for setting in settings())
+    raise ValueError(
+        f"--beside: this result is of {own}; numbers were published for {known}, part test, "
+        f"rules ga: {'; '.join(hints)}"
+    )
+
+
+def chosen_methods(setting: Setting, asked: str) -> tuple[str, ...]:
+    """The methods to show: `published` for a few, or names with commas between them.
+
+    Raises:
+        LookupError: a method that is not in the table; those that are.
+    """
+    if asked == "published":
+        others = [name for name in setting.methods if name not in (*SHOWN, _UPPER_BOUND)]
+        best = max(others, key=lambda name: setting.means[name]["all"])
+        return (best, *SHOWN)
+    known = {name.casefold(): name for name in setting.methods}
+    names = [name.strip() for name in asked.split(",") if name.strip()]
+    unknown = [name for name in names if name.casefold() not in known]
+    if unknown or not names:
+        raise LookupError(
+            f"--beside {asked}: no published {', '.join(unknown) or 'method'}; there is published, "
+            f"{', '.join(setting.methods)}"
+        )
+    return tuple(known[name.casefold()] for name in names)
+
+
+def beside_table(evaluation: Evaluation, setting: Setting, methods: Sequence[str]) -> Group:
+    """A terminal table: Dice of the run, of published methods, and the gap to the last of them."""
+    headings = ["this run", *methods, f"run -\n{methods[-1]}"]
+    rows = {}
+    for row in rows_of(evaluation):
+        own = 100 * _own(evaluation, row)
+        theirs = [100 * _theirs(setting, method, row) for method in methods]
+        rows[row] = [*map(_shown, (own, *theirs)), _shown(own - theirs[-1], "+")]
+    what = f"Dice in % over {len(evaluation.cases)} cases, beside published numbers"
+    return framed(evaluation, what, headings, rows)
+
+
+def write_beside(evaluation: Evaluation, setting: Setting, stem: Path) -> tuple[Path, Path]:
+    """`stem`.json and `stem`.csv: mean Dice of the run and of all published methods, in [0, 1]."""
+    rows = rows_of(evaluation)
+    table = {"this run": {row: _own(evaluation, row) for row in rows}}
+    table |= {m: {row: _theirs(setting, m, row) for row in rows} for m in setting.methods}
+    known = {key: getattr(setting, key) for key in ("protocol", "split", "part", "rules")}
+    content = {**known, "dice": table, "notes": published_notes()}
+    files = stem.with_suffix(".json"), stem.with_suffix(".csv")
+    write_whole(files[0], json.dumps(without_nan(content), indent=2, ensure_ascii=False) + "\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", *table, *known])
+    for row in rows:
+        cells = ["" if math.isnan(v := scores[row]) else f"{v:.4f}" for scores in table.values()]
+        writer.writerow([row, *cells, *known.values()])
+    write_whole(files[1], text.getvalue())
+    return files
+
+
+def _own(evaluation: Evaluation, row: str) -> float:
+    return (evaluation.group if row in GROUPS else evaluation.organ)(row, "dice")[0]
+
+
+def _theirs(setting: Setting, method: str, row: str) -> float:
+    if row in GROUPS:
+        return setting.means[method][row]
+    return setting.methods[method][row]
+
+
+def _shown(value: float, sign: str = "") -> str:
+    return "-" if math.isnan(value) else f"{value:{sign}.1f}"
+
+
+def _told(protocol: str, split: str | None, part: str, rules: str) -> str:
+    return f"{protocol}, split {split}, part {part}, rules {rules}"
+
+
+def _content() -> dict[str, Any]:
+    return json.loads(read_text(shipped.reference("data") / "published_tables.json"))
+
+
+def _descriptor(protocol: str) -> DatasetSpec:
+    """The shipped descriptor of a protocol, which knows the abbreviations of its organs."""
+    paths = sorted(shipped.reference("data").glob("*.toml"))
+    specs = (DatasetSpec.read(path) for path in paths)
+    return next(spec for spec in specs if spec.protocol == protocol)

@@ -1,0 +1,177 @@
+"""What `tak evaluate` does: open, check what may be compared, score, show, write."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import typer
+from rich.console import Console
+
+from pipeline.datasets.protocols import claim_of_run, claimed, rules_for
+from pipeline.prediction.predictor import open_model
+from pipeline.runs.trained_model import Opened
+from pipeline.scoring.evaluation import Evaluation, evaluate, write_results
+from pipeline.scoring.published import (
+    Setting,
+    beside_table,
+    chosen_methods,
+    published_notes,
+    setting_for,
+    write_beside,
+)
+from pipeline.scoring.tables import table_of
+from pipeline.terminal.progress import counted
+from segmentation.common.files import make_writable
+from segmentation.data.preparation import Prepared
+from segmentation.inference.sliding_window import steps_of
+
+PARTS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to score and how.
+
+    Attributes:
+        rules: name of metric rules, or `published` for those of the protocol.
+        beside: published methods to show beside the run, see `chosen_methods`; None for none.
+        untrained: also score the network as it was before its first step.
+    """
+
+    part: str
+    rules: str
+    tolerance_mm: float
+    beside: str | None
+    untrained: bool
+    checkpoint: str
+    predictor: str | None
+    device: torch.device
+
+
+def score_run(
+    run: Path, data: Prepared, asked: Asked, folder: Path, *, as_json: bool = False
+) -> None:
+    """Score a run or a bundle, print the tables and write them to `folder`.
+
+    With `as_json` stdout is what evaluation-PART.json holds, and the tables go to stderr.
+
+    Raises:
+        LookupError: no such part, rules or published method.
+        ValueError: nothing published may stand beside this result.
+        OSError: nothing can be written to the folder; all of this is said before scoring.
+    """
+    if asked.part not in PARTS:
+        raise LookupError(f"no part {asked.part!r} to score; there is {', '.join(PARTS)}")
+    if not 0 <= asked.tolerance_mm < math.inf:  # NaN is neither
+        raise ValueError(f"--tolerance {asked.tolerance_mm:g}: a distance in mm, 0 or more")
+    rules = rules_for(asked.rules, data.spec)
+    models = {"trained": _opened(run, asked, False)}
+    if asked.untrained:
+        models["untrained"] = _opened(run, asked, True)
+    beside = _beside(models["trained"], data, asked, rules)
+    stem = _stem(asked, rules, models["trained"])
+    _check_old(folder / f"evaluation-{stem}.json", models["trained"], data)
+    make_writable(folder)
+    columns, console = {}, Console(stderr=as_json)
+    cases = len(getattr(data.split, asked.part))
+    for name, model in models.items():
+        with counted(f"scoring, {name}", cases, stderr=as_json) as tick:
+            columns[name] = evaluate(
+                model, data, asked.part, tick, tolerance_mm=asked.tolerance_mm, rules=rules
+            )
+    console.print(table_of(columns))
+    written = []
+    for name, evaluation in columns.items():
+        suffix = "" if name == "trained" else f"-{name}"
+        written.append(write_results(evaluation, folder / f"evaluation-{stem}{suffix}"))
+    if beside is not None:
+        _show_beside(console, models["trained"], columns["trained"], *beside)
+        written.append(write_beside(columns["trained"], beside[0], folder / f"published-{stem}"))
+    for files in written:
+        typer.echo(f"wrote {', '.join(map(str, files))}", err=as_json)
+    if as_json:
+        typer.echo(written[0][0].read_text(encoding="utf-8"), nl=False)
+
+
+def _stem(asked: Asked, rules: str, opened: Opened) -> str:
+    """What the result files are called after: whatever is not the rule stands in the name."""
+    words = [asked.part]
+    if rules != "scan":
+        words.append(rules)
+    if opened.checkpoint.suffix == ".pt" and opened.checkpoint.stem != "best":
+        words.append(opened.checkpoint.stem)
+    if asked.predictor is not None:
+        words.append(asked.predictor)
+    return "-".join(words)
+
+
+def _check_old(path: Path, opened: Opened, data: Prepared) -> None:
+    """Refuse to write over scores on other data.
+
+    Raises:
+        ValueError: the file is of another data set, protocol or split.
+    """
+    if not path.is_file():
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        before = tuple(old[key] for key in ("data_set", "protocol", "split"))
+    except (ValueError, KeyError, TypeError):
+        return  # nothing that could be read again is lost
+    claim = claim_of_run(opened, data)
+    now = (data.spec.name, claim.protocol, claim.split)
+    if before != now:
+        raise ValueError(
+            f"{path} holds scores on {', '.join(map(str, before))}; these would be on "
+            f"{', '.join(now)}: give them another folder by -o"
+        )
+
+
+def _opened(run: Path, asked: Asked, untrained: bool) -> Opened:
+    return open_model(
+        run,
+        checkpoint=asked.checkpoint,
+        predictor=asked.predictor,
+        device=asked.device,
+        untrained=untrained,
+    )
+
+
+def _beside(
+    opened: Opened, data: Prepared, asked: Asked, rules: str
+) -> tuple[Setting, tuple[str, ...]] | None:
+    """The published table that may stand beside the result, and the methods to show."""
+    if asked.beside is None:
+        return None
+    setting = setting_for(claim_of_run(opened, data), asked.part, rules)
+    return setting, chosen_methods(setting, asked.beside)
+
+
+def _show_beside(
+    console: Console,
+    opened: Opened,
+    evaluation: Evaluation,
+    setting: Setting,
+    methods: tuple[str, ...],
+) -> None:
+    console.print(beside_table(evaluation, setting, methods))
+    protocol = claimed(opened.spec)
+    assert protocol is not None
+    patch, inference = tuple(opened.config.training.patch), opened.config.inference
+    stride = steps_of(patch, inference.overlap)
+    windows = ((patch, protocol.patch), (stride, protocol.stride))
+    notes = [
+        f"this run has a {what} of {_sides(own)} in prediction, the published ones {_sides(theirs)}"
+        for what, (own, theirs) in zip(("window", "stride"), windows, strict=True)
+        if own != theirs
+    ]
+    if inference.blend != protocol.blend:
+        notes.append(f"this run averages windows {inference.blend}, the published {protocol.blend}")
+    for note in (*notes, *protocol.doubts, *published_notes()):
+        console.print(f"- {note}", markup=False, highlight=False)
+
+
+def _sides(sides: tuple[int, ...]) -> str:
+    return " x ".join(map(str, sides))

@@ -1,0 +1,1 @@
+"""What the terminal shows while a command runs: progress, live table, state of a run."""

@@ -1,0 +1,326 @@
+"""From a command's options to a provider, its questions, and what they cost."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from rich.console import Console
+
+from knowledge.asking.assembly import literal
+from knowledge.asking.shortening import Shortener
+from knowledge.common.suggest import unknown
+from knowledge.describe import Asked, Judge, describe
+from knowledge.encoders.base.encoder import TextEncoder
+from knowledge.grounding.agreement import agreement
+from knowledge.grounding.claims import contradictions
+from knowledge.providers.base.answer_store import AnswerCache
+from knowledge.providers.base.budget import Budget, Price, PriceTable
+from knowledge.providers.base.provider import OUTPUTS, Provider, ProviderOptions, Question, Usage
+from knowledge.questions.pictures import find_pictures
+from knowledge.questions.questions import Images, question_digest, questions
+from knowledge.questions.template import Template
+from pipeline.config.registry import choose
+from pipeline.datasets.labeled_scans import find_labeled
+from pipeline.files import shipped
+from pipeline.terminal.progress import counted
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much asking is allowed, and how hard to try."""
+
+    samples: int = 1
+    attempts: int = 3
+    concurrency: int = 4
+    rounds: int = 2
+    max_tokens: int | None = None
+    max_cost_usd: float | None = None
+    refresh: bool = False
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A model's price, None when no table lists it, and where that is written."""
+
+    price: Price | None
+    source: str
+
+    def of(self, usage: Usage) -> str:
+        """The cost of a usage in words."""
+        return "cost unknown" if self.price is None else f"${self.price.of(usage):.4f}"
+
+    def __str__(self) -> str:
+        if self.price is None:
+            return f"price unknown: {self.source}"
+        return (
+            f"price: ${self.price.input_usd:g} per million input tokens and "
+            f"${self.price.output_usd:g} per million output tokens, by {self.source}"
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that is asked in one run, of whom, and within which limits."""
+
+    template: Template
+    classes: tuple[str, ...]
+    provider: Provider
+    limits: Limits
+    cache: AnswerCache
+    quote: Quote
+    images: Images | None = None
+
+
+def wording(template: str, variables: list[str]) -> Template:
+    """A shipped template or a file, with some of its variables set (`name=value`)."""
+    return Template.read(shipped.find("prompts", template), pairs("--var", variables))
+
+
+def service(
+    model: str,
+    base_url: str | None,
+    key_env: str,
+    header: list[str] | None,
+    query: list[str] | None,
+    *,
+    output: str = "auto",
+    **options: Any,
+) -> ProviderOptions:
+    """Which model is asked, where, and how; `options` are further ones of `ProviderOptions`.
+
+    Raises:
+        LookupError: no such form of output.
+        ValueError: a header or a part of the address that is not NAME=VALUE.
+    """
+    if output not in (known := ("auto", *OUTPUTS)):
+        raise LookupError(unknown("output", output, known))
+    return ProviderOptions(
+        model=model,
+        base_url=base_url,
+        key_env=key_env,
+        headers=headers(header or []),
+        query=pairs("--query", query or []),
+        output=output,
+        **options,
+    )
+
+
+def answer_cache(chosen: Path | None) -> AnswerCache:
+    """Where answers are cached: the user's choice, else the machine's cache folder."""
+    return AnswerCache(chosen or Path(platformdirs.user_cache_dir("tak-seg")) / "answers")
+
+
+def make_provider(
+    name: str,
+    template: Template,
+    options: ProviderOptions,
+    answers: Path | None,
+    cache: Path | None,
+) -> Provider:
+    """The provider of a name; `recorded` without a store takes the shipped one."""
+    if name == "recorded" and answers is None:
+        answers = shipped.data() / "answers" / f"{template.name}.json"
+        if not answers.is_file():
+            known = ", ".join(sorted(file.stem for file in answers.parent.glob("*.json")))
+            raise LookupError(
+                f"no recorded answers for template {template.name!r}; there is {known}; "
+                "a store of your own is given with --answers FILE"
+            )
+    memory = answer_cache(cache).folder / "servers.json"
+    kind = choose("knowledge.providers", name, Provider)
+    return kind.from_options(replace(options, answers=answers, memory=memory))
+
+
+def quote_of(model: str, table: Path | None) -> Quote:
+    """The model's price by the user's table, else by the shipped one."""
+    path = table or shipped.data() / "prices" / "usd.toml"
+    prices = PriceTable.read(path)
+    price = prices.get(model)
+    if price is None:
+        return Quote(None, f"{path} of {prices.date} does not list {model!r} (--prices)")
+    note = "" if table else " (an example: check it, and give your own with --prices)"
+    return Quote(price, f'{path}, [models."{model}"] of {prices.date}{note}')
+
+
+def run(job: Job, judge: Judge | None = None) -> Asked:
+    """Ask with a progress bar; the answers so far survive any end."""
+    template, classes, provider, limits = job.template, job.classes, job.provider, job.limits
+    # Replaying costs nothing: no limit can be passed, and nobody has a price for it.
+    budget = _budget(limits, job.quote) if provider.costs else Budget()
+    number = len(classes) * len(template.aspects) * limits.samples
+    with counted(f"asking {provider.name}", number) as tick:
+        try:
+            return describe(
+                template,
+                classes,
+                provider,
+                samples=limits.samples,
+                attempts=limits.attempts,
+                concurrency=limits.concurrency,
+                cache=job.cache if provider.costs else None,
+                refresh=limits.refresh,
+                budget=budget,
+                images=job.images,
+                judge=judge,
+                rounds=limits.rounds,
+                progress=lambda question: tick(f"{question.organ}, {question.aspect}"),
+            )
+        except BaseException as end:
+            if provider.costs:
+                Console(stderr=True).print(_so_far(budget, end, job.quote), soft_wrap=True)
+            raise
+
+
+def _budget(limits: Limits, quote: Quote) -> Budget:
+    return Budget(max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd, price=quote.price)
+
+
+def _so_far(budget: Budget, end: BaseException, quote: Quote) -> str:
+    line = f"spent before the end: {took(budget.spent, quote)}"
+    if isinstance(end, KeyboardInterrupt):
+        line = f"interrupted; {line}, besides calls under way; what was answered is kept, a second "
+        line += "run asks only for the rest"
+    return line
+
+
+def took(spent: Usage, quote: Quote) -> str:
+    """Calls, tokens and cost in words."""
+    return f"{spent.calls} calls, {spent.tokens} tokens, {quote.of(spent)}"
+
+
+def preview(job: Job) -> str:
+    """Every question word for word, then calls, tokens and cost at most; asks nothing."""
+    provider = job.provider
+    asked = questions(job.template, job.classes, job.limits.samples, job.images)
+    known = provider.costs and not job.limits.refresh
+    lines, worst = [], Usage()
+    for question in asked:
+        cached = known and job.cache.get(question_digest(question, provider)) is not None
+        lines.append(_shown(question, cached))
+        if provider.costs and not cached:
+            worst = worst + provider.expected_usage(question)
+    if not provider.costs:
+        return "\n".join([*lines, f"{len(asked)} questions, all from the answer store, no cost"])
+    cost = job.quote.of(worst) if job.quote.price is None else f"at most {job.quote.of(worst)}"
+    lines.append(
+        f"{len(asked)} questions, {worst.calls} calls to make, at most {worst.input_tokens} input "
+        f"and {worst.output_tokens} output tokens ({cost}); repeated attempts come on top, and up "
+        f"to {len(OUTPUTS) - 1} short calls that find out what a new server can do"
+    )
+    lines.append(
+        "--max-tokens-total and --max-cost reserve the most that each call may take: a token for "
+        "every byte of text, --tokens-per-image for each picture, the longest answer"
+    )
+    return "\n".join([*lines, str(job.quote)])
+
+
+def write(job: Job, asked: Asked, target: Path, store: Path | None) -> str:
+    """Write descriptions, with their cost, and the answer store if asked for; says so in a line."""
+    made, price = asked.descriptions, job.quote.price
+    cost = None if price is None or not job.provider.costs else price.of(made.totals)
+    made.model_copy(update={"cost_usd": cost}).write(target)
+    if store is not None:
+        asked.store.write(store)
+    return f"{target}: {summary(asked, job)}"
+
+
+def write_literal(template: Template, classes: tuple[str, ...], target: Path) -> str:
+    """Write the descriptions of a template that asks nobody; says so in a line."""
+    literal(template, classes).write(target)
+    return f"{target}: {len(classes)} classes in the template's own words; nobody asked"
+
+
+def summary(asked: Asked, job: Job) -> str:
+    """One line: what was asked, what it cost, in this run and altogether."""
+    made = asked.descriptions
+    number = sum(len(item.samples) for item in made.descriptions)
+    words = sum(len(item.text.split()) for item in made.descriptions) / len(made.descriptions)
+    alike = agreement(made)
+    agree = "" if alike.words is None else f", samples agree in {alike.words:.0%} of words"
+    if alike.claims is not None:
+        agree += f" and {alike.claims:.0%} of claims"
+    line = f"{number} answers, {words:.0f} words each{agree}"
+    if not job.provider.costs:
+        return f"{line}; replayed, no cost"
+    return (
+        f"{line}; this run: {took(asked.spent, job.quote)}; "
+        f"all answers together: {took(made.totals, job.quote)}"
+    )
+
+
+def _shown(question: Question, cached: bool) -> str:
+    head = f"--- {question.organ}, {question.aspect}, sample {question.sample}"
+    head += " (already answered)" if cached else ""
+    pictures = [f"[picture {path}]" for path in question.images]
+    return "\n".join([head, question.system, question.task, question.format_hint, *pictures, ""])
+
+
+def pairs(option: str, texts: list[str]) -> dict[str, str]:
+    """`name=value` texts as a dictionary; ValueError for what has no name."""
+    result = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            # A header without a name may be a key.
+            shown = "" if option == "--header" else f" {text}"
+            raise ValueError(f"{option}{shown}: write name=value")
+        result[name.strip()] = value
+    return result
+
+
+def headers(texts: list[str]) -> dict[str, str]:
+    """`NAME=VALUE` as HTTP headers; `env:VARIABLE` stands for what the environment holds."""
+    return from_environment(pairs("--header", texts))
+
+
+def from_environment(given: dict[str, str]) -> dict[str, str]:
+    """Values `env:VARIABLE` replaced; ValueError for an unset one, or one that no header holds."""
+    result = {}
+    for name, value in given.items():
+        if value.startswith("env:"):
+            variable = value.removeprefix("env:")
+            if not os.environ.get(variable):
+                raise ValueError(f"header {name}: the environment has no {variable}")
+            value = os.environ[variable]
+        result[name] = value.strip()
+        if not (f"{name}{value}".isascii() and result[name].isprintable()):
+            raise ValueError(f"header {name}: holds characters that no header has")
+    return result
+
+
+def judge(scans: Path | None, descriptor: str, split: str | None) -> Judge:
+    """What labeled scans say against claims; they are read once."""
+    if scans is None:
+        raise ValueError("--verify needs labeled scans (--scans FOLDER)")
+    labeled = find_labeled(scans, fallback=descriptor, split=split)
+    scenes = [scene for _, scene in labeled.scenes()]
+    return lambda claims: contradictions(claims, scenes)
+
+
+def pictures(choice: str, folder: Path | None, classes: tuple[str, ...]) -> Images | None:
+    """The pictures of each class for `--images none|multi`."""
+    if choice not in ("none", "multi"):
+        raise LookupError(f"no images {choice!r}; there is none, multi")
+    if choice == "none":
+        if folder is not None:
+            raise ValueError("renderings are given, but --images is none: say --images multi")
+        return None
+    if folder is None:
+        raise ValueError("--images multi needs renderings (--renderings FOLDER, see `tak render`)")
+    return find_pictures(folder, classes)
+
+
+def make_shortener(
+    encoder: TextEncoder,
+    options: ProviderOptions,
+    limits: Limits,
+    quote: Quote,
+    cache: Path | None,
+) -> Shortener:
+    """What asks a live model for shorter texts; its answers are cached like any other."""
+    kept = answer_cache(cache)
+    kind = choose("knowledge.providers", "openai_compatible", Provider)
+    service = kind.from_options(replace(options, memory=kept.folder / "servers.json"))
+    return Shortener(service, encoder, cache=kept, budget=_budget(limits, quote))

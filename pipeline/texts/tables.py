@@ -1,0 +1,152 @@
+"""Results of the knowledge stage as tables in the terminal."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from knowledge.bank.bank import Bank
+from knowledge.bank.merge import Difference
+from knowledge.bank.statistics import statistics
+from knowledge.grounding.claims import Report
+from pipeline.experiments.matrix import COLUMNS, Row
+
+_DRAWN = "its vectors come from no text"
+_OF_CONTROLS = {
+    "random": _DRAWN,
+    "onehot": _DRAWN,
+    "shuffled": "its texts are of other organs",
+    "class-name": "its texts are the names alone",
+    "template": "its texts are the names in one sentence",
+}
+_COLORS = {"supported": "green", "contradicted": "red", "untestable": "yellow"}
+
+
+def show_report(report: Report) -> None:
+    """Print every claim with its verdict, then problems, then the sums."""
+    console = Console()
+    table = Table("claim", "verdict", "cases", "measured")
+    for result in report.results:
+        told = result.supported + result.contradicted
+        measured = "" if result.measured is None else f"{result.measured:.1f} {result.unit}"
+        color = _COLORS[result.verdict]
+        cases = f"{result.supported} of {told}"
+        if result.untestable:
+            cases += f" ({result.untestable} cannot tell)"
+        table.add_row(_plain(str(result.claim)), f"[{color}]{result.verdict}[/]", cases, measured)
+    console.print(table)
+    for problem in report.problems:
+        console.print(_plain(f"problem: {problem}"))
+    counts = ", ".join(f"{report.count(verdict)} {verdict}" for verdict in _COLORS)
+    share = report.supported_share
+    shown = "no testable claim" if share is None else f"supported share {share:.3f}"
+    console.print(
+        f"{len(report.results)} claims on {len(report.cases)} cases: {counts}; {shown}",
+        soft_wrap=True,
+    )
+
+
+def show_bank(bank: Bank, *, texts: bool) -> None:
+    """Print a bank: its facts, then a row per class and aspect."""
+    console = Console()
+    facts = Table("fact", Column("value", overflow="fold"), show_header=False, box=None)
+    for key, value in facts_of(bank).items():
+        facts.add_row(_plain(key), _plain(value))
+    console.print(facts)
+    rows = Table("class", "aspect", "tokens", "norm", *(["text"] if texts else []))
+    for row, name in enumerate(bank.classes):
+        for column, aspect in enumerate(bank.aspects):
+            norm = float(np.linalg.norm(bank.vectors[row, column]))
+            cells = [name, aspect, str(bank.token_counts[row, column]), f"{norm:.2f}"]
+            cells += [bank.texts[row][column]] if texts else []
+            rows.add_row(*map(_plain, cells))
+    console.print(rows)
+
+
+def facts_of(bank: Bank) -> dict[str, str]:
+    """What a bank says of itself, in words."""
+    classes, aspects, width = bank.vectors.shape
+    known = f"{len(bank.fingerprint)} sentences" if len(bank.fingerprint) else "unknown"
+    made = {"kind": f"{bank.control}; {_OF_CONTROLS[bank.origin['kind']]}"} if bank.control else {}
+    facts = made | {
+        "vectors": f"{classes} classes x {aspects} aspects x {width}",
+        "encoder": bank.encoder,
+        "fingerprint": known,
+        "token limit": "none" if bank.token_limit is None else str(bank.token_limit),
+        "long texts": bank.long_text,
+        "digest": bank.digest,
+        "descriptions": bank.description_digest or "none",
+    }
+    origin = {f"origin {key}": str(value) for key, value in bank.origin.items()}
+    return facts | origin
+
+
+def show_statistics(bank: Bank, pairs: int) -> None:
+    """Print how well each aspect tells the classes apart."""
+    table = Table("aspect", "norms", "mean cosine", "effective rank", "left/right separation")
+    found = statistics(bank, pairs)
+    for item in found:
+        norms = f"{item.smallest_norm:.2f} to {item.largest_norm:.2f}, mean {item.mean_norm:.2f}"
+        sides = "no pairs" if item.side_separation is None else f"{item.side_separation:.2f}"
+        table.add_row(
+            _plain(item.aspect),
+            norms,
+            f"{item.mean_cosine:.3f}",
+            f"{item.effective_rank:.1f}",
+            sides,
+        )
+    console = Console()
+    console.print(table)
+    for item in found:
+        for cosine, one, other in item.pairs:
+            console.print(_plain(f"{item.aspect}: {one} and {other} are alike ({cosine:.3f})"))
+
+
+def show_difference(one: Bank, other: Bank, found: Sequence[Difference]) -> None:
+    """Print cosines of the shared vectors, least alike first, and what only one bank has."""
+    table = Table("class", "aspect", "cosine", "text")
+    for item in sorted(found, key=lambda item: item.cosine):
+        text = "same" if item.same_text else "differs"
+        table.add_row(_plain(item.organ), _plain(item.aspect), f"{item.cosine:.4f}", text)
+    console = Console()
+    console.print(table)
+    for label, first, second in (("first", one, other), ("second", other, one)):
+        only = [name for name in first.classes if name not in second.classes]
+        only += [name for name in first.aspects if name not in second.aspects]
+        if only:
+            console.print(_plain(f"only in the {label}: {', '.join(only)}"), soft_wrap=True)
+    mean = sum(item.cosine for item in found) / len(found)
+    console.print(f"{len(found)} vectors in both, mean cosine {mean:.4f}")
+
+
+def show_matrix(rows: Sequence[Row]) -> None:
+    """Print the cells of a matrix, columns without any value left out, then what failed."""
+    used = [
+        name
+        for name in COLUMNS
+        if name != "note" and any(getattr(row, name) is not None for row in rows)
+    ]
+    table = Table(*[name.replace("_", " ") for name in used])
+    for row in rows:
+        table.add_row(*[_plain(_cell(getattr(row, name))) for name in used])
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row.note:
+            console.print(_plain(f"{row.template}, {row.model}: {row.note}"), soft_wrap=True)
+
+
+def _plain(text: str) -> Text:
+    """A text as it stands: nothing in it is markup, and no character commands the terminal.
+
+    Names and sentences come from files that others wrote, and the sentences from models.
+    """
+    return Text("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

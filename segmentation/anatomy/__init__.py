@@ -1,0 +1,4 @@
+"""The mean body: organ shapes and places, for phantoms and for finding axes.
+
+Imports nothing of the project.
+"""

@@ -1,0 +1,1 @@
+"""Strict models, atomic writes and process pools; imports nothing of the project."""

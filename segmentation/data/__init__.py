@@ -1,0 +1,4 @@
+"""Data sets: descriptors, splits, layouts, preparation, prepared files, checks.
+
+Imports `imaging`, `anatomy`, `evaluation` and `common`.
+"""

@@ -1,0 +1,274 @@
+"""A data set descriptor, read and checked: organs, window, grid, protocol and splits."""
+
+import hashlib
+import json
+import math
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+
+from segmentation.data.split import Split, Strict, explain, list_digest, read_list
+
+__all__ = ["BACKGROUND", "DatasetSpec", "Grid", "Organ", "Split", "SplitFiles"]
+
+BACKGROUND = "background"
+Layout = Literal["amos", "synapse", "nnunet", "npy-ga", "npy-dhc", "h5-magicnet"]
+
+
+class Organ(Strict):
+    """One foreground class: its name, its label value, and what sets it apart.
+
+    `snomed` is the SNOMED CT code of the structure, whatever its side; DICOM segments carry it.
+    """
+
+    name: str = Field(min_length=1)
+    label: int = Field(ge=1, le=255)
+    aliases: tuple[str, ...] = ()
+    side: Literal["left", "right"] | None = None
+    size: Literal["large", "small"]
+    snomed: str | None = Field(default=None, pattern=r"^[0-9]{6,18}$")
+
+
+class Grid(Strict):
+    """The voxel grid that scans are brought to, [x, y, z]: one of three ways to say it.
+
+    Attributes:
+        spacing_mm: the same voxel size for all scans.
+        shape: the same number of voxels for all scans.
+        shrink: every scan's own grid, with so many voxels along each axis made one.
+    """
+
+    spacing_mm: tuple[float, float, float] | None = None
+    shape: tuple[int, int, int] | None = None
+    shrink: tuple[int, int, int] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> Self:
+        given = [way for way in (self.spacing_mm, self.shape, self.shrink) if way is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of spacing_mm, shape and shrink = [x, y, z]")
+        if min(given[0]) <= 0:
+            raise ValueError("every entry must be positive")
+        return self
+
+    def __str__(self) -> str:
+        """In words: `1.5 x 1.5 x 2 mm`, `160 x 160 x 80 voxels`, `own voxels / 2 x 2 x 1`."""
+        sides = self.spacing_mm or self.shape or self.shrink or ()
+        told = " x ".join(f"{side:g}" for side in sides)
+        if self.shrink:
+            return f"own voxels / {told}"
+        return f"{told} {'mm' if self.spacing_mm else 'voxels'}"
+
+
+class SplitFiles(Strict):
+    """Text files that make one split, one case per line, relative to the descriptor."""
+
+    train: str
+    labeled: str
+    validation: str
+    test: str
+
+
+class DatasetSpec(Strict):
+    """A data set as its descriptor states it: what the classes are and how scans are prepared.
+
+    Attributes:
+        shared: the layout in which the authors of the protocol hand out their prepared arrays.
+        scaling: what becomes 0 and 1: the ends of the window, or the least and the largest value
+            that a scan has within it. `stored` is of shared arrays that were scaled by a recipe
+            that nobody knows; nothing is changed, and no scan can be brought to them.
+        refused: why a list of labeled cases that is known to be unsound is not to be used, by the
+            list's SHA-256 (see `split.list_digest`).
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    title: str
+    modality: Literal["CT"]
+    layout: Layout
+    shared: Layout | None = None
+    orientation: Literal["RAS"]
+    window_hu: tuple[float, float]
+    scaling: Literal["window", "volume", "stored"] = "window"
+    grid: Grid
+    protocol: str = Field(min_length=1)
+    organs: tuple[Organ, ...] = Field(min_length=1)
+    splits: Literal["data"] | dict[str, SplitFiles]
+    refused: dict[str, str] = Field(default_factory=dict)
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        low, high = self.window_hu
+        if low >= high:
+            raise ValueError(f"window_hu must rise, not go from {low:g} to {high:g}")
+        labels = sorted(organ.label for organ in self.organs)
+        if labels != list(range(1, len(labels) + 1)):
+            raise ValueError(
+                f"labels must be 1..{len(labels)} without gaps or repetition, not {labels}"
+            )
+        words = [word.casefold() for organ in self.organs for word in (organ.name, *organ.aliases)]
+        twice = [word for word, count in Counter([BACKGROUND, *words]).items() if count > 1]
+        if twice:
+            raise ValueError(f"names and aliases must differ; used twice: {', '.join(twice)}")
+        return self
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """The descriptor in a TOML file.
+
+        `extends = "other.toml"` takes what the file does not say from one beside it.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: not TOML, an unknown or missing key, or a value that cannot be; the
+                message names file and key.
+        """
+        path = Path(path)
+        content = read_toml(path)
+        base = content.pop("extends", None)
+        if base is not None:
+            if not isinstance(base, str) or Path(base).name != base:
+                raise ValueError(f"{path}: extends names a file beside this one, not {base!r}")
+            content = read_toml(path.parent / base) | content
+        return cls.check(content, path)
+
+    @classmethod
+    def check(cls, content: dict[str, Any], path: Path) -> Self:
+        """The descriptor in `content`, which was read from `path`.
+
+        Raises:
+            ValueError: as for `read`.
+        """
+        try:
+            spec = cls.model_validate(content)
+        except ValidationError as fault:
+            raise ValueError(explain(fault, path)) from None
+        spec._folder = path.parent
+        return spec
+
+    @property
+    def by_label(self) -> tuple[Organ, ...]:
+        """The organs in the order of their labels."""
+        return tuple(sorted(self.organs, key=lambda organ: organ.label))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by class index: background, then the organs in the order of their labels."""
+        return (BACKGROUND, *(organ.name for organ in self.by_label))
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Label value by organ name."""
+        return {organ.name: organ.label for organ in self.by_label}
+
+    @property
+    def paired(self) -> tuple[tuple[int, int], ...]:
+        """(right, left) label values of the organs that only their side tells apart."""
+        sides: dict[str, dict[str, int]] = {}
+        for organ in self.by_label:
+            if organ.side:
+                kind = organ.name.replace(organ.side, "").strip()
+                sides.setdefault(kind, {})[organ.side] = organ.label
+        return tuple((pair["right"], pair["left"]) for pair in sides.values() if len(pair) == 2)
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """All that decides a prepared case: labels, window, scaling, grid, protocol; JSON-able."""
+        keys = {"name", "modality", "orientation", "window_hu", "scaling", "grid", "protocol"}
+        return self.model_dump(mode="json", include=keys) | {"labels": self.labels}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides a prepared case."""
+        return hashlib.sha256(json.dumps(self.deciding, sort_keys=True).encode()).hexdigest()
+
+    def with_spacing(self, spacing_mm: tuple[float, float, float]) -> Self:
+        """The same data set on another grid; the protocol's name says so.
+
+        Raises:
+            ValueError: a spacing that is not positive.
+        """
+        if not all(0 < side < math.inf for side in spacing_mm):
+            raise ValueError(f"a spacing must be positive, not {spacing_mm}")
+        grid = Grid(spacing_mm=spacing_mm)
+        sides = "x".join(f"{side:g}" for side in spacing_mm)
+        return self.model_copy(update={"grid": grid, "protocol": f"{self.protocol}-{sides}mm"})
+
+    def organ(self, name: str) -> Organ:
+        """The organ of that name or alias, whatever the letter case.
+
+        Raises:
+            LookupError: no organ is called so.
+        """
+        for organ in self.organs:
+            if name.casefold() in (word.casefold() for word in (organ.name, *organ.aliases)):
+                return organ
+        raise LookupError(f"no organ {name!r} in {self.name}; there is {', '.join(self.labels)}")
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The names that `split` knows; `data` where the splits lie with the data."""
+        return ("data",) if self.splits == "data" else tuple(self.splits)
+
+    def split(self, name: str | Path | None = None, root: Path | None = None) -> Split:
+        """The named split, or that of a folder of text files.
+
+        Args:
+            name: one of `split_names`, or a folder as `Split.read` takes it. None: the only one.
+            root: the raw data; needed where the splits lie with the data, in `root/splits`.
+
+        Raises:
+            LookupError: no such name.
+            ValueError: parts that share a case, or no root where one is needed.
+        """
+        if name is None and len(self.split_names) == 1:
+            name = self.split_names[0]
+        if name is not None and str(name) in self.split_names:
+            return self._named_split(str(name), root)
+        if name is not None and Path(name).is_dir():
+            return self._own_split(Path(name))
+        asked = "which split?" if name is None else f"no split {str(name)!r}:"
+        raise LookupError(
+            f"{asked} {self.name} has {', '.join(self.split_names)}; "
+            "your own is given as a folder with train, labeled, validation and test .txt"
+        )
+
+    def _own_split(self, folder: Path) -> Split:
+        try:
+            return Split.read(folder)
+        except ValueError as fault:
+            labeled = folder / "labeled.txt"
+            known = self.refused.get(list_digest(read_list(labeled))) if labeled.is_file() else None
+            raise ValueError(f"{fault}; {known}" if known else str(fault)) from None
+
+    def _named_split(self, name: str, root: Path | None) -> Split:
+        if self.splits == "data":
+            if root is None:
+                raise ValueError(f"the splits of {self.name} lie with its data; say where that is")
+            lists = root / "splits"
+            if not lists.is_dir():
+                raise FileNotFoundError(
+                    f"{root} has no folder splits, where {self.name} looks for its lists of cases; "
+                    "--split FOLDER names one with train, labeled, validation and test .txt"
+                )
+            return Split.read(lists)
+        if self._folder is None:
+            raise ValueError(f"{self.name} was not read from a file, so its split files are lost")
+        files = self.splits[name].model_dump()
+        return Split.from_lists({part: self._folder / file for part, file in files.items()})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not TOML, or not UTF-8.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise ValueError(f"{path}: not a TOML file: {fault}") from None

@@ -1,0 +1,296 @@
+"""Arrays that other repositories prepared and share, read as they are: no affine, no header.
+
+Their axes are known by their layout, but not which way these run: that is found from the organs,
+or told. Their spacing is assumed: that of the protocol's grid, or told.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.data.checks import is_empty
+from segmentation.data.descriptor import DatasetSpec, Grid
+from segmentation.data.layouts import LAYOUTS, RawCase, find_cases
+from segmentation.data.orientation import affine_of, axes_of, orientation_by_organs
+from segmentation.imaging.volume import (
+    Array,
+    Sizes,
+    Volume,
+    canonical_shape,
+    checked_volume,
+    whole_labels,
+)
+
+Spacing = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is known of the arrays of a layout: their axes, and whether intensities are HU."""
+
+    axes: str
+    in_hu: bool
+
+
+# GALoss and TAK index their AMOS arrays [x, y, z], DHC keeps SimpleITK's [z, y, x]; both store HU.
+# MagicNet's files hold intensities that were scaled by a recipe that was never published.
+FORMS = {
+    "npy-ga": Form("xyz", in_hu=True),
+    "npy-dhc": Form("zyx", in_hu=True),
+    "h5-magicnet": Form("xyz", in_hu=False),
+}
+
+
+@dataclass(frozen=True)
+class SharedArrays:
+    """Reads shared arrays as volumes of an assumed place.
+
+    Attributes:
+        layout: one of `FORMS`.
+        orientation: axis codes of the arrays, such as LPS.
+        spacing_mm: along the patient's x, y and z; None where nothing is known, then 1 mm is put.
+        shape: the number of voxels [x, y, z] that the protocol fixes, if it does.
+        told: whether the user gave the orientation; else the organs did.
+        against: how many masks' organs lie otherwise.
+        volumes_ml: of each organ, the median over the masks that have it; none without a spacing.
+    """
+
+    layout: str
+    orientation: str
+    spacing_mm: Spacing | None
+    shape: Sizes | None = None
+    told: bool = False
+    against: int = 0
+    volumes_ml: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def stamp(self) -> str:
+        """Layout, orientation and spacing."""
+        return f"{self.layout} {self.orientation} {self.spacing_mm}"
+
+    @property
+    def note(self) -> str:
+        """What was taken as it is, and what was assumed."""
+        source = "as told" if self.told else "by their organs"
+        if self.against:
+            source += f", though the organs of {self.against} masks lie otherwise"
+        spacing = "spacing unknown, so that distances count voxels"
+        if self.spacing_mm is not None:
+            spacing = f"spacing {' x '.join(f'{side:g}' for side in self.spacing_mm)} mm assumed"
+        return (
+            f"arrays of {self.layout} as they are: axes {self.orientation} {source}, {spacing}; "
+            "scores are on the folder's grid"
+        )
+
+    def scan(self, case: RawCase) -> Volume:
+        """The stored intensities, float32, in the order of the array.
+
+        Raises:
+            ValueError: damaged, not three-dimensional, or not a number.
+        """
+        return self._placed(case.image, read_array(case.image, "image"))
+
+    def mask(self, case: RawCase) -> Volume:
+        """The stored labels as int32, in the order of the array.
+
+        Raises:
+            ValueError: damaged, or a value that is no whole number; quotes it.
+        """
+        assert case.label is not None
+        placed = self._placed(case.label, read_array(case.label, "label"))
+        return whole_labels(case.label, placed)
+
+    def _placed(self, path: Path, voxels: Array) -> Volume:
+        sides = self.spacing_mm or (1.0, 1.0, 1.0)
+        steps = [sides["xyz".index(axis)] for axis in axes_of(self.orientation)]
+        if voxels.ndim != 3:
+            return checked_volume(path, voxels, np.eye(4))
+        there = canonical_shape(affine_of(self.orientation, voxels.shape, steps), voxels.shape)
+        if self.shape is not None and there != self.shape:
+            raise ValueError(
+                f"{path}: {there} voxels [x, y, z] where the protocol has {self.shape}; arrays are "
+                "taken as they are, so the descriptor of their own protocol is needed"
+            )
+        return checked_volume(path, voxels, affine_of(self.orientation, voxels.shape, steps))
+
+
+def layouts_in(root: Path) -> tuple[str, ...]:
+    """The layouts that shared arrays in a folder can have, by their files; none: nothing shared.
+
+    The two kinds of .npy differ in the order of their axes alone, which `open_arrays` finds out.
+
+    Raises:
+        ValueError: cases that `tak prepare` wrote, or a damaged file.
+    """
+    if any(LAYOUTS["npy-ga"][0](root)):
+        return "npy-ga", "npy-dhc"
+    first = next((path for _, _, path in LAYOUTS["h5-magicnet"][0](root)), None)
+    if first is None:
+        return ()
+    with _h5(first) as file:
+        if "format_version" in file.attrs:
+            raise ValueError(f"{root}: prepared already; train on it")
+        return ("h5-magicnet",) if "image" in file and "label" in file else ()
+
+
+def open_arrays(
+    spec: DatasetSpec,
+    root: Path,
+    cases: Sequence[str],
+    layouts: Sequence[str],
+    *,
+    orientation: str | None = None,
+    spacing_mm: Spacing | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[DatasetSpec, SharedArrays]:
+    """The descriptor and the reader that fit a folder of shared arrays.
+
+    Args:
+        cases: with a mask; their organs tell the orientation, or are compared with a given one.
+        layouts: those that come into question; the order of the axes decides.
+        orientation: axis codes of the arrays; None finds them.
+        spacing_mm: along x, y, z; None takes that of the descriptor's grid.
+
+    Raises:
+        FileNotFoundError: no such folder, or no array in it.
+        ValueError: organs that lie as in no or in several orientations, or axes that are not
+            those of a layout.
+    """
+    seen = _seen(spec, find_cases(spec, root, layouts[0]), cases, progress)
+    codes = orientation or _settled(seen, root)
+    fitting = [name for name in layouts if FORMS[name].axes == axes_of(codes)]
+    if not fitting:
+        known = "; ".join(f"{name} has {', '.join(form.axes)}" for name, form in FORMS.items())
+        raise ValueError(
+            f"{root}: axes {codes} run along {', '.join(axes_of(codes))}, which is not the order "
+            f"of {' or '.join(layouts)}: {known}"
+        )
+    against = sum(len(names) for way, names in seen.ways.items() if way not in (codes, None))
+    spacing = spacing_mm or spec.grid.spacing_mm
+    reader = SharedArrays(
+        fitting[0],
+        codes,
+        spacing,
+        shape=spec.grid.shape,
+        told=orientation is not None,
+        against=against,
+        volumes_ml={} if spacing is None else _volumes(spec, seen.counts, spacing),
+    )
+    return _descriptor(spec, fitting[0], spacing_mm), reader
+
+
+@dataclass
+class _Seen:
+    """What masks say of the arrays beside them.
+
+    Attributes:
+        ways: names of cases by the orientation of their organs, None if undecided.
+        empty: names of cases without an organ, which say nothing of an orientation.
+        counts: voxels per class, for each mask.
+    """
+
+    ways: dict[str | None, list[str]] = field(default_factory=dict)
+    empty: list[str] = field(default_factory=list)
+    counts: list[NDArray[np.intp]] = field(default_factory=list)
+
+
+def _seen(
+    spec: DatasetSpec,
+    known: dict[str, RawCase],
+    cases: Sequence[str],
+    progress: Callable[[str], None] | None,
+) -> _Seen:
+    seen = _Seen()
+    for name in cases:
+        path = known[name].label if name in known else None
+        if path is not None:
+            bare = checked_volume(path, read_array(path, "label"), np.eye(4))
+            labels = whole_labels(path, bare).voxels
+            if is_empty(labels):
+                seen.empty.append(name)
+            else:
+                seen.ways.setdefault(orientation_by_organs(labels, spec), []).append(name)
+            listed = labels[(labels >= 0) & (labels < len(spec.classes))]
+            seen.counts.append(np.bincount(listed, minlength=len(spec.classes)))
+        if progress:
+            progress(name)
+    return seen
+
+
+def _volumes(
+    spec: DatasetSpec, counts: Sequence[NDArray[np.intp]], spacing_mm: Spacing
+) -> dict[str, float]:
+    """Volume in ml of each organ that a mask has, the median over those masks."""
+    ml = float(np.prod(spacing_mm)) / 1000
+    voxels = {
+        name: [seen[label] for seen in counts if seen[label]] for name, label in spec.labels.items()
+    }
+    return {name: ml * float(np.median(seen)) for name, seen in voxels.items() if seen}
+
+
+def _settled(seen: _Seen, root: Path) -> str:
+    """The one orientation that all masks with an organ agree on."""
+    codes = next(iter(seen.ways), None)
+    if len(seen.ways) == 1 and codes is not None:
+        return codes
+    told = "; ".join(
+        f"{way or 'undecided'} in {len(names)} (such as {names[0]})"
+        for way, names in [
+            *sorted(seen.ways.items(), key=lambda pair: -len(pair[1])),
+            *([("empty", seen.empty)] if seen.empty else []),
+        ]
+    )
+    raise ValueError(
+        f"{root}: the arrays do not say which way their axes run, and the organs in their masks "
+        f"do not settle it: {told or 'no mask to look at'}; give --orientation, such as RAS or "
+        "LPS, to take all arrays so"
+    )
+
+
+def _descriptor(spec: DatasetSpec, layout: str, spacing_mm: Spacing | None) -> DatasetSpec:
+    """The descriptor whose protocol names the arrays, unless they are the protocol's own."""
+    changes: dict[str, Any] = {"layout": layout}
+    if spec.shared != layout:
+        changes["protocol"] = f"{spec.protocol}, arrays of {layout}"
+    if spacing_mm is not None and spec.grid.spacing_mm is not None:
+        changes["grid"] = Grid(spacing_mm=spacing_mm)
+    if not FORMS[layout].in_hu:
+        changes["scaling"] = "stored"
+    return spec.model_copy(update=changes)
+
+
+def read_array(path: Path, kind: str) -> Array:
+    """The array of a .npy file, or the data set `kind` of a .h5 file, as float32.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, a damaged one, or not an array of numbers.
+    """
+    if path.suffix == ".npy":
+        stored = _npy(path)
+    else:
+        with _h5(path) as file:
+            if not isinstance(file.get(kind), h5py.Dataset):
+                raise ValueError(f"{path}: no data set {kind!r}; there is {', '.join(file)}")
+            stored = file[kind][()]
+    if stored.dtype.kind not in "iufb":
+        raise ValueError(f"{path}: holds {stored.dtype}, not numbers")
+    return np.asarray(stored, dtype=np.float32)
+
+
+def _npy(path: Path) -> Array:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as fault:
+        raise ValueError(f"{path}: damaged or no .npy array ({fault})") from None
+
+
+def _h5(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as fault:
+        raise ValueError(f"{path}: damaged or no HDF5 file ({fault})") from None

@@ -1,0 +1,224 @@
+"""Which case is used for what: labeled, unlabeled, validation and test share no case."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from itertools import combinations
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from segmentation.common.files import write_text
+
+PATIENTS = "patients.txt"
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Split(Strict):
+    """Which case is used for what; the four parts share no case.
+
+    Attributes:
+        patients: of each case whose patient is known. Training, validation and test share none;
+            a patient may have labeled and unlabeled scans.
+    """
+
+    labeled: tuple[str, ...] = Field(min_length=1)
+    unlabeled: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    patients: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        for part, cases in self.parts().items():
+            twice = [case for case, count in Counter(cases).items() if count > 1]
+            if twice:
+                raise ValueError(f"{part} lists {', '.join(twice)} more than once")
+        found = []
+        for (first, one), (second, other) in combinations(self.parts().items(), 2):
+            common = sorted(set(one) & set(other))
+            if common:
+                found.append(f"{len(common)} in {first} and {second}: {', '.join(common)}")
+        if found:
+            raise ValueError(f"a case belongs to one part only; shared are {'; '.join(found)}")
+        return self
+
+    @model_validator(mode="after")
+    def _patients_apart(self) -> Self:
+        uses = {"train": self.train, "validation": self.validation, "test": self.test}
+        scans: dict[str, dict[str, list[str]]] = {}
+        for use, cases in uses.items():
+            for case in cases:
+                if case in self.patients:
+                    scans.setdefault(self.patients[case], {}).setdefault(use, []).append(case)
+        found = []
+        for patient, used in scans.items():
+            if len(used) > 1:
+                told = "; ".join(f"{use}: {', '.join(cases)}" for use, cases in used.items())
+                found.append(f"{patient} ({told})")
+        if found:
+            raise ValueError(
+                "a patient belongs to training, validation or test only; shared are "
+                f"{', '.join(found)}"
+            )
+        return self
+
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """The four parts by name."""
+        return {
+            "labeled": self.labeled,
+            "unlabeled": self.unlabeled,
+            "validation": self.validation,
+            "test": self.test,
+        }
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each part, by its name; see `list_digest`."""
+        return {part: list_digest(cases) for part, cases in self.parts().items()}
+
+    @property
+    def train(self) -> tuple[str, ...]:
+        """All cases that training may look at: labeled, then unlabeled."""
+        return self.labeled + self.unlabeled
+
+    @property
+    def with_labels(self) -> tuple[str, ...]:
+        """The cases whose label file is read: all but the unlabeled ones."""
+        return self.labeled + self.validation + self.test
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """Every case of the split."""
+        return self.with_labels + self.unlabeled
+
+    @classmethod
+    def derive(
+        cls,
+        train: tuple[str, ...],
+        labeled: tuple[str, ...],
+        validation: tuple[str, ...],
+        test: tuple[str, ...],
+        patients: dict[str, str] | None = None,
+    ) -> Self:
+        """The split whose unlabeled cases are the training cases that are not labeled.
+
+        Raises:
+            ValueError: a labeled case is no training case, or two parts share a case.
+        """
+        strangers = sorted(set(labeled) - set(train))
+        if strangers:
+            raise ValueError(
+                f"{len(strangers)} labeled cases are not in the train list: {', '.join(strangers)}"
+            )
+        unlabeled = tuple(case for case in train if case not in set(labeled))
+        return cls(
+            labeled=labeled,
+            unlabeled=unlabeled,
+            validation=validation,
+            test=test,
+            patients=patients or {},
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The split in `folder`: labeled, validation, test, and train or unlabeled (`.txt`).
+
+        One case per line. With `train.txt` the unlabeled cases are derived; `unlabeled.txt` is
+        for lists that name them outright. A part without cases is an empty file. `patients.txt`,
+        where it lies there, has a case and its patient on each line.
+
+        Raises:
+            FileNotFoundError: a list is missing.
+            ValueError: both or neither of train and unlabeled, or two parts share a case.
+        """
+        lists = {part: folder / f"{part}.txt" for part in ("train", "unlabeled")}
+        given = [part for part, path in lists.items() if path.is_file()]
+        if len(given) != 1:
+            raise ValueError(
+                f"{folder}: a split needs either train.txt or unlabeled.txt; "
+                f"found {' and '.join(given) or 'neither'}"
+            )
+        rest = {part: folder / f"{part}.txt" for part in ("labeled", "validation", "test")}
+        return cls.from_lists({given[0]: lists[given[0]], **rest})
+
+    def write(self, folder: Path) -> None:
+        """Write the lists that `read` takes: train, labeled, validation, test, known patients."""
+        folder.mkdir(parents=True, exist_ok=True)
+        lists = {"train": sorted(self.train), **self.parts()}
+        for part in ("train", "labeled", "validation", "test"):
+            write_text(folder / f"{part}.txt", "".join(f"{case}\n" for case in lists[part]))
+        if self.patients:
+            lines = [f"{case} {patient}\n" for case, patient in self.patients.items()]
+            write_text(folder / PATIENTS, "".join(lines))
+
+    @classmethod
+    def from_lists(cls, files: dict[str, Path]) -> Self:
+        """The split from one text file per part (`train` or `unlabeled`, and the other three).
+
+        Raises:
+            FileNotFoundError: a list is missing.
+            ValueError: the parts do not fit together; names the folder and the cases.
+        """
+        cases = {part: read_list(path) for part, path in files.items()}
+        patients = _read_patients(files["labeled"].with_name(PATIENTS))
+        try:
+            if "train" in cases:
+                return cls.derive(**cases, patients=patients)
+            return cls(**cases, patients=patients)
+        except ValidationError as fault:
+            raise ValueError(explain(fault, files["labeled"].parent)) from None
+        except ValueError as fault:
+            raise ValueError(f"{files['labeled']}: {fault}") from None
+
+
+def _read_patients(path: Path) -> dict[str, str]:
+    """The patient of each case in a text file, `case patient` per line; none without the file."""
+    found: dict[str, str] = {}
+    for line in read_list(path) if path.is_file() else ():
+        words = line.split()
+        if len(words) != 2:
+            raise ValueError(f"{path}: {line!r} is not a case and its patient")
+        case, patient = words
+        if found.setdefault(case, patient) != patient:
+            raise ValueError(f"{path}: {case} is of {found[case]} and of {patient}")
+    return found
+
+
+def read_list(path: Path) -> tuple[str, ...]:
+    """The case names in a text file, one per line; empty lines do not count."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such list of cases (one per line; may be empty)")
+    return tuple(
+        line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()
+    )
+
+
+def list_digest(cases: Iterable[str]) -> str:
+    """SHA-256 of a list of cases, whatever their order: sorted, each with a line feed after it.
+
+    `sort LIST.txt | sha256sum` gives the same.
+    """
+    return hashlib.sha256("".join(f"{case}\n" for case in sorted(cases)).encode()).hexdigest()
+
+
+def explain(fault: ValidationError, path: Path) -> str:
+    """What pydantic found wrong, and under which keys of the file `path`, in one line."""
+    told = []
+    for error in fault.errors():
+        key = ".".join(map(str, error["loc"]))
+        reason = error["msg"].removeprefix("Value error, ")
+        if error["type"] == "extra_forbidden":
+            reason = "unknown key"
+        elif error["type"] == "missing":
+            reason = "missing key"
+        elif not isinstance(error["input"], dict | BaseModel):
+            reason += f", not {error['input']!r}"
+        told.append(f"{key}: {reason}" if key else reason)
+    return f"{path}: {'; '.join(told)}"

@@ -1,0 +1,4 @@
+"""Metrics by several rules, surface distances, statistics.
+
+Imports `common` alone.
+"""

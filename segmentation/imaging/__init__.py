@@ -1,0 +1,4 @@
+"""Volumes, their files and geometry, measures and colors of masks.
+
+Imports `common` alone.
+"""

@@ -1,0 +1,4 @@
+"""What methods are built from: the interface, teacher, co-training, ramps, cubes, blocks.
+
+Imports `networks` and `losses`.
+"""

@@ -1,0 +1,174 @@
+"""Two networks that teach each other: what all such methods share.
+
+Cross pseudo supervision: Chen et al., CVPR 2021, arXiv 2106.01226. Legend of shapes: L labeled and
+U unlabeled patches, C classes, `x y z` space.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from segmentation.methods.base.method import Batch, Given, Method
+from segmentation.networks.network import Network, Output
+from segmentation.networks.vnet import initialize
+
+
+class Guess(NamedTuple):
+    """What one network says of all patches, the labeled ones first.
+
+    Attributes:
+        logits: [L + U, C, x, y, z], fp32, with gradient.
+        label: their arg-max [L + U, x, y, z].
+        deep: the three deepest feature levels.
+    """
+
+    logits: Tensor
+    label: Tensor
+    deep: list[Tensor]
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Softmax of the logits, detached: [L + U, C, x, y, z]."""
+        return self.logits.detach().softmax(1)
+
+
+Pair = tuple[Guess, Guess]
+
+
+class CoTraining(Method):
+    """Two networks of different initialization; each learns from the labels that the other guesses.
+
+    L = sum over both of CE + Dice on labeled patches
+        + consistency_weight ramp (CE(Z_A, y_B) + CE(Z_B, y_A)) on all patches
+
+    Children change what a guess is worth (`cross`) and what a class is worth (`class_weights`,
+    `observe`).
+
+    Args:
+        consistency_weight: of the cross term, reached at the end of the ramp.
+        consistency_ramp: share of the run; 0 for the full weight from the start.
+        initialization: how the convolutions of A and of B are drawn, `kaiming` or `xavier`.
+    """
+
+    def __init__(
+        self,
+        given: Given,
+        *,
+        consistency_weight: float = 1.0,
+        consistency_ramp: float = 1.0,
+        initialization: Sequence[str] = ("kaiming", "xavier"),
+    ) -> None:
+        super().__init__(
+            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+        )
+        if len(initialization) != 2:
+            raise ValueError(f"two networks need two initializations, not {list(initialization)}")
+        self.second = given.build()
+        for network, scheme in zip(self.networks, initialization, strict=True):
+            initialize(network, scheme)
+
+    @property
+    def networks(self) -> tuple[Network, Network]:
+        """Network A, then network B."""
+        return self.network, self.second
+
+    def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """`cross_entropy`, `dice`, `cross` and, with alignment, `contrast`; sums over both."""
+        images = torch.cat([batch.image, batch.unlabeled])
+        generator = self.generator(step, images.device)
+        first, second = (guess_of(network(images)) for network in self.networks)
+        guesses = (first, second)
+        with torch.no_grad():
+            self.observe(guesses, batch, step)
+        terms = self._labeled_terms([guess.logits[: len(batch.image)] for guess in guesses], batch)
+        terms["cross"] = self.rising(step) * self.cross(guesses, len(batch.image), generator)
+        if self.aligns(step):
+            terms["contrast"] = self._contrasts(guesses, batch, step, generator)
+        return terms
+
+    def warm_up(self, batch: Batch) -> dict[str, Tensor]:
+        """Both networks on the labeled patches; statistics begin after the warm-up."""
+        return self._labeled_terms(
+            [network(batch.image).logits for network in self.networks], batch
+        )
+
+    def class_weights(self) -> tuple[Tensor | None, Tensor | None]:
+        """The current weights [C] of the classes for A and B, None where they count alike."""
+        return None, None
+
+    def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
+        """Update the statistics that weights and thresholds come from; before every loss."""
+
+    def cross(self, guesses: Pair, labeled: int, generator: torch.Generator) -> Tensor:
+        """What each network loses against the other's guesses, both together, without the ramp.
+
+        Args:
+            labeled: the number of labeled patches, which come first.
+            generator: of the step.
+        """
+        first, second = guesses
+        weight_first, weight_second = self.class_weights()
+        return self.loss.pseudo_cross_entropy(
+            first.logits, second.label, weight_first
+        ) + self.loss.pseudo_cross_entropy(second.logits, first.label, weight_second)
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """Both networks together, then each alone."""
+        return {
+            "ensemble": Ensemble(self.networks),
+            "first": self.network,
+            "second": self.second,
+        }
+
+    def _labeled_terms(self, logits: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy and Dice of both networks against the labels."""
+        weights = self.class_weights()
+        label, pairs = batch.label, list(zip(logits, weights, strict=True))
+        entropies = [self.loss.cross_entropy(own, label, weight) for own, weight in pairs]
+        dices = [self.loss.dice(own, label, weight) for own, weight in pairs]
+        return {"cross_entropy": sum_of(entropies), "dice": sum_of(dices)}
+
+    def _contrasts(
+        self, guesses: Pair, batch: Batch, step: int, generator: torch.Generator
+    ) -> Tensor:
+        """Features against text; unlabeled voxels have the other's label where that one is sure."""
+        terms = []
+        for network, own, other in zip(self.networks, guesses, guesses[::-1], strict=True):
+            sure = self.sure_labels(other.probabilities[len(batch.image) :], step)
+            labels = torch.cat([batch.label, sure])
+            terms.append(self.contrast(network, own.deep, labels, generator))
+        return sum_of(terms)
+
+
+class Ensemble(nn.Module):
+    """Several networks as one: the mean of their logits, the deep features of the first."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        # A new module is in training mode; `train` afterward would put the networks there too.
+        self.training = networks[0].training
+
+    def forward(self, image: Tensor) -> Output:
+        """Logits [B, C, x, y, z] of an image [B, 1, x, y, z]."""
+        outputs = [network(image) for network in self.networks]
+        logits = torch.stack([output.logits for output in outputs]).mean(0)
+        return Output(logits, outputs[0].deep)
+
+
+def sum_of(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of scalars as one scalar tensor."""
+    return torch.stack(list(terms)).sum()
+
+
+def follow_classes(state: Tensor, new: Tensor, momentum: float, moved: Tensor) -> None:
+    """state <- momentum state + (1 - momentum) new, where `moved`; in place, all of shape [C]."""
+    state.copy_(torch.where(moved, momentum * state + (1 - momentum) * new, state))
+
+
+def guess_of(output: Output) -> Guess:
+    """What a network says with an output, in fp32."""
+    logits = output.logits.float()
+    return Guess(logits, logits.detach().argmax(1), output.deep)

@@ -1,0 +1,224 @@
+"""What every semi-supervised method is: losses of a batch, an update after the step, a prediction.
+
+Legend of shapes: L labeled and U unlabeled patches, C classes, `x y z` space.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from segmentation.losses import Loss, entropy
+from segmentation.methods.base.ramps import entropy_threshold, ramp
+from segmentation.networks.alignment import IGNORED
+from segmentation.networks.network import Network
+
+_ENTROPY_RAMP = 0.621  # share of the run; TAK's 100 of 161 epochs
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's patches. Unlabeled patches have no label field, so no method can look.
+
+    Attributes:
+        image: [L, 1, x, y, z], intensities in [0, 1].
+        label: [L, x, y, z], int64.
+        unlabeled: [U, 1, x, y, z].
+    """
+
+    image: Tensor
+    label: Tensor
+    unlabeled: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device."""
+        return Batch(*(part.to(device, non_blocking=True) for part in self._parts))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory, from which a GPU copies without waiting."""
+        return Batch(*(part.pin_memory() for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.image, self.label, self.unlabeled
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a run gives to its method, whichever that is.
+
+    Attributes:
+        build: makes a freshly initialized network.
+        loss: cross-entropy and Dice in the chosen form.
+        total_steps: length of the run; ramps and starts are shares of it.
+        classes: C, background included.
+        patch: sides of a patch in voxels.
+        voxels: voxels per class in the labeled scans, C numbers, for methods that weigh classes.
+        seed: of everything random inside a step; with the step it decides all draws.
+        warmup_steps: first steps, in which only labeled patches teach.
+
+    Raises:
+        ValueError: a warm-up that leaves no step.
+    """
+
+    build: Callable[[], Network]
+    loss: Loss
+    total_steps: int
+    classes: int
+    patch: Sequence[int]
+    voxels: Sequence[float] | None = None
+    seed: int = 0
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup_steps < self.total_steps:
+            raise ValueError(
+                f"a warm-up of {self.warmup_steps} steps in a run of {self.total_steps}"
+            )
+
+    def class_counts(self) -> Tensor:
+        """Voxels per class in the labeled scans, [C] in fp32.
+
+        Raises:
+            ValueError: the run does not know them.
+        """
+        if self.voxels is None:
+            raise ValueError("this method weighs classes: give their voxels in the labeled cases")
+        return torch.tensor(self.voxels, dtype=torch.float32)
+
+
+class Method(nn.Module, ABC):
+    """Base of all methods. It owns its networks, so that `state_dict()` holds all of it.
+
+    The keyword-only arguments of a method's constructor are its options in a recipe.
+
+    Args:
+        consistency_weight: of what unlabeled patches teach, reached at the end of the ramp.
+        consistency_ramp: share of the run; 0 for the full weight from the start.
+    """
+
+    needs_unlabeled: ClassVar[bool] = True
+
+    def __init__(
+        self, given: Given, *, consistency_weight: float = 1.0, consistency_ramp: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.network = given.build()
+        self.loss = given.loss
+        self.total_steps, self.warmup_steps = given.total_steps, given.warmup_steps
+        self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
+        mixed = torch.Generator("cpu").manual_seed(given.seed)
+        self._mixed_seed = int(torch.randint(2**62, (1,), generator=mixed, device="cpu"))
+
+    @abstractmethod
+    def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """The weighted terms whose sum is minimized at `step` (from 0)."""
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """The terms of a step: supervised ones alone during the warm-up, then all.
+
+        Dropout draws from the global generator, so that is set from seed and step as well, and put
+        back afterward: a resumed run drops what the uninterrupted one dropped.
+        """
+        device = batch.image.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self._step_seed(step))
+            if step < self.warmup_steps:
+                return self.warm_up(batch)
+            return self.losses(batch, step)
+
+    def warm_up(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of a step of the warm-up, in which unlabeled patches teach nothing."""
+        return self.supervised_terms(self.network(batch.image).logits, batch.label)
+
+    def supervised_terms(
+        self, logits: Tensor, label: Tensor, weight: float = 0.5
+    ) -> dict[str, Tensor]:
+        """Weighted `cross_entropy` and `dice` of labeled patches; half of each by default."""
+        return {
+            "cross_entropy": weight * self.loss.cross_entropy(logits, label),
+            "dice": weight * self.loss.dice(logits, label),
+        }
+
+    def after_step(self, step: int) -> None:
+        """What follows the optimizer's step `step`: a teacher moves, statistics are kept."""
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """The networks that can predict, the default one first."""
+        return {"student": self.network}
+
+    def predict(self, image: Tensor, predictor: str | None = None) -> Tensor:
+        """Logits [B, C, x, y, z] of an image [B, 1, x, y, z].
+
+        Raises:
+            LookupError: no predictor of that name.
+        """
+        known = self.predictors()
+        if predictor is not None and predictor not in known:
+            raise LookupError(f"no predictor {predictor!r}; there is {', '.join(known)}")
+        network = known[predictor] if predictor else next(iter(known.values()))
+        return network(image).logits
+
+    def share(self, step: int) -> float:
+        """The share of the run after the warm-up that is done before `step`, in [0, 1)."""
+        return (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+
+    def rising(self, step: int) -> float:
+        """The weight of what unlabeled patches teach at `step`."""
+        return self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
+
+    def generator(self, step: int, device: torch.device) -> torch.Generator:
+        """The source of randomness of one step: the same for the same seed, step and device."""
+        return torch.Generator(device).manual_seed(self._step_seed(step))
+
+    def _step_seed(self, step: int) -> int:
+        return self._mixed_seed ^ (step * 0x9E3779B97F4A7C15 % 2**63)
+
+    def aligns(self, step: int) -> bool:
+        """Whether the contrast of text and features takes part at `step`."""
+        contrast = self.network.contrast
+        return contrast is not None and self.share(step) >= contrast.start
+
+    def contrast(
+        self,
+        network: Network,
+        deep: Sequence[Tensor],
+        labels: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The weighted contrast of a network's deep features with the text.
+
+        Args:
+            network: one with alignment; see `aligns`.
+            deep: the three deepest levels, [B, c, ...] each.
+            labels: [B, x, y, z], `IGNORED` where a voxel takes no part.
+            generator: draws the voxels.
+        """
+        assert network.contrast is not None
+        return network.align(network.contrast.project(deep), labels, generator)
+
+    def sure_labels(self, probabilities: Tensor, step: int) -> Tensor:
+        """The most probable class, `IGNORED` where the entropy is above the rising threshold.
+
+        Args:
+            probabilities: [B, C, x, y, z].
+
+        Returns:
+            [B, x, y, z]; threshold and ramp are those of TAK (2025, arXiv 2501.13470).
+        """
+        limit = entropy_threshold(self.share(step), _ENTROPY_RAMP)
+        return probabilities.argmax(1).masked_fill(entropy(probabilities) > limit, IGNORED)
+
+
+def one_of(option: str, value: str, known: Sequence[str]) -> str:
+    """The value of an option that has a few.
+
+    Raises:
+        LookupError: another value; the message lists the known ones.
+    """
+    if value not in known:
+        raise LookupError(f"no {option} {value!r}; there is {', '.join(known)}")
+    return value

@@ -1,0 +1,204 @@
+"""A made-up population of abdominal scans as NIfTI files, in the folders of nnU-Net's raw layout.
+
+```
+imagesTr/phantom_0000_0000.nii.gz   labelsTr/phantom_0000.nii.gz   (none for unlabeled cases)
+imagesTs/...                        labelsTs/...
+splits/{train,labeled,validation,test}.txt   dataset.toml   population.json   dataset.json
+```
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from segmentation.anatomy.body import ORGANS
+from segmentation.common.files import each_done, write_text
+from segmentation.data.descriptor import DatasetSpec, Organ
+from segmentation.imaging.volume import write_labels, write_volume
+from segmentation.phantom.scanner import scan_subject
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Population:
+    """How many subjects of which kind, how finely scanned, and the seed that decides them.
+
+    Case k is decided by (seed, k) and the voxel size alone. Exactly one of spacing_mm (the voxel
+    size about which the scans vary) and shape (voxels along the patient's x, y, z) is given.
+    """
+
+    labeled: int
+    unlabeled: int
+    validation: int
+    test: int
+    spacing_mm: float | None = None
+    shape: tuple[int, int, int] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = {"unlabeled": self.unlabeled, "validation": self.validation, "test": self.test}
+        for part, count in {**counts, "labeled": self.labeled, "seed": self.seed}.items():
+            if count < (part == "labeled"):
+                raise ValueError(f"{part} must be at least {int(part == 'labeled')}, not {count}")
+        if (self.spacing_mm is None) == (self.shape is None):
+            raise ValueError("give exactly one of spacing and shape")
+        if not all(0 < size < math.inf for size in self.shape or (self.spacing_mm or 0,)):
+            raise ValueError(f"voxels need a positive size, not {self.shape or self.spacing_mm}")
+
+    def parts(self) -> dict[str, list[str]]:
+        """Case names of each part, numbered through."""
+        total = self.labeled + self.unlabeled + self.validation + self.test
+        names = iter([f"phantom_{index:04d}" for index in range(total)])
+        counts = {
+            "labeled": self.labeled,
+            "unlabeled": self.unlabeled,
+            "validation": self.validation,
+            "test": self.test,
+        }
+        return {part: [next(names) for _ in range(count)] for part, count in counts.items()}
+
+
+def make_population(
+    spec: DatasetSpec,
+    out: Path,
+    population: Population,
+    *,
+    jobs: int = 1,
+    progress: Callable[[str], None] | None = None,
+) -> int:
+    """Write a population to `out` and return how many cases had to be made.
+
+    A second call makes only what is missing. `progress` is called with the name of each case.
+
+    Raises:
+        LookupError: an organ of the descriptor that cannot be drawn; lists those that can.
+        ValueError: `out` holds another population, or voxels so large that organs get lost.
+    """
+    drawn = tuple(_drawn_as(organ) for organ in spec.by_label)
+    begun = _claim(out, population, spec)
+    for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs", "splits"):
+        (out / folder).mkdir(exist_ok=True)
+    parts = population.parts()
+    every = [(case, part) for part in parts for case in parts[part]]
+    missing = [task for task in every if _lacks(out, *task)]
+    tell = progress or (lambda case: None)
+    for case, _ in set(every) - set(missing):
+        tell(case)
+    work = partial(_make_case, names=drawn, out=out, population=population)
+    try:
+        for case in each_done(work, missing, jobs):
+            tell(case)
+    except ValueError:
+        if begun and not any(out.glob("images*/*.nii.gz")):
+            shutil.rmtree(out)
+        raise
+    lists = {part: parts[part] for part in ("labeled", "validation", "test")}
+    lists["train"] = parts["labeled"] + parts["unlabeled"]
+    for part, cases in lists.items():
+        write_text(out / "splits" / f"{part}.txt", "".join(f"{case}\n" for case in cases))
+    write_text(out / "dataset.toml", descriptor(spec))
+    write_text(
+        out / "dataset.json", _nnunet_json(spec, len(parts["labeled"] + parts["validation"]))
+    )
+    return len(missing)
+
+
+def descriptor(spec: DatasetSpec) -> str:
+    """A TOML descriptor of a phantom population with the organs, window and grid of `spec`."""
+    head = {
+        "name": "phantom",
+        "title": f"Made-up abdominal scans with the organs of {spec.name}",
+        "modality": spec.modality,
+        "layout": "nnunet",
+        "orientation": spec.orientation,
+        "window_hu": spec.window_hu,
+        "scaling": spec.scaling,
+        "protocol": "phantom",
+        "splits": "data",
+    }
+    lines = [*_toml(head), "", "[grid]", *_toml(spec.grid.model_dump(exclude_none=True))]
+    for organ in spec.by_label:
+        lines += ["", "[[organs]]", *_toml(organ.model_dump(exclude_defaults=True))]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(table: Mapping[str, object]) -> list[str]:
+    """Lines `key = value`; strings, numbers and lists of them look the same in JSON and TOML."""
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+
+
+def _drawn_as(organ: Organ) -> str:
+    """The name under which an organ can be drawn: its own, or one of its aliases."""
+    for name in (organ.name, *organ.aliases):
+        if name.casefold() in ORGANS:
+            return name.casefold()
+    raise LookupError(f"no shape for {organ.name!r}; there is {', '.join(ORGANS)}")
+
+
+def _claim(out: Path, population: Population, spec: DatasetSpec) -> bool:
+    """Note in an empty `out` what is made there, or check that it is what was begun before.
+
+    Returns whether this call is the beginning.
+    """
+    recipe = {
+        "format_version": FORMAT_VERSION,
+        **asdict(population),
+        "organs": [organ.model_dump() for organ in spec.by_label],
+        "window_hu": spec.window_hu,
+        "grid": spec.grid.model_dump(),
+    }
+    text = json.dumps(recipe, indent=1) + "\n"
+    noted = out / "population.json"
+    if noted.is_file():
+        if noted.read_text(encoding="utf-8") != text:
+            raise ValueError(
+                f"{out} holds another population or the start of one (see {noted}); "
+                "delete it or take another folder"
+            )
+        return False
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty and holds no population; take another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(noted, text)
+    return True
+
+
+def _paths(out: Path, case: str, part: str) -> tuple[Path, Path | None]:
+    """Image and label file of a case; an unlabeled one has no label file."""
+    side = "Ts" if part == "test" else "Tr"
+    label = None if part == "unlabeled" else out / f"labels{side}" / f"{case}.nii.gz"
+    return out / f"images{side}" / f"{case}_0000.nii.gz", label
+
+
+def _lacks(out: Path, case: str, part: str) -> bool:
+    return not all(path.is_file() for path in _paths(out, case, part) if path)
+
+
+def _make_case(
+    task: tuple[str, str], names: tuple[str, ...], out: Path, population: Population
+) -> str:
+    case, part = task
+    random = np.random.default_rng([population.seed, int(case.rpartition("_")[2])])
+    scan = scan_subject(names, random, spacing_mm=population.spacing_mm, shape=population.shape)
+    image, label = _paths(out, case, part)
+    write_volume(image, scan.voxels, scan.affine)
+    if label:
+        write_labels(label, scan.labels, scan.affine)
+    return case
+
+
+def _nnunet_json(spec: DatasetSpec, labeled: int) -> str:
+    content = {
+        "channel_names": {"0": "CT"},
+        "labels": {name: value for value, name in enumerate(spec.classes)},
+        "numTraining": labeled,
+        "file_ending": ".nii.gz",
+    }
+    return json.dumps(content, indent=1) + "\n"

@@ -1,0 +1,4 @@
+"""The training loop: patches, checkpoints, log, trackers, monitor, process settings.
+
+Imports `methods`, `data` and below.
+"""

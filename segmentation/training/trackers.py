@@ -1,0 +1,173 @@
+"""Where the curves and pictures of a run go beside its log: TensorBoard, Weights & Biases, MLflow.
+
+The last two are extras; each is imported only where it is used.
+"""
+
+import json
+import os
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmentation.common.files import write_text
+
+PROJECT = "tak-seg"
+KEPT = "tracking.json"  # in the run's folder: what the services call this run
+
+Picture = NDArray[np.uint8]  # [row, column, RGB]
+
+
+class Tracker(ABC):
+    """A place for numbers and pictures over steps.
+
+    Args:
+        folder: of the run; its name is the name of the run.
+        config: the run's configuration as plain values.
+        step: steps done before; a tracker goes on from there.
+    """
+
+    @abstractmethod
+    def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None: ...
+
+    @abstractmethod
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add a number to every named curve."""
+
+    @abstractmethod
+    def picture(self, name: str, picture: Picture, step: int) -> None:
+        """Show a picture under a name."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Write what is still held back."""
+
+
+class TensorBoard(Tracker):
+    """Event files in the run's folder; after a resume, later steps of before are dropped."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._events = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """One tag per name."""
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+    def picture(self, name: str, picture: Picture, step: int) -> None:
+        """Under the tab of images."""
+        self._events.add_image(name, picture, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        self._events.close()
+
+
+class WandB(Tracker):
+    """A run of Weights & Biases, set up by its own environment variables (WANDB_MODE=offline ...).
+
+    The project is `tak-seg` unless WANDB_PROJECT names another.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
+        import wandb
+
+        self._wandb = wandb
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=folder.name,
+            dir=str(folder),
+            id=_kept(folder, "wandb") or _keep(folder, "wandb", uuid.uuid4().hex[:12]),
+            resume="allow",
+            config=dict(config),
+            settings=wandb.Settings(console="off"),
+        )
+        self._run.define_metric("step", hidden=True)
+        self._run.define_metric("*", step_metric="step")
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """One metric per name, drawn over the run's own steps."""
+        self._run.log({**values, "step": step})
+
+    def picture(self, name: str, picture: Picture, step: int) -> None:
+        """An image of the run's media."""
+        self._run.log({name: self._wandb.Image(picture), "step": step})
+
+    def close(self) -> None:
+        """Finish the run; online, this waits for the upload."""
+        self._run.finish()
+
+
+class MLflow(Tracker):
+    """A run of MLflow at MLFLOW_TRACKING_URI, or where MLflow keeps runs unless told.
+
+    The experiment is `tak-seg` unless MLFLOW_EXPERIMENT_NAME names another.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
+        import mlflow
+
+        self._mlflow = mlflow
+        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT))
+        run = mlflow.start_run(run_id=_kept(folder, "mlflow"), run_name=folder.name)
+        _keep(folder, "mlflow", run.info.run_id)
+        mlflow.log_params(_flat(config))
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """One metric per name."""
+        self._mlflow.log_metrics(dict(values), step=step)
+
+    def picture(self, name: str, picture: Picture, step: int) -> None:
+        """A PNG among the artifacts, named by step."""
+        self._mlflow.log_image(picture, artifact_file=f"{name}/{step:08}.png")
+
+    def close(self) -> None:
+        """End the run."""
+        self._mlflow.end_run()
+
+
+def trackers_of(*, wandb: bool, mlflow: bool) -> list[type[Tracker]]:
+    """TensorBoard, and what else is asked for.
+
+    Raises:
+        ValueError: a package that is not installed; says how to install it.
+    """
+    found: list[type[Tracker]] = [TensorBoard]
+    for name, asked, kind in (("wandb", wandb, WandB), ("mlflow", mlflow, MLflow)):
+        if asked and find_spec(name) is None:
+            raise ValueError(f"--{name}: {name} is not installed; pip install 'tak-seg[{name}]'")
+        if asked:
+            found.append(kind)
+    return found
+
+
+def _kept(folder: Path, service: str) -> str | None:
+    """What a service called this run before, so that a resumed run goes on there."""
+    path = folder / KEPT
+    return json.loads(path.read_text(encoding="utf-8")).get(service) if path.is_file() else None
+
+
+def _keep(folder: Path, service: str, name: str) -> str:
+    path = folder / KEPT
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write_text(path, json.dumps({**known, service: name}) + "\n")
+    return name
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested tables with dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= (
+            _flat(value, f"{before}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{before}{key}": value}
+        )
+    return found

@@ -1,0 +1,100 @@
+"""What a mistake in a recipe, in `--set` or in a name is answered with."""
+
+import pytest
+
+from knowledge.common.suggest import meant, nearest
+from pipeline.config.recipe import read_config
+from pipeline.config.registry import choose
+from segmentation.methods.base.method import Method
+
+OWN = (
+    'title = "own"\n[network]\nwidth = 4\nlevels = 3\n[method]\nname = "magicnet"\ncube = 8\n'
+    '[loss]\nname = "ga"\n[alignment]\nname = "none"\n'
+    "[training]\nsteps = 10\npatch = [16, 16, 16]\n"
+)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(OWN)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        ("traning.steps=30", r"did you mean training\.steps\? \[training\] has steps, warmup"),
+        ("training.stepz=30", r"did you mean training\.steps\? \[training\] has steps, warmup"),
+        ("metod.cube=8", r"did you mean method\.cube\?"),
+        ("netwrk.widht=8", r"did you mean network\.width\? \[network\] has width, levels"),
+        ("seeds=8", r"did you mean seed\? a recipe has title, seed, network"),
+        ("method.decai=1", r"method\.decai: unknown key; MagicNet has .*did you mean decay\?"),
+        ("loss.gama=1", r"loss\.gama: unknown key"),
+        ("alignment.weight=1", r"alignment\.weight: alignment none has no options"),
+        ("method.name=UA-MT", r"there is .*; did you mean ua_mt\?"),
+        ("loss.name=dice-ce", r"no loss 'dice-ce'; there is .*; did you mean dice_ce\?"),
+        ("training.steps=many", r"training\.steps: .*valid integer.*, not 'many'"),
+        ("training.patch=[16, 16]", r"training\.patch: a value is missing in \[16, 16\]"),
+        ("training=3", r"training: is a table of keys, not 3"),
+        ("method.cube=big", r"method\.cube: 'big' cannot be: .*integer"),
+        ("method.decay=inf", r"method\.decay: inf cannot be: .*finite"),
+        ("text.norm=inf", r"text\.norm: .*finite number, not inf"),
+        ("inference.overlap=nan", r"inference\.overlap: .*finite|less than 1"),
+    ],
+)
+def test_a_wrong_change_is_quoted_and_the_recipe_is_not_blamed(recipe, change, answer):
+    with pytest.raises(ValueError, match=answer) as told:
+        read_config(recipe, ["seed=3", change])
+    assert str(told.value).startswith(f"--set {change}: ")
+    assert "own.toml" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "answer"),
+    [
+        ("steps =", "stepz =", r"training\.stepz: unknown key; did you mean training\.steps\?"),
+        ("[training]", "[traning]", r"traning: unknown key; did you mean training\.steps\?"),
+        ("cube = 8", "cubes = 8", r"method\.cubes: unknown key; .*did you mean cube\?"),
+        ("width = 4", 'width = "x"', r"network\.width: input should be a valid integer"),
+    ],
+)
+def test_a_typo_in_an_own_recipe_names_file_and_key(recipe, old, new, answer):
+    recipe.write_text(OWN.replace(old, new))
+    with pytest.raises(ValueError, match=answer) as told:
+        read_config(recipe, ["seed=3"])
+    assert str(told.value).startswith(f"{recipe}: ")
+
+
+def test_keys_that_do_not_fit_each_other_name_the_recipe_and_the_change(recipe):
+    with pytest.raises(ValueError, match=r"own\.toml with --set training\.patch=\[18, 16, 16\]: "):
+        read_config(recipe, ["seed=3", "training.patch=[18, 16, 16]"])
+
+
+def test_a_fault_of_file_and_change_each_is_told_of_its_own_place(recipe):
+    recipe.write_text(OWN.replace("width = 4", "width = 0"))
+    with pytest.raises(ValueError, match="greater than 0") as told:
+        read_config(recipe, ["training.steps=-1"])
+    parts = str(told.value).split("; ")
+    assert parts[0].startswith(f"{recipe}: network.width")
+    assert parts[1].startswith("--set training.steps=-1: training.steps")
+
+
+def test_a_recipe_with_a_byte_order_mark_and_windows_line_ends_is_read(recipe):
+    recipe.write_bytes(b"\xef\xbb\xbf" + OWN.replace("\n", "\r\n").encode())
+    assert read_config(recipe).title == "own"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("ss-net", "ss_net"), ("UA-MT", "ua_mt"), ("MagicNett", "magicnet"), ("xyzzy", None)],
+)
+def test_the_nearest_name_is_found_whatever_case_and_dashes(name, expected):
+    known = ["magicnet", "ss_net", "ua_mt", "urpc"]
+    assert nearest(name, known) == expected
+    assert meant(name, known) == ("" if expected is None else f"; did you mean {expected}?")
+
+
+def test_a_method_name_of_a_paper_leads_to_the_module():
+    with pytest.raises(LookupError, match=r"did you mean ss_net\?"):
+        choose("segmentation.methods", "SS-Net", Method)

@@ -1,0 +1,62 @@
+import tomllib
+
+import pytest
+import torch
+
+from pipeline.config.recipe import read_config
+from pipeline.runs.build import Setting, build_method
+from segmentation.inference.sliding_window import steps_of
+from segmentation.methods.base.co_training import CoTraining
+from tests.support.paths import ROOT
+
+RECIPES = sorted((ROOT / "pipeline" / "recipes").glob("*.toml"))
+CLASSES = ("background", *(f"organ {number}" for number in range(1, 16)))
+
+
+def build(path, changes=()):
+    """A recipe's method without memory for its weights."""
+    config = read_config(path, changes)
+    voxels = tuple(range(100, 100 - len(CLASSES), -1))
+    with torch.device("meta"):
+        vectors = torch.empty(len(CLASSES), 2, 512) if config.needs_bank else None
+        return build_method(config, Setting(CLASSES, vectors, voxels))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_builds_its_method(path):
+    method = build(path)
+    assert method.total_steps == read_config(path).training.steps
+    assert (len(method.predictors()) == 3) == isinstance(method, CoTraining)
+
+
+@pytest.mark.parametrize("name", ["cps", "dhc", "ua-mt", "magicnet"])
+def test_text_head_and_contrast_come_to_a_recipe_by_two_changes(name):
+    path = next(path for path in RECIPES if path.stem == name)
+    method = build(path, ["head.name=text", "alignment.name=contrast"])
+    assert method.network.contrast is not None
+
+
+def test_a_network_of_dhc_has_the_published_number_of_weights():
+    path = next(path for path in RECIPES if path.stem == "dhc")
+    for network in build(path).networks:
+        assert sum(weight.numel() for weight in network.parameters()) == 37_778_192
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol"),
+    [("tak", "amos-ga"), ("galoss-cps", "amos-ga"), ("galoss-magicnet", "amos-ga")]
+    + [(name, "amos-dhc") for name in ("dhc", "cps", "adsh", "urpc", "dst")],
+)
+def test_windows_lie_as_in_the_protocol_that_a_recipe_repeats(name, protocol):
+    published = tomllib.loads((ROOT / "data" / "protocols" / f"{protocol}.toml").read_text())
+    config = read_config(ROOT / "pipeline" / "recipes" / f"{name}.toml")
+    assert list(config.training.patch) == published["patch"]
+    steps = steps_of(config.training.patch, config.inference.overlap)
+    assert list(steps) == published["stride"]
+    assert config.inference.blend == published["blend"]
+
+
+def test_an_overlap_of_one_would_never_move_a_window(tmp_path):
+    path = ROOT / "pipeline" / "recipes" / "demo.toml"
+    with pytest.raises(ValueError, match=r"inference\.overlap"):
+        read_config(path, ["inference.overlap=[0.5, 0.5, 1.0]"])

@@ -1,0 +1,196 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from segmentation.losses import GA
+from segmentation.methods.base.method import Given
+from segmentation.methods.magicnet import MagicNet
+from segmentation.networks.alignment import Contrast
+from segmentation.networks.heads import PARAMETERS, ConvHead, TextHead, apply_generated
+from segmentation.networks.network import Branch, Network
+from segmentation.networks.vnet import VNet, initialize
+from tests.support.paths import GOLDEN
+
+GOLDEN = GOLDEN / "head.npz"
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def text_network(width=16, levels=5, classes=16, text_width=512, aspects=2):
+    vnet = VNet(width=width, levels=levels)
+    vectors = torch.randn(classes, aspects, text_width)
+    deep = vnet.widths[-3:]
+    return Network(vnet, TextHead(width, deep, vectors), Contrast(deep, vectors, own_deepest=False))
+
+
+def test_tak_has_the_published_number_of_parameters():
+    given = Given(text_network, GA(), 1, classes=16, patch=(96,) * 3)
+    method = MagicNet(given, location_bias=False)
+    assert count(method) == 18_679_740
+    assert count(method.network.vnet) == 9_443_232
+    assert count(method.location) == 8_507_419
+
+
+@pytest.mark.parametrize(("classes", "parameters"), [(14, 17_954_985), (16, 17_955_019)])
+def test_magicnet_has_the_published_number_of_parameters(classes, parameters):
+    def build():
+        return Network(VNet(), ConvHead(16, classes))
+
+    method = MagicNet(Given(build, GA(), 1, classes=classes, patch=(96,) * 3))
+    assert count(method) == parameters
+
+
+@pytest.mark.parametrize(("width", "norm", "classes", "parameters"), [
+    (16, "batch", 14, 9_449_070), (16, "batch", 16, 9_449_104),
+    (32, "batch", 14, 37_778_126), (32, "batch", 16, 37_778_192),
+])  # fmt: skip
+def test_the_other_v_nets_have_the_published_number_of_parameters(width, norm, classes, parameters):
+    network = Network(VNet(width=width, norm=norm), ConvHead(width, classes))
+    assert count(network) == parameters
+
+
+def test_generated_heads_give_the_published_logits():
+    values = {name: torch.tensor(array) for name, array in np.load(GOLDEN).items()}
+    logits = apply_generated(values["features"], values["parameters"])
+    torch.testing.assert_close(logits, values["logits"], atol=1e-5, rtol=1e-5)
+
+
+def test_generated_heads_are_the_formula_class_by_class_and_voxel_by_voxel():
+    parameters, features = torch.randn(2, 3, PARAMETERS), torch.randn(2, 8, 2, 3, 2)
+    logits = apply_generated(features, parameters)
+    for b in range(2):
+        for c in range(3):
+            p = parameters[b, c]
+            w1, w2, w3 = p[:64].view(8, 8), p[64:128].view(8, 8), p[128:136]
+            b1, b2, b3 = p[136:144], p[144:152], p[152]
+            for place in np.ndindex(2, 3, 2):
+                h = features[(b, slice(None), *place)]
+                z = w3 @ F.relu(w2 @ F.relu(w1 @ h + b1) + b2) + b3
+                torch.testing.assert_close(logits[(b, c, *place)], z, atol=1e-4, rtol=1e-4)
+
+
+def plain_generated(features, parameters):
+    """The same networks in one go, with autograd's own gradients and no chunks."""
+    batch, classes, _ = parameters.shape
+    w1, w2, w3, b1, b2, b3 = parameters.split([64, 64, 8, 8, 8, 1], dim=-1)
+    h = features.flatten(2)[:, None]
+    one = F.relu(w1.view(batch, classes, 8, 8) @ h + b1[..., None])
+    two = F.relu(w2.view(batch, classes, 8, 8) @ one + b2[..., None])
+    three = w3.view(batch, classes, 1, 8) @ two + b3[..., None]
+    return three.view(batch, classes, *features.shape[2:])
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_logits_and_gradients_in_chunks_are_those_of_the_plain_head(device):
+    shapes = (2, 8, 17, 13, 11), (2, 5, PARAMETERS)  # more voxels than a chunk, and not a multiple
+    inputs = [torch.randn(shape, device=device, requires_grad=True) for shape in shapes]
+    weight = torch.randn(2, 5, 17, 13, 11, device=device)
+    results = []
+    for head in (apply_generated, plain_generated):
+        logits = head(*inputs)
+        results.append((logits, *torch.autograd.grad((logits * weight).sum(), inputs)))
+    for chunked, plain in zip(*results, strict=True):
+        torch.testing.assert_close(chunked, plain, atol=2e-3, rtol=1e-3)
+
+
+def test_a_head_in_bfloat16_stays_near_the_one_in_fp32():
+    features, parameters = torch.randn(1, 8, 12, 12, 20), 0.3 * torch.randn(1, 4, PARAMETERS)
+    half = apply_generated(features.bfloat16(), parameters)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(
+        half.float(), apply_generated(features, parameters), atol=0.1, rtol=0.05
+    )
+
+
+def test_the_order_of_the_classes_in_the_bank_is_the_order_of_the_logits():
+    network = text_network(width=4, levels=4, classes=5, text_width=12).eval()
+    image = torch.rand(1, 1, 16, 16, 16)
+    before = network(image).logits
+    order = torch.tensor([3, 0, 4, 1, 2])
+    network.head.vectors = network.head.vectors[order]
+    torch.testing.assert_close(network(image).logits, before[:, order], atol=1e-5, rtol=1e-4)
+
+
+def test_every_aspect_of_every_class_changes_its_own_logits_only():
+    network = text_network(width=4, levels=4, classes=4, text_width=12).eval()
+    image = torch.rand(1, 1, 16, 16, 16)
+    before = network(image).logits
+    for c in range(4):
+        for a in range(2):
+            changed = network.head.vectors.clone()
+            changed[c, a] += 3 * torch.randn(12)
+            kept, network.head.vectors = network.head.vectors, changed
+            differs = (network(image).logits - before).abs().amax((0, 2, 3, 4)) > 1e-6
+            network.head.vectors = kept
+            assert differs.tolist() == [k == c for k in range(4)]
+
+
+def test_text_vectors_are_kept_in_the_state_and_never_trained():
+    network = text_network(width=4, levels=4, classes=4, text_width=12)
+    assert "head.vectors" in network.state_dict()
+    network(torch.rand(2, 1, 16, 16, 16)).logits.square().mean().backward()
+    assert network.head.vectors.grad is None
+    assert network.head.project[0].weight.grad.abs().sum() > 0
+
+
+def test_features_halve_in_size_and_double_in_channels():
+    vnet = VNet(width=4, levels=4)
+    shapes = [tuple(level.shape[1:]) for level in vnet.encode(torch.rand(1, 1, 32, 16, 24))]
+    assert shapes == [(4, 32, 16, 24), (8, 16, 8, 12), (16, 8, 4, 6), (32, 4, 2, 3)]
+    assert vnet(torch.rand(1, 1, 32, 16, 24)).shape == (1, 4, 32, 16, 24)
+
+
+def test_the_pyramid_holds_what_every_stage_of_the_decoder_gives_and_its_finest_is_decoded():
+    vnet = VNet(width=4, levels=4)
+    features = vnet.encode(torch.rand(1, 1, 32, 16, 24))
+    pyramid = vnet.pyramid(features)
+    two = vnet.decoder[2](vnet.up[2](features[3]) + features[2])
+    one = vnet.decoder[1](vnet.up[1](two) + features[1])
+    for found, expected in zip(pyramid, [vnet.decode(features), one, two], strict=True):
+        assert torch.equal(found, expected)
+    assert [level.shape for level in pyramid] == [level.shape for level in features[:-1]]
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_branch_reads_features_as_the_network_that_it_was_taken_from(text):
+    network = text_network(width=4, levels=3, classes=3, text_width=6)
+    if not text:
+        network = Network(VNet(width=4, levels=3, dropout=0.5), ConvHead(4, 3)).eval()
+    features = network.encode(torch.rand(2, 1, 8, 8, 16))
+    branch = Branch(network)
+    assert torch.equal(branch(features), network.read(features).logits)
+    assert not any(key.startswith(("encoder", "down", "contrast")) for key in branch.state_dict())
+
+
+@pytest.mark.parametrize("side", [20, 8, 4])
+def test_an_input_that_the_levels_cannot_halve_is_refused(side):
+    with pytest.raises(ValueError, match="multiple of 8"):
+        VNet(width=4, levels=4).encode(torch.rand(1, 1, side, 16, 16))
+
+
+def test_dropout_acts_in_training_only():
+    vnet = VNet(width=4, levels=3, dropout=0.5)
+    image = torch.rand(1, 1, 8, 8, 8)
+    assert not torch.equal(vnet(image), vnet(image))
+    vnet.eval()
+    torch.testing.assert_close(vnet(image), vnet(image))
+
+
+def test_initializations_have_their_scale_and_leave_biases_alone():
+    vnet = VNet(width=16, levels=3)
+    bias = vnet.encoder[1][0][0].bias.clone()
+    initialize(vnet, "kaiming")
+    weight = vnet.encoder[1][0][0].weight
+    assert weight.std().item() == pytest.approx((2 / (32 * 27)) ** 0.5, rel=0.05)
+    initialize(vnet, "xavier")
+    assert weight.std().item() == pytest.approx((2 / (64 * 27)) ** 0.5, rel=0.05)
+    torch.testing.assert_close(vnet.encoder[1][0][0].bias, bias)
+
+
+@pytest.mark.parametrize("make", [lambda: VNet(norm="layer"), lambda: initialize(VNet(), "he")])
+def test_unknown_names_are_answered_with_the_known_ones(make):
+    with pytest.raises(LookupError, match="there is"):
+        make()

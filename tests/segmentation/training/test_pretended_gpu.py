@@ -1,0 +1,100 @@
+"""Steps and predictions on a GPU that is only pretended: torch follows devices without computing.
+
+Nothing is calculated, so no number is tested; but a tensor that was left on the host meets one on
+the GPU and fails here as it would there. Gradients need a real device, and are not followed.
+"""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from pipeline.config.registry import names
+from segmentation.inference.sliding_window import class_planes
+from segmentation.losses import GA
+from segmentation.methods.base.method import Batch
+from segmentation.networks import heads
+from tests.support.small_parts import FITTING, LATE, batch, make
+
+GPU = torch.device("cuda:0")
+# SS-Net looks for the direction that changes its guess most, which takes a gradient.
+METHODS = sorted(set(names("segmentation.methods")) - {"ss_net"})
+
+
+class HostGenerator(torch.Generator):
+    """Draws on the host and says that it is on the GPU."""
+
+    device = GPU
+
+    def __new__(cls, device=None):
+        return super().__new__(cls, "cpu")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A mode in which tensors can be on a GPU; nothing is drawn or compiled there."""
+    monkeypatch.setattr(torch, "Generator", HostGenerator)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda **_: nullcontext())
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(heads, "_has_kernels", lambda *_: False)
+    with FakeTensorMode() as mode, torch.no_grad():
+        yield mode
+
+
+def moved(module):
+    """The module with empty weights and buffers on the GPU."""
+    for part in module.modules():
+        for kept in (part._parameters, part._buffers):
+            for name, tensor in kept.items():
+                if tensor is not None:
+                    kept[name] = like(tensor)
+    return module
+
+
+def like(tensor):
+    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device=GPU)
+    return torch.nn.Parameter(empty) if isinstance(tensor, torch.nn.Parameter) else empty
+
+
+def placed(data):
+    """A batch of the same shapes on the GPU."""
+    return Batch(like(data.image), like(data.label), like(data.unlabeled))
+
+
+@pytest.fixture
+def made(request):
+    """Method and batch; made before anything is pretended."""
+    return make(request.param, GA(), text=True, **FITTING.get(request.param, {})), batch()
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+@pytest.mark.parametrize("made", METHODS, indirect=True)
+def test_a_step_stays_on_its_device(made, gpu, precision):
+    method, data = moved(made[0]), placed(made[1])
+    with torch.autocast("cuda", precision, enabled=precision is not None):
+        terms = method(data, LATE)
+    method.after_step(LATE)
+    assert {term.device for term in terms.values()} == {GPU}
+    assert {term.dtype for term in terms.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("made", ["magicnet"], indirect=True)
+def test_a_tensor_left_on_the_host_is_found(made, gpu):
+    method, data = moved(made[0]), placed(made[1])
+    method.organ_counts = torch.empty(method.organ_counts.shape)
+    with pytest.raises(RuntimeError, match="same device"):
+        method(data, LATE)
+
+
+@pytest.mark.parametrize("made", ["magicnet"], indirect=True)
+def test_windows_stay_on_their_device(made, gpu, monkeypatch):
+    # MONAI's map reads its least weight on the host, once per scan.
+    weights = "monai.data.utils.compute_importance_map"
+    monkeypatch.setattr(weights, lambda sides, *_, device: torch.empty(sides, device=device))
+    network = moved(made[0].network)
+    image = torch.empty(24, 20, 30, device=GPU)
+    planes = list(class_planes(network, image, patch=(16, 16, 16)))
+    assert {plane.device for plane in planes} == {GPU}
+    assert len(planes) == 24
