@@ -10,7 +10,8 @@ from knowledge.descriptions import BACKGROUND, Claim, DescriptionSet
 from knowledge.grounding.sides import exchanged_sides
 from knowledge.providers.base.answer_store import AnswerCache, AnswerStore, CachedAnswer
 from knowledge.providers.base.budget import Budget
-from knowledge.providers.base.provider import Provider, Question, Turn, Usage
+from knowledge.providers.base.provider import Provider, Question, Turn
+from knowledge.providers.base.usage import Usage
 from knowledge.questions.answer_format import read_answer
 from knowledge.questions.questions import Images, question_digest, questions
 from knowledge.questions.template import Template

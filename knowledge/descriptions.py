@@ -1,15 +1,16 @@
 """What was said of one organ, by whom, to which question; and the set of it for an organ list."""
 
 import json
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from knowledge.common.files import Strict, digest_of, read_json, readable, write_whole
-from knowledge.providers.base.provider import Usage
+from knowledge.common.digests import digest_of
+from knowledge.common.files import read_json, write_whole
+from knowledge.common.models import Strict, readable
+from knowledge.providers.base.usage import Usage
 
 FORMAT_VERSION = 1
 BACKGROUND = "background"
@@ -173,14 +174,6 @@ class DescriptionSet(Strict):
     @cached_property
     def _by_key(self) -> dict[tuple[str, str], Description]:
         return {(item.organ, item.aspect): item for item in self.descriptions}
-
-
-def total(usages: Iterable[Usage]) -> Usage:
-    """The sum of usages."""
-    result = Usage()
-    for usage in usages:
-        result = result + usage
-    return result
 
 
 def _difference(wanted: list[tuple[str, str]], found: list[tuple[str, str]]) -> str:

@@ -6,11 +6,40 @@ from typing import Annotated
 
 import typer
 
-from pipeline import startup as machine
-from pipeline.commands import adopt, compare, demo, inspect, predict, report, split, sweep
-from pipeline.commands import describe as knowledge
-from pipeline.commands import prepare as data
-from pipeline.commands import train as segmentation
+from pipeline import startup
+from pipeline.commands import (
+    adopt,
+    bank,
+    bundle,
+    check,
+    compare,
+    demo,
+    describe,
+    encode,
+    evaluate,
+    inspect,
+    matrix,
+    phantom,
+    predict,
+    prepare,
+    render,
+    report,
+    split,
+    sweep,
+    train,
+)
+from pipeline.commands.shared.many_words import ManyWords
+
+# The panels of `tak --help`, in the order of the work. A module of `pipeline.commands` defines a
+# function, or a group of commands, that has the module's own name.
+PANELS = {
+    "First steps": (demo,),
+    "Data": (phantom, inspect, split, prepare),
+    "Text": (describe, check, render, encode, bank, matrix),
+    "Training": (train, sweep, adopt),
+    "Results": (evaluate, compare, report),
+    "Your own scans": (predict, bundle),
+}
 
 app = typer.Typer(
     name="tak",
@@ -21,21 +50,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Textual anatomical knowledge for semi-supervised multi-organ segmentation.",
 )
-_GROUPS = (
-    data,
-    split,
-    knowledge,
-    inspect,
-    segmentation,
-    sweep,
-    compare,
-    adopt,
-    predict,
-    report,
-    demo,
-)
-for group in _GROUPS:
-    group.register(app)
+for _panel, _modules in PANELS.items():
+    for _module in _modules:
+        _verb = _module.__name__.rpartition(".")[2]
+        _command = getattr(_module, _verb)
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_verb, rich_help_panel=_panel)
+        else:
+            app.command(cls=ManyWords, rich_help_panel=_panel)(_command)
 
 
 @app.callback()
@@ -58,7 +80,7 @@ def main() -> None:
 
     `TAK_DEBUG=1` shows the traceback instead.
     """
-    machine.settle()
+    startup.settle()
     try:
         app()
     except (ValueError, OSError, LookupError) as fault:

@@ -16,7 +16,7 @@ from knowledge.bank.bank import Bank
 from knowledge.descriptions import DescriptionSet
 from pipeline.runs import bundle
 from pipeline.runs.trained_model import open_run
-from pipeline.scoring.comparison import read_evaluation
+from pipeline.scoring.results import read_evaluation
 from segmentation.data.case_files import load_prepared, read_case
 from segmentation.training.log import read_log
 

@@ -1,9 +1,10 @@
 """Valid answers made into a description set and into a store; sets that nobody was asked for."""
 
-from knowledge.common.files import digest_of
-from knowledge.descriptions import Description, DescriptionSet, Origin, Sample, total
+from knowledge.common.digests import digest_of
+from knowledge.descriptions import Description, DescriptionSet, Origin, Sample
 from knowledge.providers.base.answer_store import AnswerStore, CachedAnswer, as_stored
 from knowledge.providers.base.provider import Provider, Question
+from knowledge.providers.base.usage import total
 from knowledge.questions.answer_format import read_answer
 from knowledge.questions.questions import question_digest
 from knowledge.questions.template import Template

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from knowledge.asking.valid_answers import UnusableAnswers, ask_until_valid, still_valid
-from knowledge.common.files import digest_of
+from knowledge.common.digests import digest_of
 from knowledge.descriptions import Description
 from knowledge.encoders.base.encoder import TextEncoder
 from knowledge.providers.base.answer_store import AnswerCache, CachedAnswer

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 from knowledge.providers.base.answer_store import CachedAnswer
 from knowledge.providers.base.budget import Budget
-from knowledge.providers.base.provider import Provider, Question, Turn, Usage
-from knowledge.questions.answer_format import InvalidAnswer, read_answer
+from knowledge.providers.base.find_json import InvalidAnswer
+from knowledge.providers.base.provider import Provider, Question, Turn
+from knowledge.providers.base.usage import Usage
+from knowledge.questions.answer_format import read_answer
 
 
 class UnusableAnswers(ValueError):

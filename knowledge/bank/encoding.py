@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from knowledge.bank.bank import Bank
-from knowledge.common.files import canonical_json
+from knowledge.common.digests import canonical_json
 from knowledge.descriptions import Description, DescriptionSet
 from knowledge.encoders.base.encoder import TextEncoder, Vectors
 

@@ -5,7 +5,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from knowledge.common.files import Strict, write_whole
+from knowledge.common.files import write_whole
+from knowledge.common.models import Strict
 from knowledge.descriptions import BACKGROUND, Claim, DescriptionSet
 from knowledge.grounding.scene import Finding, Scene, Verdict
 from knowledge.grounding.sides import exchanged_sides, mirror, side

@@ -7,19 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from knowledge.common.files import Strict, canonical_json, read_json, write_whole
+from knowledge.common.digests import canonical_json
+from knowledge.common.files import read_json, write_whole
+from knowledge.common.models import Strict
 from knowledge.providers.base.budget import Budget
 from knowledge.providers.base.chat import ChatClient, LimitRenamed, refuses_format
-from knowledge.providers.base.provider import (
-    OUTPUTS,
-    Answer,
-    Provider,
-    ProviderOptions,
-    Question,
-    Usage,
-)
+from knowledge.providers.base.find_json import InvalidAnswer, find_json
+from knowledge.providers.base.provider import OUTPUTS, Answer, Provider, ProviderOptions, Question
 from knowledge.providers.base.retry import CallFailed, Retry
-from knowledge.questions.answer_format import InvalidAnswer, find_json
+from knowledge.providers.base.usage import Usage
 
 # The schema holds every kind of rule that an answer's has: what works here works there.
 PROBE = Question(

@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 from knowledge.providers.base.answer_store import AnswerStore
 from knowledge.providers.base.budget import Budget
-from knowledge.providers.base.provider import Answer, Provider, ProviderOptions, Question, Usage
+from knowledge.providers.base.provider import Answer, Provider, ProviderOptions, Question
+from knowledge.providers.base.usage import Usage
 
 
 class Recorded(Provider):

@@ -2,13 +2,13 @@
 
 import json
 import unicodedata
-from collections.abc import Iterator
 from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from knowledge.common.files import Strict, problems
+from knowledge.common.models import Strict, problems
 from knowledge.descriptions import BACKGROUND, RELATIONS, Claim, Relation
+from knowledge.providers.base.find_json import InvalidAnswer, _short, find_json
 
 # Small models that are held to a schema otherwise list without end.
 MOST_ITEMS = 12
@@ -18,12 +18,6 @@ MOST_CHARACTERS = 100_000
 _END_OF_THOUGHT = "</think>"
 # Marks that turn the direction of writing, so that text shows otherwise than it reads.
 _TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-# Servers that build a grammar from a schema let line breaks stand inside strings.
-_DECODER = json.JSONDecoder(strict=False)
-
-
-class InvalidAnswer(ValueError):
-    """The answer cannot be used; the message says why, in words fit to show to the model."""
 
 
 class AnsweredClaim(Strict):
@@ -107,26 +101,6 @@ def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> 
         raise InvalidAnswer(complaint) from error
 
 
-def find_json(text: str) -> dict[str, Any]:
-    """The JSON object of a text, wherever it stands (prose around it, a code fence).
-
-    Of several, the first with a key `text`; without one, the first. An object inside another that
-    is cut off does not count.
-
-    Raises:
-        InvalidAnswer: there is none.
-    """
-    found = list(_objects(text))
-    for value in found:
-        if "text" in value:
-            return value
-    if text.lstrip().startswith("{") and not _starts_whole(text):
-        raise InvalidAnswer(f"the answer is cut-off JSON: {_short(text)!r}")
-    if not found:
-        raise InvalidAnswer(f"no JSON object in the answer {_short(text)!r}")
-    return found[0]
-
-
 def other_organs(organ: str, organs: tuple[str, ...] | list[str]) -> list[str]:
     """The organs that a claim about `organ` may name."""
     if organ == BACKGROUND:
@@ -200,28 +174,3 @@ def _one_line(text: str) -> str:
         if letter in _TURNING or unicodedata.category(letter) == "Cc":
             raise ValueError(f"must not hold the control character U+{ord(letter):04X}")
     return line
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    start = text.find("{")
-    while start >= 0:
-        try:
-            value, end = _DECODER.raw_decode(text, start)
-        # JSON that is no JSON, numbers of thousands of digits, brackets nested without end.
-        except (ValueError, RecursionError):
-            end = start + 1
-        else:
-            yield value
-        start = text.find("{", end)
-
-
-def _starts_whole(text: str) -> bool:
-    try:
-        _DECODER.raw_decode(text.lstrip())
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from knowledge.common.files import Strict, read_json, readable, write_whole
+from knowledge.common.files import read_json, write_whole
+from knowledge.common.models import Strict, readable
 
 INDEX = "renderings.json"
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from knowledge.common.files import digest_of
+from knowledge.common.digests import digest_of
 from knowledge.descriptions import BACKGROUND
 from knowledge.providers.base.provider import Provider, Question
 from knowledge.questions.answer_format import answer_schema, format_hint

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from knowledge.common.files import Strict, digest_of, read_toml
+from knowledge.common.digests import digest_of
+from knowledge.common.files import read_toml
+from knowledge.common.models import Strict
 from knowledge.descriptions import BACKGROUND
 
 

@@ -6,11 +6,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(adopt)
-
-
 def adopt(
     checkpoint: Annotated[Path, typer.Argument(help="A .pth file of the released TAK code.")],
     output: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run to make.")],
@@ -30,7 +25,7 @@ def adopt(
 
     Example: `tak adopt epoch_160_best.pth --bank bank.h5 --descriptor amos -o runs/released`
     """
-    from pipeline.config.recipe import read_config
+    from pipeline.config.recipe_files import read_config
     from pipeline.files import shipped
     from pipeline.files.kinds import expect
     from pipeline.runs.released_checkpoint import adopt as take

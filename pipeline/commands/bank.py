@@ -9,22 +9,6 @@ BankFile = Annotated[Path, typer.Argument(help="A bank (HDF5).")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The bank to write.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add `tak bank ...`."""
-    group = typer.Typer(no_args_is_help=True, help="Look at, compare and make text banks.")
-    for name, command in (
-        ("inspect", inspect),
-        ("diff", diff),
-        ("plot", plot),
-        ("merge", merge),
-        ("import", import_),
-        ("export", export),
-        ("control", control),
-    ):
-        group.command(name)(command)
-    app.add_typer(group, name="bank")
-
-
 def inspect(
     bank: BankFile,
     texts: Annotated[bool, typer.Option(help="Print the texts too.")] = True,
@@ -68,7 +52,8 @@ def plot(
     """
     from knowledge.bank.bank import Bank
     from knowledge.bank.plot import plot as draw
-    from pipeline.files.kinds import expect, writable
+    from pipeline.files.kinds import expect
+    from pipeline.files.outputs import writable
 
     if out.suffix.lower() != ".png":
         raise ValueError(f"-o {out}: the plot is a PNG; its name ends in .png")
@@ -91,7 +76,8 @@ def merge(
     """
     from knowledge.bank.bank import Bank
     from knowledge.bank.merge import merge as join
-    from pipeline.files.kinds import expect, writable
+    from pipeline.files.kinds import expect
+    from pipeline.files.outputs import writable
     from pipeline.texts.encoders import line
 
     writable(out, "bank", one, other)
@@ -118,7 +104,7 @@ def import_(
     """
     from knowledge.bank.tensors import import_tensor
     from pipeline.datasets.organ_lists import class_list
-    from pipeline.files.kinds import writable
+    from pipeline.files.outputs import writable
     from pipeline.texts.encoders import line
 
     writable(out, "bank", tensor)
@@ -145,7 +131,8 @@ def export(
     from knowledge.bank.bank import Bank
     from knowledge.bank.tensors import export_tensor
     from pipeline.datasets.organ_lists import class_list
-    from pipeline.files.kinds import expect, writable
+    from pipeline.files.kinds import expect
+    from pipeline.files.outputs import writable
 
     writable(out, "tensor", bank)
     rows, width = export_tensor(
@@ -185,7 +172,8 @@ def control(
     from knowledge.bank.bank import Bank
     from knowledge.bank.controls import CONTROLS, WORDED, worded
     from knowledge.common.suggest import unknown
-    from pipeline.files.kinds import expect, writable
+    from pipeline.files.kinds import expect
+    from pipeline.files.outputs import writable
     from pipeline.texts.encoders import line, make_encoder
 
     bank = Bank.read(expect(like, "bank"))
@@ -198,3 +186,16 @@ def control(
         raise LookupError(unknown("control", kind, [*CONTROLS, *WORDED]))
     made.write(out)
     typer.echo(f"{out}: {line(made)}")
+
+
+bank = typer.Typer(no_args_is_help=True, help="Look at, compare and make text banks.")
+for _name, _verb in (
+    ("inspect", inspect),
+    ("diff", diff),
+    ("plot", plot),
+    ("merge", merge),
+    ("import", import_),
+    ("export", export),
+    ("control", control),
+):
+    bank.command(_name)(_verb)

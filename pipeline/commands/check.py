@@ -1,16 +1,9 @@
-"""Commands that look at labeled scans: check, render."""
+"""`tak check`: the claims of a description set, tested on labeled scans."""
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(check)
-    app.command()(render)
 
 
 def check(
@@ -53,45 +46,3 @@ def check(
         described.model_copy(update=share).write(descriptions)
     if outcome.problems or outcome.count("contradicted"):
         raise typer.Exit(1)
-
-
-def render(
-    scans: Annotated[
-        Path, typer.Argument(help="Prepared folder, raw data set, or folder of masks.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path(
-        "renderings"
-    ),
-    descriptor: Annotated[
-        str | None, typer.Option(help="Which label is which organ. [default: SCANS/dataset.toml]")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Split whose labeled cases are used.")] = None,
-    case: Annotated[
-        str | None, typer.Option(help="Which labeled case. [default: the first]")
-    ] = None,
-    size: Annotated[int, typer.Option(min=64, help="Width and height in pixels.")] = 512,
-) -> None:
-    """Draw the organs of a labeled training case from four sides, each highlighted in turn.
-
-    The pictures are what `tak describe --images multi --renderings FOLDER` sends. Only labeled
-    training cases are ever drawn. Needs no display; needs the extra `render`.
-
-    Example: `tak render phantoms -o renderings`
-    """
-    from pipeline.datasets.labeled_scans import find_labeled
-    from pipeline.terminal.progress import counted
-
-    if importlib.util.find_spec("pyvista") is None:
-        raise OSError("rendering needs PyVista: pip install 'tak-seg[render]'")
-    from knowledge.questions.rendering import Scenery, render_all
-
-    labeled = find_labeled(scans, descriptor=descriptor, split=split)
-    chosen = case or next(iter(labeled.cases))
-    if chosen not in labeled.cases:
-        raise LookupError(f"no labeled case {chosen!r}; there is {', '.join(labeled.cases)}")
-    labels, affine = labeled.cases[chosen]()
-    scenery = Scenery(labels, affine, labeled.labels)
-    with counted("organs", len(scenery.organs) + 1) as tick:
-        made = render_all(scenery, chosen, out, size=size, progress=tick)
-    number = sum(len(files) for files in made.pictures.values())
-    typer.echo(f"{out}: {number} pictures of case {chosen}")

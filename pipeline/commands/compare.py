@@ -6,11 +6,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(compare)
-
-
 def compare(
     first: Annotated[Path, typer.Argument(help="A run, a folder of seeds, or an evaluation JSON.")],
     second: Annotated[Path, typer.Argument(help="Another one, scored on the same cases.")],
@@ -29,11 +24,13 @@ def compare(
     from rich.console import Console
 
     from pipeline.scoring.comparison import as_json as json_of
-    from pipeline.scoring.comparison import differences, read_scored, table_of
+    from pipeline.scoring.comparison import differences
+    from pipeline.scoring.results import read_scored
+    from pipeline.scoring.tables import comparison_table
 
     one, other = read_scored(first, part), read_scored(second, part)
     rows = differences(one, other, metric)
     if as_json:
         typer.echo(json_of(one, other, metric, rows))
     else:
-        Console().print(table_of(one, other, metric, rows))
+        Console().print(comparison_table(one, other, metric, rows))

@@ -30,12 +30,8 @@ POPULATIONS = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add `demo`."""
-    app.command()(demo)
-
-
 def demo(
+    context: typer.Context,
     output: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for everything that is made.")
     ] = Path("tak-demo"),
@@ -57,14 +53,14 @@ def demo(
     """
     if recipe not in POPULATIONS:
         raise LookupError(f"no demonstration {recipe!r}; there is {', '.join(POPULATIONS)}")
-    from pipeline.files.kinds import writable_folder
+    from pipeline.files.outputs import writable_folder
 
     begin = time.monotonic()
     writable_folder(output).mkdir(parents=True, exist_ok=True)
     run = output / f"run-{recipe}-{seed}"
     for command in commands(output, run, recipe, seed, changes or []):
         typer.secho(f"\n$ tak {shlex.join(command)}", bold=True)
-        _run(command)
+        _run(context, command)
     typer.secho(f"\nDone in {time.monotonic() - begin:.0f} s. In {output}:", bold=True)
     typer.echo(
         f"  {run / 'evaluation-test.csv'}   Dice per case and organ\n"
@@ -96,10 +92,8 @@ def commands(
     ]
 
 
-def _run(command: list[str]) -> None:
+def _run(context: typer.Context, command: list[str]) -> None:
     """Run one command in this process, as the shell would; stop where it stops."""
-    from pipeline.cli import app
-
-    code = app(command, standalone_mode=False)
+    code = context.find_root().command.main(command, standalone_mode=False)
     if code:
         raise typer.Exit(code)

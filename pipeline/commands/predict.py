@@ -1,11 +1,11 @@
-"""`tak predict`, `tak bundle`: what a user of a trained model needs."""
+"""`tak predict`: masks of scans by a trained network."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.shared.many_words import ManyWords
+from pipeline.commands.shared.options import Checkpoint, Device, Predictor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from pipeline.prediction.outputs import Done, Work
     from pipeline.prediction.targets import Target
 
-Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; auto takes the best.")
-]
 Model = Annotated[Path, typer.Argument(help="A run, a checkpoint file or a bundle.")]
 Scans = Annotated[
     list[Path],
@@ -40,18 +37,6 @@ DicomSeg = Annotated[
     typer.Option("--dicom-seg", help="Also a DICOM segmentation, NAME.seg.dcm, of a DICOM series."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was measured as JSON.")]
-Checkpoint = Annotated[
-    str, typer.Option("--checkpoint", help="best (on the validation cases) or last.")
-]
-Network = Annotated[
-    str | None, typer.Option("--predictor", help="student, teacher ...; default: the recipe's.")
-]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs of prediction."""
-    app.command(cls=ManyWords)(predict)
-    app.command()(bundle)
 
 
 def predict(
@@ -64,7 +49,7 @@ def predict(
     dicom_seg: DicomSeg = False,
     as_json: AsJson = False,
     checkpoint: Checkpoint = "best",
-    predictor: Network = None,
+    predictor: Predictor = None,
     device: Device = "auto",
 ) -> None:
     """Segment scans: a mask per scan, on the scan's own grid with its affine.
@@ -147,28 +132,3 @@ def _tell(finished: "list[Done]", skipped: int, as_json: bool) -> None:
         typer.echo(f"wrote {', '.join(map(str, done.files))}")
     if skipped:
         typer.echo(f"skipped, for all that is asked for was there: {skipped}")
-
-
-def bundle(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
-    output: Annotated[Path, typer.Option("--out", "-o", help="File to write: NAME.zip.")],
-    bank: Annotated[
-        Path | None,
-        typer.Option(help="Bank whose texts are put into the bundle. [default: the run's copy]"),
-    ] = None,
-    checkpoint: Checkpoint = "best",
-    predictor: Network = None,
-) -> None:
-    """Put all that prediction needs into one file, with a model card.
-
-    Weights are safetensors, the rest is JSON and text: loading a bundle executes nothing. Scores
-    that `tak evaluate` left in the run go along, where they are of the same weights.
-
-    Example: `tak bundle runs/tak -o tak.zip`, then
-    `tak predict tak.zip ct.nii.gz -o mask.nii.gz` on any machine.
-    """
-    from pipeline.runs.bundle import write
-
-    metadata = write(run, output, checkpoint=checkpoint, predictor=predictor, bank=bank)
-    mega = output.stat().st_size / 1e6
-    typer.echo(f"wrote {output} ({mega:.1f} MB): {metadata['description']}; {metadata['task']}")

@@ -1,9 +1,11 @@
-"""Commands of the data: phantom, prepare."""
+"""`tak prepare`: a data set on the grid and in the window that training takes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pipeline.commands.shared.options import Descriptor, Jobs
 
 if TYPE_CHECKING:
     from segmentation.data.case_files import Prepared
@@ -15,10 +17,6 @@ Root = Annotated[
     Path, typer.Argument(help="Folder of the data set as downloaded, or of shared arrays.")
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the prepared cases.")]
-Descriptor = Annotated[
-    str | None,
-    typer.Option(help="A shipped data set name, or a TOML file. [default: ROOT/dataset.toml]"),
-]
 SplitChoice = Annotated[
     str | None,
     typer.Option(help="A split of the descriptor, or a folder of lists; default: the only."),
@@ -47,57 +45,7 @@ Compare = Annotated[
     typer.Option(help="Shared arrays of the same cases: say how what was prepared differs."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")]
-Jobs = Annotated[int, typer.Option(help="Processes.")]
 Force = Annotated[bool, typer.Option("--force", help="Also redo what is finished.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands that make and prepare scans."""
-    app.command()(phantom)
-    app.command()(prepare)
-
-
-def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder for the population; new, or unfinished.")],
-    descriptor: Annotated[
-        str, typer.Option(help="A shipped data set name, or a TOML file: which organs to draw.")
-    ] = "phantom",
-    labeled: Annotated[int, typer.Option(help="Training cases with a mask.")] = 4,
-    unlabeled: Annotated[int, typer.Option(help="Training cases without a mask file.")] = 8,
-    validation: Annotated[int, typer.Option(help="Cases that choose the checkpoint.")] = 2,
-    test: Annotated[int, typer.Option(help="Cases that training never sees.")] = 4,
-    shape: Annotated[
-        tuple[int, int, int] | None,
-        typer.Option(metavar="X Y Z", help="Voxels along the patient's axes; or --spacing."),
-    ] = None,
-    spacing: Annotated[
-        float | None,
-        typer.Option(metavar="MM", help="Voxel size about which scans vary. [default: 5.5]"),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Decides every subject, with its number.")] = 0,
-    jobs: Jobs = 1,
-) -> None:
-    """Make a population of abdominal "CT" scans, as NIfTI in nnU-Net's raw layout.
-
-    Every subject differs in shape, pose, orientation and voxel size. A descriptor, `dataset.toml`,
-    and the lists of cases lie with the scans. A second call makes only what is missing.
-
-    Example: `tak phantom phantoms --labeled 4 --unlabeled 8 --jobs 2`
-    """
-    from pipeline.files import shipped
-    from pipeline.terminal.progress import counted
-    from segmentation.data.descriptor import DatasetSpec
-    from segmentation.phantom.population import Population, make_population
-
-    spec = DatasetSpec.read(shipped.find("data", descriptor))
-    if shape is None and spacing is None:
-        spacing = 5.5
-    population = Population(labeled, unlabeled, validation, test, spacing, shape, seed)
-    total = sum(map(len, population.parts().values()))
-    with counted("scans", total) as tick:
-        made = make_population(spec, out, population, jobs=jobs, progress=tick)
-    kept = f", {total - made} were there" if made < total else ""
-    typer.echo(f"{out}: {made} scans made{kept}; {len(spec.organs)} organs")
 
 
 def prepare(
@@ -210,9 +158,9 @@ def _reader(
 ) -> "tuple[DatasetSpec, Reader]":
     """What reads the folder, and the descriptor for what it gives."""
     from pipeline.terminal.progress import counted
-    from segmentation.data.orientation import checked_orientation
     from segmentation.data.readers import Files
     from segmentation.data.shared_arrays import FORMS, layouts_in, open_arrays
+    from segmentation.imaging.affines import checked_orientation
 
     codes = None if orientation is None else checked_orientation(orientation)
     chosen = (layout,) if layout else layouts_in(root) or (spec.layout,)

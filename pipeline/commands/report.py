@@ -6,11 +6,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add `report`."""
-    app.command()(report)
-
-
 def report(
     runs: Annotated[
         list[Path],
@@ -56,7 +51,7 @@ def report(
     from pipeline.report.content import Asked, collect
     from pipeline.report.write import as_json as summary
     from pipeline.report.write import write_report
-    from pipeline.runs.build import pick_device
+    from pipeline.runs.devices import pick_device
     from pipeline.terminal.progress import counted
 
     if part not in ("validation", "test"):

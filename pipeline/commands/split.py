@@ -6,11 +6,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add `split`."""
-    app.command()(split)
-
-
 def split(
     data: Annotated[Path, typer.Argument(help="Prepared folder, or data set as downloaded.")],
     labeled: Annotated[str, typer.Option(help="Share of the training cases, 5%, or a number.")],
@@ -39,7 +34,7 @@ def split(
     from rich.console import Console
 
     from pipeline.datasets.split_drawing import candidates, draw
-    from pipeline.files.kinds import writable_folder
+    from pipeline.files.outputs import writable_folder
     from pipeline.terminal.progress import counted
 
     if writable_folder(output).exists() and any(output.iterdir()):

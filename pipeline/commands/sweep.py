@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.shared.many_words import ManyWords
-
 if TYPE_CHECKING:
     from pipeline.experiments.sweep import Bench, Cell
 
@@ -29,11 +27,6 @@ Changes = Annotated[
 ]
 Part = Annotated[str, typer.Option(help="What is scored: validation or test.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(cls=ManyWords)(sweep)
 
 
 def sweep(
@@ -59,8 +52,9 @@ def sweep(
 
     from pipeline.experiments import sweep as sweeping
     from pipeline.files import shipped
-    from pipeline.files.kinds import expect, writable_folder
-    from pipeline.runs.build import pick_device
+    from pipeline.files.kinds import expect
+    from pipeline.files.outputs import writable_folder
+    from pipeline.runs.devices import pick_device
     from segmentation.data.preparation import load_prepared
 
     if part not in ("validation", "test"):
@@ -84,7 +78,7 @@ def sweep(
         for name in chosen
     ]
     heading = sweeping.heading_of(bench)
-    Console().print(sweeping.table_of(rows, heading))
+    Console().print(sweeping.sweep_table(rows, heading))
     typer.echo(f"wrote {', '.join(map(str, sweeping.write_table(rows, output, heading)))}")
     for row in rows:
         for note in row.notes:

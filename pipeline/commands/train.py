@@ -1,25 +1,11 @@
-"""`tak train`, `tak evaluate`."""
+"""`tak train`: a run started or resumed."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; auto takes the best.")
-]
-Checkpoint = Annotated[
-    str, typer.Option("--checkpoint", help="best (on the validation cases) or last.")
-]
-Predictor = Annotated[
-    str | None, typer.Option(help="student, teacher, ensemble ...; default: the recipe's.")
-]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs of the segmentation stage."""
-    app.command()(train)
-    app.command()(evaluate)
+from pipeline.commands.shared.options import Device
 
 
 def train(
@@ -46,10 +32,11 @@ def train(
 
     Example: `tak train prepared --recipe tak --bank bank.h5 -o runs/tak`
     """
-    from pipeline.config.recipe import read_config
+    from pipeline.config.recipe_files import read_config
     from pipeline.files import shipped
-    from pipeline.files.kinds import expect, writable_folder
-    from pipeline.runs.build import pick_device
+    from pipeline.files.kinds import expect
+    from pipeline.files.outputs import writable_folder
+    from pipeline.runs.devices import pick_device
     from pipeline.runs.training import start
     from pipeline.terminal.live_table import watching
     from segmentation.data.preparation import load_prepared
@@ -87,63 +74,3 @@ def train(
     if not finished:
         typer.echo(f"stopped; go on with the same command and --resume ({output / 'last.pt'})")
         raise typer.Exit(130)
-
-
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run's folder, a checkpoint file or a bundle.")],
-    prepared: Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")],
-    part: Annotated[str, typer.Option(help="validation or test.")] = "test",
-    output: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where results go; default: the run.")
-    ] = None,
-    rules: Annotated[
-        str,
-        typer.Option(help="scan; published, those of the protocol; or ga, magicnet, dhc."),
-    ] = "scan",
-    tolerance: Annotated[
-        float, typer.Option(metavar="MM", help="Of NSD, by the rules `scan`.")
-    ] = 1.0,
-    beside: Annotated[
-        str | None,
-        typer.Option(help="published, or published methods: 'DHC,GA,TAK'; same protocol only."),
-    ] = None,
-    untrained: Annotated[
-        bool, typer.Option(help="Also score the network as it was before its first step.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the results as JSON; tables go to stderr.")
-    ] = False,
-    checkpoint: Checkpoint = "best",
-    predictor: Predictor = None,
-    device: Device = "auto",
-) -> None:
-    """Score a run: Dice, NSD, HD95 and ASSD per organ, over large, small and all.
-
-    By the rules `scan` on each scan's own grid, in mm. The others repeat what published
-    evaluations do, so that `--beside` can put their numbers next to the run's. Writes
-    evaluation-PART.json and .csv; other rules, another checkpoint or predictor, and published
-    numbers add their names.
-
-    Example: `tak evaluate runs/tak prepared --rules published --beside published`
-    """
-    from pipeline.files.kinds import expect, writable_folder
-    from pipeline.runs.build import pick_device
-    from pipeline.scoring.score_run import Asked, score_run
-    from segmentation.data.preparation import load_prepared
-
-    asked = Asked(
-        part=part,
-        rules=rules,
-        tolerance_mm=tolerance,
-        beside=beside,
-        untrained=untrained,
-        checkpoint=checkpoint,
-        predictor=predictor,
-        device=pick_device(device),
-    )
-    folder = output or (run if run.is_dir() else run.parent)
-    data = load_prepared(expect(prepared, "prepared"))
-    writable_folder(folder, "run")
-    score_run(run, data, asked, folder, as_json=as_json)
-    if data.note:
-        typer.echo(f"of these data: {data.note}", err=as_json)

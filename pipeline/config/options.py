@@ -4,9 +4,9 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from knowledge.common.files import problems
+from knowledge.common.models import Strict, problems
 from knowledge.common.suggest import meant, unknown
 from pipeline.config.registry import choose
 from segmentation.losses import LOSSES
@@ -80,3 +80,22 @@ def _wrong(
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
+
+
+_FREE = {"name"}  # the tables below carry the options of what their name chooses
+
+
+class Choice(Strict):
+    """A name and the options of what it names; the options are checked by its constructor."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, content: Any) -> Any:
+        """`{name = "x", a = 1}` in TOML becomes name x with option a."""
+        if isinstance(content, dict) and "options" not in content:
+            options = {key: value for key, value in content.items() if key not in _FREE}
+            return {key: content[key] for key in _FREE & content.keys()} | {"options": options}
+        return content

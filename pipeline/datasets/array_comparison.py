@@ -12,7 +12,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from segmentation.common.files import each_done
+from segmentation.common.processes import each_done
 from segmentation.data.array_difference import Difference, Line, difference
 from segmentation.data.case_files import Prepared, read_case
 from segmentation.data.layouts import RawCase, find_cases

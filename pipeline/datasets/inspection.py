@@ -12,7 +12,7 @@ from nibabel import aff2axcodes
 from numpy.typing import NDArray
 
 from pipeline.pictures.contact_sheet import Tile, tile_of
-from segmentation.common.files import each_done
+from segmentation.common.processes import each_done
 from segmentation.data.checks import EMPTY, is_empty
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.layouts import RawCase, find_cases

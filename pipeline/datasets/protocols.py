@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from knowledge.common.files import digest_of
+from knowledge.common.digests import digest_of
 from pipeline.files import shipped
+from segmentation.data.checks import doubt_of_spacing, read_bounds
 from segmentation.data.descriptor import DatasetSpec
-from segmentation.data.plausible import doubt_of_spacing, read_bounds
 from segmentation.data.preparation import Prepared
 from segmentation.data.protocol import Claim, Protocol, claim_of
 from segmentation.data.readers import Reader
@@ -15,7 +15,7 @@ from segmentation.data.shared_arrays import SharedArrays
 from segmentation.evaluation.rules import RULES
 
 if TYPE_CHECKING:  # else `tak prepare` would wait for torch
-    from pipeline.runs.trained_model import Opened
+    pass
 
 
 def protocol_folder() -> Path:
@@ -57,20 +57,6 @@ def case_marks(names: Iterable[str]) -> list[str]:
 def claim_of_data(prepared: Prepared) -> Claim:
     """What prepared data may be called: protocol and split, with what differs from them."""
     return claim_of(prepared.spec, prepared.split, claimed(prepared.spec))
-
-
-def claim_of_run(opened: "Opened", prepared: Prepared) -> Claim:
-    """What the scores of a run on prepared data may be called.
-
-    The name of a protocol stands for the training cases as well, so that a run that learned from
-    other cases, or does not say from which, does not carry it.
-    """
-    own: dict[str, str] = {}
-    if opened.data is None:
-        own["training cases"] = f"{opened.checkpoint} does not say on which cases it was trained"
-    elif opened.data != data_digest(prepared):
-        own["training cases"] = f"{opened.checkpoint} was trained on another split or preparation"
-    return claim_of(prepared.spec, prepared.split, claimed(prepared.spec), own)
 
 
 def rules_for(name: str, spec: DatasetSpec) -> str:

@@ -3,34 +3,39 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+from rich.console import Console
+from rich.table import Table
 
 from knowledge.asking.assembly import literal
 from knowledge.asking.valid_answers import UnusableAnswers
 from knowledge.bank.bank import Bank
 from knowledge.bank.encoding import LONG_TEXT, encode
 from knowledge.bank.statistics import statistics
-from knowledge.common.files import Strict, read_toml, write_whole
+from knowledge.common.files import read_toml, write_whole
+from knowledge.common.models import Strict
 from knowledge.describe import describe
-from knowledge.descriptions import DescriptionSet, total
+from knowledge.descriptions import DescriptionSet
 from knowledge.encoders.base.encoder import TextEncoder
 from knowledge.grounding.agreement import agreement
 from knowledge.grounding.claims import check
 from knowledge.grounding.scene import Scene
 from knowledge.providers.base.answer_store import AnswerCache
-from knowledge.providers.base.budget import Budget, Price
-from knowledge.providers.base.provider import Provider, ProviderOptions, Usage
+from knowledge.providers.base.budget import Budget
+from knowledge.providers.base.provider import Provider, ProviderOptions
+from knowledge.providers.base.usage import Price, Usage, total
 from knowledge.questions.template import Template
 from pipeline.datasets.labeled_scans import find_labeled
 from pipeline.datasets.organ_lists import class_list
 from pipeline.files import shipped
-from pipeline.texts.asking import from_environment, make_provider, quote_of
 from pipeline.texts.encoders import make_encoder
+from pipeline.texts.services import from_environment, make_provider, quote_of
+from pipeline.texts.tables import _plain
 
 # Nobody could shorten here: a matrix asks its models about organs alone.
 _LONG_TEXT = tuple(rule for rule in LONG_TEXT if rule != "shorten")
@@ -292,3 +297,26 @@ def _of_bank(bank: Bank) -> dict[str, Any]:
         "mean_cosine": sum(item.mean_cosine for item in found) / len(found),
         "effective_rank": sum(item.effective_rank for item in found) / len(found),
     }
+
+
+def show_matrix(rows: Sequence[Row]) -> None:
+    """Print the cells of a matrix, columns without any value left out, then what failed."""
+    used = [
+        name
+        for name in COLUMNS
+        if name != "note" and any(getattr(row, name) is not None for row in rows)
+    ]
+    table = Table(*[name.replace("_", " ") for name in used])
+    for row in rows:
+        table.add_row(*[_plain(_cell(getattr(row, name))) for name in used])
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row.note:
+            console.print(_plain(f"{row.template}, {row.model}: {row.note}"), soft_wrap=True)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -15,17 +15,20 @@ import torch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from knowledge.common.files import read_text, write_whole
-from pipeline.config.recipe import RunConfig, read_config
+from knowledge.common.files import read_text, without_nan, write_whole
+from pipeline.config.recipe import RunConfig
+from pipeline.config.recipe_files import read_config
 from pipeline.datasets.protocols import claim_of_data
 from pipeline.runs.build import build_method
-from pipeline.runs.resuming import CONFIG, differing
-from pipeline.runs.trained_model import Opened, chosen_predictor, open_run, setting_of
+from pipeline.runs.folder import CONFIG
+from pipeline.runs.resuming import differing
+from pipeline.runs.setting import setting_of
+from pipeline.runs.trained_model import Opened, chosen_predictor, open_run
 from pipeline.runs.training import start
-from pipeline.scoring.comparison import read_evaluation
-from pipeline.scoring.evaluation import GROUPS, evaluate, without_nan, write_results
+from pipeline.scoring.evaluation import GROUPS, evaluate
+from pipeline.scoring.results import read_evaluation, write_results
 from segmentation.data.preparation import Prepared
-from segmentation.evaluation.metrics import nan_deviation, nan_mean
+from segmentation.evaluation.statistics import nan_deviation, nan_mean
 from segmentation.training.log import LOG, Report, read_log
 
 SINGLE = "run"  # the name of a recipe without variants
@@ -267,7 +270,7 @@ def _markdown(rows: Sequence[Row], heading: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def table_of(rows: Sequence[Row], heading: str) -> Table:
+def sweep_table(rows: Sequence[Row], heading: str) -> Table:
     """The rows for a terminal."""
     table = Table(title=heading, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for number, name in enumerate(HEADINGS):

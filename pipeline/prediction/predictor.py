@@ -10,11 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.files.kinds import expect
-from pipeline.runs import bundle
-from pipeline.runs.build import pick_device
-from pipeline.runs.devices import told_plainly
-from pipeline.runs.trained_model import Opened, open_run
+from pipeline.runs.devices import pick_device, told_plainly
+from pipeline.runs.open_model import open_model
 from segmentation.data.descriptor import BACKGROUND, DatasetSpec
 from segmentation.imaging.affines import is_straight, tilt_degrees
 from segmentation.imaging.io import states_orientation
@@ -151,34 +148,6 @@ class Predictor:
             organs=measured(chosen, volume, organs),
             doubt="; ".join(filter(None, doubts)) or None,
         )
-
-
-def open_model(
-    path: Path,
-    *,
-    checkpoint: str = "best",
-    predictor: str | None = None,
-    device: torch.device,
-    untrained: bool = False,
-) -> Opened:
-    """A run's folder, a checkpoint file or a bundle as something that predicts.
-
-    Raises:
-        FileNotFoundError, ValueError: nothing there that can be read, or a bundle is asked for
-            the network as it was before its training.
-        LookupError: no predictor of that name.
-    """
-    expect(path, "run", "checkpoint", "bundle")
-    if path.suffix.lower() != ".zip":
-        return open_run(
-            path, checkpoint=checkpoint, predictor=predictor, device=device, untrained=untrained
-        )
-    if untrained:
-        raise ValueError(f"{path}: a bundle holds no untrained network; give the run's folder")
-    opened = bundle.read(path, device)
-    if predictor not in (None, opened.predictor):
-        raise LookupError(f"no predictor {predictor!r} in {path}; there is {opened.predictor}")
-    return opened
 
 
 def _lies_anyhow(source: Path | None) -> str | None:

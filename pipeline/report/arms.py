@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config.recipe import RunConfig
-from pipeline.report.run_data import RunData, has_checkpoint, read_run
-from pipeline.scoring.comparison import Scored, mean_of
+from pipeline.report.run_data import RunData, read_run
+from pipeline.runs.folder import has_checkpoint
 from pipeline.scoring.evaluation import Evaluation, comparable
-from segmentation.evaluation.metrics import nan_mean
+from pipeline.scoring.results import Scored, mean_of
+from segmentation.evaluation.statistics import nan_mean
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.runs.trained_model import Opened
 from pipeline.scoring.evaluation import Evaluation
 from segmentation.data.case_files import Prepared, read_case
+from segmentation.evaluation.statistics import nan_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,3 +117,25 @@ def share_of_errors_found(case: ShownCase, share: float) -> float:
         return float("nan")
     most = np.argpartition(-case.entropy.ravel(), count - 1)[:count]
     return float(wrong[most].sum() / wrong.sum())
+
+
+def mean_of_case(evaluation: Evaluation, case: str) -> float:
+    """Mean Dice of a case over its scored organs."""
+    return nan_mean([scores["dice"] for scores in evaluation.cases[case].values()])
+
+
+def ranked(evaluation: Evaluation) -> dict[str, str]:
+    """The best, the median and the worst case by mean Dice: rank -> case, fewer if there are fewer.
+
+    Among an even number the lower of the two middle ones is the median.
+    """
+    order = sorted(
+        (case for case in evaluation.cases if mean_of_case(evaluation, case) >= 0),
+        key=lambda case: (-mean_of_case(evaluation, case), case),
+    )
+    places = {"best": 0, "worst": len(order) - 1, "median": len(order) // 2}
+    chosen: dict[str, str] = {}
+    for rank, place in places.items():
+        if order and order[place] not in chosen.values():
+            chosen[rank] = order[place]
+    return {rank: chosen[rank] for rank in ("best", "median", "worst") if rank in chosen}

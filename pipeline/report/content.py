@@ -14,15 +14,15 @@ from knowledge.grounding.claims import check as check_claims
 from pipeline.datasets.labeled_scans import find_labeled
 from pipeline.datasets.protocols import rules_for
 from pipeline.report.arms import Arm, read_arms
-from pipeline.report.cases import ShownCase, show_cases
+from pipeline.report.cases import ShownCase, ranked, show_cases
 from pipeline.report.organ_shapes import OrganShape, organ_shapes
-from pipeline.report.published import Published, published_beside
-from pipeline.report.run_data import RunData, evaluation_name
-from pipeline.report.scores import ranked
+from pipeline.report.run_data import RunData
 from pipeline.report.texts import OrganText, doubt_of, organ_texts, read_outcome
 from pipeline.runs.trained_model import open_run
 from pipeline.scoring.comparison import Difference, differences
-from pipeline.scoring.evaluation import evaluate, write_results
+from pipeline.scoring.evaluation import evaluate
+from pipeline.scoring.published import Published, published_beside
+from pipeline.scoring.results import evaluation_name, write_results
 from segmentation.data.case_files import Prepared, load_prepared
 
 Counted = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from segmentation.data.case_files import Prepared, read_case
-from segmentation.evaluation.metrics import nan_mean
+from segmentation.evaluation.statistics import nan_mean
 
 _TINY = 0.01  # voxels by which points are spread, so that flat organs have a hull too
 _FLAT = 1e-9  # a plane whose normal rises less is upright

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.report.arms import Arm
 from pipeline.report.theme import MUTED, Look, drawing, look_of
-from segmentation.evaluation.metrics import nan_mean
+from segmentation.evaluation.statistics import nan_mean
 
 Points = Sequence[tuple[int, float]]
 PANEL = (262, 172)  # pixels of the page

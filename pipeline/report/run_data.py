@@ -6,8 +6,8 @@ from pathlib import Path
 from knowledge.bank.bank import Bank
 from pipeline.config.recipe import RunConfig
 from pipeline.datasets.protocols import rules_for
-from pipeline.scoring.comparison import read_evaluation
 from pipeline.scoring.evaluation import Evaluation
+from pipeline.scoring.results import evaluation_name, read_evaluation
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.evaluation.rules import RULES
 from segmentation.training.checkpoint import TrainState, load
@@ -68,11 +68,6 @@ class RunData:
         return 0 < self.log.step < self.config.training.steps
 
 
-def evaluation_name(part: str, rules: str) -> str:
-    """The name without suffix under which `tak evaluate` leaves its results."""
-    return f"evaluation-{part}" + ("" if rules == "scan" else f"-{rules}")
-
-
 def read_run(path: Path, part: str, rules: str = "scan") -> RunData:
     """One run folder.
 
@@ -120,11 +115,6 @@ def curves_of(path: Path) -> Log:
                 points = log.organs.setdefault(predictor, {}).setdefault(name, [])
                 points.append((step, float(value)))
     return log
-
-
-def has_checkpoint(path: Path) -> bool:
-    """Whether a folder is that of one run."""
-    return any((path / name).is_file() for name in ("best.pt", "last.pt"))
 
 
 def _checkpoint(path: Path) -> tuple[TrainState, Path]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from knowledge.bank.bank import Bank
-from knowledge.common.files import checked, read_text
+from knowledge.common.files import read_text
+from knowledge.common.models import checked
 from knowledge.descriptions import BACKGROUND, Claim, DescriptionSet
 from knowledge.grounding.claims import Report, Result
 

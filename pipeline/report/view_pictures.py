@@ -6,12 +6,11 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib import colormaps
 
-from pipeline.report.cases import ShownCase, share_of_errors_found
+from pipeline.report.cases import ShownCase, mean_of_case, share_of_errors_found
 from pipeline.report.content import Material
 from pipeline.report.figures import draw_shapes
 from pipeline.report.organ_shapes import OrganShape
 from pipeline.report.panels import Panel, loss_panels, organ_panels, panel_figure
-from pipeline.report.scores import mean_of_case
 from pipeline.report.slices import pack
 from pipeline.report.theme import drawing, short, svg
 from pipeline.report.tiles import COLORMAP, ERRORS, LAYERS, most_wrong, picture_png, tile

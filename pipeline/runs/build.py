@@ -97,28 +97,3 @@ def network_builder(config: RunConfig, setting: Setting) -> Callable[[], Network
         return Network(vnet, head, contrast)
 
     return build
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a name; `auto` takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        ValueError: a device that this machine does not have.
-    """
-    present = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        return torch.device(next(kind for kind, there in present.items() if there))
-    have = ", ".join(kind for kind, there in present.items() if there)
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"--device {name}: this machine has {have}") from None
-    if not present.get(device.type, False):
-        raise ValueError(f"--device {name}: this machine has {have}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"--device {name}: this machine has {torch.cuda.device_count()} of them")
-    return device

@@ -20,12 +20,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from knowledge.bank.bank import Bank
-from knowledge.common.files import problems, write_whole
+from knowledge.common.files import write_whole
+from knowledge.common.models import problems
 from pipeline.config.recipe import RunConfig
 from pipeline.files.kinds import expect
 from pipeline.runs.build import Setting, build_method
+from pipeline.runs.folder import BANK
 from pipeline.runs.model_card import model_card
-from pipeline.runs.trained_model import BANK, Opened, open_run, trained_on
+from pipeline.runs.trained_model import Opened, open_run, trained_on
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.training.checkpoint import load
 

@@ -33,3 +33,28 @@ def told_plainly(device: torch.device, less: str) -> Iterator[None]:
             "PYTORCH_ENABLE_MPS_FALLBACK=1 in the environment lets the CPU do what is lacking, "
             "--device cpu does without MPS"
         ) from fault
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; `auto` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ValueError: a device that this machine does not have.
+    """
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in present.items() if there))
+    have = ", ".join(kind for kind, there in present.items() if there)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"--device {name}: this machine has {have}") from None
+    if not present.get(device.type, False):
+        raise ValueError(f"--device {name}: this machine has {have}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"--device {name}: this machine has {torch.cuda.device_count()} of them")
+    return device

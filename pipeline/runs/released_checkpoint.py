@@ -12,9 +12,8 @@ from torch import Tensor
 from knowledge.common.files import write_whole
 from pipeline.config.recipe import RunConfig
 from pipeline.runs.build import build_method
-from pipeline.runs.resuming import CONFIG
-from pipeline.runs.trained_model import BANK, setting_of
-from pipeline.runs.training import config_text
+from pipeline.runs.folder import BANK, CONFIG, config_text
+from pipeline.runs.setting import setting_of
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.networks.released import translated, translated_location
 from segmentation.training.checkpoint import Identity, TrainState, save

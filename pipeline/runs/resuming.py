@@ -5,13 +5,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from knowledge.common.files import checked, read_text
+from knowledge.common.files import read_text
+from knowledge.common.models import checked
 from pipeline.config.recipe import RunConfig
+from pipeline.runs.folder import BANK, CONFIG
 from pipeline.runs.provenance import RUN
-from pipeline.runs.trained_model import BANK
 from segmentation.training.checkpoint import Identity, load
 
-CONFIG = "config.toml"
 MOST_KEYS = 6  # that differ, in one message
 
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from knowledge.bank.bank import Bank
-from knowledge.common.files import checked
-from pipeline.config.recipe import RunConfig, TextConfig
+from knowledge.common.models import checked
+from pipeline.config.recipe import RunConfig
 from pipeline.files.kinds import expect
 from pipeline.runs.build import Setting, build_method
 from segmentation.data.descriptor import DatasetSpec
@@ -16,38 +15,6 @@ from segmentation.inference.prediction import probabilities
 from segmentation.inference.sliding_window import Overlap
 from segmentation.methods.base.method import Method
 from segmentation.training.checkpoint import TrainState, load
-
-BANK = "bank.h5"  # in a run's folder: the copy of the text vectors that it was trained with
-
-
-def setting_of(
-    config: RunConfig, spec: DatasetSpec, bank_path: Path | None
-) -> tuple[Setting, str | None]:
-    """Classes and text vectors of a run, and the digest of the bank.
-
-    Raises:
-        ValueError: a run with text and no bank, or a bank and nothing that reads it.
-        LookupError: the bank lacks a class or an aspect.
-    """
-    if not config.needs_bank:
-        if bank_path is not None:
-            raise ValueError(f"--bank {bank_path}: this recipe has neither text head nor alignment")
-        return Setting(spec.classes), None
-    if bank_path is None:
-        raise ValueError("this recipe reads text: give --bank FILE (see `tak encode --help`)")
-    bank = Bank.read(expect(bank_path, "bank"))
-    vectors = torch.from_numpy(bank.select(spec.classes, config.text.aspects))
-    return Setting(spec.classes, conditioned(vectors, config.text)), bank.digest
-
-
-def conditioned(vectors: torch.Tensor, text: TextConfig) -> torch.Tensor:
-    """Vectors [C, A, E], centered over the classes and given a length, where that is asked for."""
-    if text.center:
-        vectors = vectors - vectors.mean(0, keepdim=True)
-    if text.norm is not None:
-        lengths = vectors.norm(dim=-1, keepdim=True)
-        vectors = text.norm * vectors / lengths.clamp(min=1e-12)
-    return vectors
 
 
 def classify_image(

@@ -5,26 +5,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 import torch
 
-from knowledge.common.files import write_whole
 from pipeline.config.recipe import RunConfig
 from pipeline.datasets.protocols import case_marks, claim_of_data, data_digest
 from pipeline.runs.build import Setting, build_method
 from pipeline.runs.devices import told_plainly
-from pipeline.runs.folder import alone
+from pipeline.runs.folder import BANK, _claim, alone
 from pipeline.runs.provenance import session
-from pipeline.runs.resuming import CONFIG, check_config, check_inputs
-from pipeline.runs.trained_model import BANK, chosen_predictor, setting_of
+from pipeline.runs.resuming import check_config, check_inputs
+from pipeline.runs.setting import setting_of
+from pipeline.runs.trained_model import chosen_predictor
 from pipeline.runs.validation import Tick, validator
 from segmentation.common.files import make_writable
-from segmentation.data.leaks import check_images
+from segmentation.data.checks import check_images
 from segmentation.data.preparation import Prepared
 from segmentation.training.checkpoint import Identity, discard_partial
-from segmentation.training.log import LOG
 from segmentation.training.patches import PatchStream
-from segmentation.training.trackers import KEPT, TensorBoard, Tracker
+from segmentation.training.trackers import TensorBoard, Tracker
 from segmentation.training.trainer import Trainer
 
 _LESS = "a smaller training.patch, fewer patches per step or network.recompute = true take less"
@@ -158,21 +156,3 @@ def labeled_voxels(prepared: Prepared) -> tuple[int, ...]:
     if bare:
         raise ValueError(f"{prepared.root}: labeled cases without a label: {', '.join(bare)}")
     return tuple(map(sum, zip(*counts.values(), strict=True)))
-
-
-def config_text(config: RunConfig) -> str:
-    """What the file `CONFIG` of a run holds."""
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
-
-
-def _claim(folder: Path, config: RunConfig, bank: Path | None) -> None:
-    """Make the folder of a new run.
-
-    A folder without a checkpoint holds nothing worth keeping: its log is begun anew. The bank is
-    copied into it, so that the run keeps the texts that it was trained with.
-    """
-    for stale in (folder / LOG, folder / KEPT, *folder.glob("events.out.tfevents.*")):
-        stale.unlink(missing_ok=True)
-    write_whole(folder / CONFIG, config_text(config))
-    if bank is not None and bank.resolve() != (folder / BANK).resolve():
-        write_whole(folder / BANK, bank.read_bytes())

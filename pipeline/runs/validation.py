@@ -10,7 +10,8 @@ from pipeline.config.recipe import RunConfig
 from pipeline.pictures.overlay import code_map, overlay
 from pipeline.runs.trained_model import classify_image
 from segmentation.data.preparation import Case, Prepared, read_case
-from segmentation.evaluation.metrics import dice, nan_mean
+from segmentation.evaluation.metrics import dice
+from segmentation.evaluation.statistics import nan_mean
 from segmentation.methods.base.method import Method
 from segmentation.training.monitor import Validation, text_state
 

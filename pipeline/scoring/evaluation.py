@@ -1,27 +1,29 @@
 """Scores of a run on held-out cases, by the rules that are asked for, in CSV and JSON."""
 
-import csv
-import io
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from knowledge.common.files import write_whole
-from pipeline.datasets.protocols import case_marks, claim_of_run
+from pipeline.datasets.protocols import case_marks
 from pipeline.runs.trained_model import Opened
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.preparation import Case, Prepared, read_case
-from segmentation.evaluation.metrics import nan_deviation, nan_mean
+from segmentation.data.protocol import Claim, claim_of
 from segmentation.evaluation.rules import Metric, Rules, Scores, named
+from segmentation.evaluation.statistics import nan_deviation, nan_mean
 from segmentation.imaging.volume import canonical_shape, from_canonical
 from segmentation.inference.prediction import labels_at
+
+if TYPE_CHECKING:  # else `tak prepare` would wait for torch
+    from pipeline.runs.trained_model import Opened
+
+
+from pipeline.datasets.protocols import claimed, data_digest
 
 GROUPS = ("all", "large", "small")
 METRICS = tuple(metric.key for metric in named("scan").metrics)
@@ -198,56 +200,20 @@ def organ_groups(spec: DatasetSpec) -> dict[str, tuple[str, ...]]:
     }
 
 
-def write_results(evaluation: Evaluation, stem: Path) -> tuple[Path, Path]:
-    """`stem`.json with everything and `stem`.csv with a row per case and organ.
+def claim_of_run(opened: "Opened", prepared: Prepared) -> Claim:
+    """What the scores of a run on prepared data may be called.
 
-    Dice and NSD are shares in [0, 1]; distances are in the unit that their name ends in. An empty
-    cell, or null, was not scored.
+    The name of a protocol stands for the training cases as well, so that a run that learned from
+    other cases, or does not say from which, does not carry it.
     """
-    organs = evaluation.groups["all"]
-    metrics = [metric.key for metric in evaluation.metrics]
-    rules = named(evaluation.rules)
-
-    def summary(known: Callable[[str, str], tuple[float, float]], name: str) -> dict[str, Any]:
-        pairs = {metric: known(name, metric) for metric in metrics}
-        return {metric: {"mean": m, "deviation": d} for metric, (m, d) in pairs.items()}
-
-    content = {
-        **asdict(evaluation),
-        "empty_masks": rules.facts["empty_masks"],
-        "rule_facts": dict(rules.facts),
-        "organs": {
-            name: summary(evaluation.organ, name) | _missed(evaluation, name) for name in organs
-        },
-        "means": {name: summary(evaluation.group, name) for name in GROUPS},
-    }
-    text = json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n"
-    files = stem.with_suffix(".json"), stem.with_suffix(".csv")
-    write_whole(files[0], text)
-    rows = io.StringIO()
-    writer = csv.writer(rows, lineterminator="\n")
-    known = {key: getattr(evaluation, key) for key in ("protocol", "split", "part", "rules")}
-    writer.writerow(["case", "organ", *metrics, *known])
-    for case, scores in evaluation.cases.items():
-        for name in organs:
-            numbers = [_number(scores[name][metric]) for metric in metrics]
-            writer.writerow([case, name, *numbers, *known.values()])
-    write_whole(files[1], rows.getvalue())
-    return files
+    own: dict[str, str] = {}
+    if opened.data is None:
+        own["training cases"] = f"{opened.checkpoint} does not say on which cases it was trained"
+    elif opened.data != data_digest(prepared):
+        own["training cases"] = f"{opened.checkpoint} was trained on another split or preparation"
+    return claim_of(prepared.spec, prepared.split, claimed(prepared.spec), own)
 
 
-def _missed(evaluation: Evaluation, name: str) -> dict[str, int]:
-    return {"missed": evaluation.missed(name)} if evaluation.rules == "scan" else {}
-
-
-def _number(value: float) -> str:
-    return "" if value != value else f"{value:.6f}"
-
-
-def without_nan(content: Any) -> Any:
-    """NaN as null: JSON knows no NaN."""
-    if isinstance(content, dict):
-        return {key: without_nan(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [without_nan(value) for value in content]
-    return None if isinstance(content, float) and content != content else content
+def rows_of(evaluation: Evaluation) -> tuple[str, ...]:
+    """The rows of a table: organs, then the groups that have one."""
+    return (*evaluation.groups["all"], *(group for group in GROUPS if evaluation.groups[group]))

@@ -4,18 +4,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
-
-from knowledge.common.files import read_text, write_whole
+from knowledge.common.files import read_text, without_nan, write_whole
 from pipeline.files import shipped
-from pipeline.scoring.evaluation import GROUPS, Evaluation, without_nan
-from pipeline.scoring.tables import framed, rows_of
+from pipeline.scoring.evaluation import GROUPS, Evaluation, rows_of
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.protocol import Claim
 
@@ -129,23 +125,11 @@ def chosen_methods(setting: Setting, asked: str) -> tuple[str, ...]:
     return tuple(known[name.casefold()] for name in names)
 
 
-def beside_table(evaluation: Evaluation, setting: Setting, methods: Sequence[str]) -> Group:
-    """A terminal table: Dice of the run, of published methods, and the gap to the last of them."""
-    headings = ["this run", *methods, f"run -\n{methods[-1]}"]
-    rows = {}
-    for row in rows_of(evaluation):
-        own = 100 * _own(evaluation, row)
-        theirs = [100 * _theirs(setting, method, row) for method in methods]
-        rows[row] = [*map(_shown, (own, *theirs)), _shown(own - theirs[-1], "+")]
-    what = f"Dice in % over {len(evaluation.cases)} cases, beside published numbers"
-    return framed(evaluation, what, headings, rows)
-
-
 def write_beside(evaluation: Evaluation, setting: Setting, stem: Path) -> tuple[Path, Path]:
     """`stem`.json and `stem`.csv: mean Dice of the run and of all published methods, in [0, 1]."""
     rows = rows_of(evaluation)
-    table = {"this run": {row: _own(evaluation, row) for row in rows}}
-    table |= {m: {row: _theirs(setting, m, row) for row in rows} for m in setting.methods}
+    table = {"this run": {row: own_dice(evaluation, row) for row in rows}}
+    table |= {m: {row: published_dice(setting, m, row) for row in rows} for m in setting.methods}
     known = {key: getattr(setting, key) for key in ("protocol", "split", "part", "rules")}
     content = {**known, "dice": table, "notes": published_notes()}
     files = stem.with_suffix(".json"), stem.with_suffix(".csv")
@@ -160,18 +144,16 @@ def write_beside(evaluation: Evaluation, setting: Setting, stem: Path) -> tuple[
     return files
 
 
-def _own(evaluation: Evaluation, row: str) -> float:
+def own_dice(evaluation: Evaluation, row: str) -> float:
+    """Mean Dice of an organ or group in [0, 1], as this run reached it."""
     return (evaluation.group if row in GROUPS else evaluation.organ)(row, "dice")[0]
 
 
-def _theirs(setting: Setting, method: str, row: str) -> float:
+def published_dice(setting: Setting, method: str, row: str) -> float:
+    """Mean Dice of an organ or group in [0, 1], as published for a method."""
     if row in GROUPS:
         return setting.means[method][row]
     return setting.methods[method][row]
-
-
-def _shown(value: float, sign: str = "") -> str:
-    return "-" if math.isnan(value) else f"{value:{sign}.1f}"
 
 
 def _told(protocol: str, split: str | None, part: str, rules: str) -> str:
@@ -187,3 +169,51 @@ def _descriptor(protocol: str) -> DatasetSpec:
     paths = sorted(shipped.reference("data").glob("*.toml"))
     specs = (DatasetSpec.read(path) for path in paths)
     return next(spec for spec in specs if spec.protocol == protocol)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Dice in [0, 1] by method, then by organ or group; empty where there is nothing to show.
+
+    Attributes:
+        why_none: what stands in the way, in words.
+        notes: where the numbers are from and what is doubtful about them.
+    """
+
+    methods: dict[str, dict[str, float]] = field(default_factory=dict)
+    why_none: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def published_beside(evaluation: Evaluation | None) -> Published:
+    """Published numbers for a result: those of GA and TAK and of the best of the others."""
+    if evaluation is None:
+        return Published(why_none="Published numbers are shown beside scores, and there are none.")
+    wanted = (evaluation.protocol, evaluation.split)
+    near = [one for one in settings() if (one.protocol, one.split) == wanted]
+    for setting in near:
+        if (setting.part, setting.rules) == (evaluation.part, evaluation.rules):
+            methods = chosen_methods(setting, "published")
+            return Published(
+                {name: _rows(setting, name) for name in methods}, "", published_notes()
+            )
+    return Published(why_none=_why_none(evaluation, near))
+
+
+def _rows(setting: Setting, method: str) -> dict[str, float]:
+    return setting.methods[method] | {group: setting.means[method][group] for group in GROUPS}
+
+
+def _why_none(evaluation: Evaluation, near: list[Setting]) -> str:
+    if not near:
+        split = f", split {evaluation.split}" if evaluation.split else ""
+        return (
+            f"No published numbers for the protocol {evaluation.protocol}{split}; numbers of other "
+            "protocols are not comparable and are not shown."
+        )
+    known = "; ".join(f"the part {one.part} by the rules {one.rules}" for one in near)
+    return (
+        f"Published numbers for {evaluation.protocol} {evaluation.split} are of {known}, this "
+        f"result is of the part {evaluation.part} by the rules {evaluation.rules}: `tak evaluate "
+        "--rules published`, then `tak report --rules published`."
+    )

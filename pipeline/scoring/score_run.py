@@ -9,19 +9,19 @@ import torch
 import typer
 from rich.console import Console
 
-from pipeline.datasets.protocols import claim_of_run, claimed, rules_for
-from pipeline.prediction.predictor import open_model
+from pipeline.datasets.protocols import claimed, rules_for
+from pipeline.runs.open_model import open_model
 from pipeline.runs.trained_model import Opened
-from pipeline.scoring.evaluation import Evaluation, evaluate, write_results
+from pipeline.scoring.evaluation import Evaluation, claim_of_run, evaluate
 from pipeline.scoring.published import (
     Setting,
-    beside_table,
     chosen_methods,
     published_notes,
     setting_for,
     write_beside,
 )
-from pipeline.scoring.tables import table_of
+from pipeline.scoring.results import write_results
+from pipeline.scoring.tables import beside_table, score_table
 from pipeline.terminal.progress import counted
 from segmentation.common.files import make_writable
 from segmentation.data.preparation import Prepared
@@ -81,7 +81,7 @@ def score_run(
             columns[name] = evaluate(
                 model, data, asked.part, tick, tolerance_mm=asked.tolerance_mm, rules=rules
             )
-    console.print(table_of(columns))
+    console.print(score_table(columns))
     written = []
     for name, evaluation in columns.items():
         suffix = "" if name == "trained" else f"-{name}"

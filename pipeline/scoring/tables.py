@@ -8,11 +8,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.scoring.evaluation import GROUPS, Evaluation, comparable
+from pipeline.scoring.comparison import Difference
+from pipeline.scoring.evaluation import GROUPS, Evaluation, comparable, rows_of
+from pipeline.scoring.published import Setting, own_dice, published_dice
+from pipeline.scoring.results import Scored
 from segmentation.evaluation.rules import named
 
 
-def table_of(columns: Mapping[str, Evaluation]) -> Group:
+def score_table(columns: Mapping[str, Evaluation]) -> Group:
     """A row per organ and group; all metrics of the first column, Dice of all.
 
     Raises:
@@ -61,11 +64,6 @@ def framed(
     return Group(*map(Text, above), table, *map(Text, below))
 
 
-def rows_of(evaluation: Evaluation) -> tuple[str, ...]:
-    """The rows of a table: organs, then the groups that have one."""
-    return (*evaluation.groups["all"], *(group for group in GROUPS if evaluation.groups[group]))
-
-
 def _cell(evaluation: Evaluation, row: str, metric: str, share: bool) -> str:
     known = evaluation.group if row in GROUPS else evaluation.organ
     mean, deviation = known(row, metric)
@@ -77,3 +75,78 @@ def _cell(evaluation: Evaluation, row: str, metric: str, share: bool) -> str:
     spread = factor * deviation
     digits = 0 if spread >= 9.95 else 1  # a second digit of a wide spread says nothing
     return f"{factor * mean:.1f}±{spread:.{digits}f}"
+
+
+def comparison_table(one: Scored, other: Scored, metric: str, rows: Sequence[Difference]) -> Table:
+    """The comparison for a terminal of 80 columns; Dice and NSD in percent, distances in mm."""
+    share = next(each.share for each in one.evaluation.metrics if each.key == metric)
+    factor = 100 if share else 1
+    unit = "%" if share else metric.rpartition("_")[2]
+    table = Table(
+        title=f"{metric}, {unit}: A is {one.name}, B is {other.name}",
+        caption=_caption(one, other, rows),
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("organ", no_wrap=True)
+    for heading in ("A", "B", "B - A", "95 % interval", "p", "p adj.", "cases"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        if row.row == GROUPS[0]:
+            table.add_section()
+        means = [_shown(factor * value) for value in (row.first, row.second)]
+        spread = f"{factor * row.low:+.1f} to {factor * row.high:+.1f}"
+        table.add_row(
+            f"mean of {row.row}" if row.row in GROUPS else row.row,
+            *means,
+            _shown(factor * row.difference, "+"),
+            "-" if math.isnan(row.low) else spread,
+            _p(row.p),
+            _p(row.p_adjusted),
+            str(row.cases),
+            style="bold" if row.row in GROUPS else "",
+        )
+    return table
+
+
+def _shown(value: float, sign: str = "") -> str:
+    return "-" if math.isnan(value) else f"{value:{sign}.1f}"
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _caption(one: Scored, other: Scored, rows: Sequence[Difference]) -> str:
+    """What the numbers rest on, and what they cannot say."""
+    cases = len(one.evaluation.cases)
+    told = [
+        f"{one.evaluation.part}, {one.evaluation.protocol}, {cases} cases, "
+        f"seeds {one.seeds} and {other.seeds}. Interval: of the mean, Student's t over cases, not "
+        "seeds. p: Wilcoxon signed-rank, of symmetry about 0 and not of the mean; adj.: Holm over "
+        "organs."
+    ]
+    splits = one.evaluation.split, other.evaluation.split
+    if splits[0] != splits[1]:
+        told.append(f"Trained on different splits: {splits[0]} and {splits[1]}.")
+    if cases < 6:
+        told.append(f"With {cases} cases no p falls below {2 ** (1 - cases):g}.")
+    unpaired = sum(row.unpaired for row in rows if row.row not in GROUPS)
+    if unpaired:
+        told.append(f"Scored in one run alone and left out: {unpaired}.")
+    return " ".join(told)
+
+
+def beside_table(evaluation: Evaluation, setting: Setting, methods: Sequence[str]) -> Group:
+    """A terminal table: Dice of the run, of published methods, and the gap to the last of them."""
+    headings = ["this run", *methods, f"run -\n{methods[-1]}"]
+    rows = {}
+    for row in rows_of(evaluation):
+        own = 100 * own_dice(evaluation, row)
+        theirs = [100 * published_dice(setting, method, row) for method in methods]
+        rows[row] = [*map(_shown, (own, *theirs)), _shown(own - theirs[-1], "+")]
+    what = f"Dice in % over {len(evaluation.cases)} cases, beside published numbers"
+    return framed(evaluation, what, headings, rows)

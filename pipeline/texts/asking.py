@@ -1,23 +1,20 @@
 """From a command's options to a provider, its questions, and what they cost."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import platformdirs
 from rich.console import Console
 
 from knowledge.asking.assembly import literal
 from knowledge.asking.shortening import Shortener
-from knowledge.common.suggest import unknown
 from knowledge.describe import Asked, Judge, describe
 from knowledge.encoders.base.encoder import TextEncoder
 from knowledge.grounding.agreement import agreement
 from knowledge.grounding.claims import contradictions
 from knowledge.providers.base.answer_store import AnswerCache
-from knowledge.providers.base.budget import Budget, Price, PriceTable
-from knowledge.providers.base.provider import OUTPUTS, Provider, ProviderOptions, Question, Usage
+from knowledge.providers.base.budget import Budget
+from knowledge.providers.base.provider import OUTPUTS, Provider, ProviderOptions, Question
+from knowledge.providers.base.usage import Usage
 from knowledge.questions.pictures import find_pictures
 from knowledge.questions.questions import Images, question_digest, questions
 from knowledge.questions.template import Template
@@ -25,6 +22,7 @@ from pipeline.config.registry import choose
 from pipeline.datasets.labeled_scans import find_labeled
 from pipeline.files import shipped
 from pipeline.terminal.progress import counted
+from pipeline.texts.services import Quote, answer_cache, pairs
 
 
 @dataclass(frozen=True)
@@ -38,26 +36,6 @@ class Limits:
     max_tokens: int | None = None
     max_cost_usd: float | None = None
     refresh: bool = False
-
-
-@dataclass(frozen=True)
-class Quote:
-    """A model's price, None when no table lists it, and where that is written."""
-
-    price: Price | None
-    source: str
-
-    def of(self, usage: Usage) -> str:
-        """The cost of a usage in words."""
-        return "cost unknown" if self.price is None else f"${self.price.of(usage):.4f}"
-
-    def __str__(self) -> str:
-        if self.price is None:
-            return f"price unknown: {self.source}"
-        return (
-            f"price: ${self.price.input_usd:g} per million input tokens and "
-            f"${self.price.output_usd:g} per million output tokens, by {self.source}"
-        )
 
 
 @dataclass(frozen=True)
@@ -76,72 +54,6 @@ class Job:
 def wording(template: str, variables: list[str]) -> Template:
     """A shipped template or a file, with some of its variables set (`name=value`)."""
     return Template.read(shipped.find("prompts", template), pairs("--var", variables))
-
-
-def service(
-    model: str,
-    base_url: str | None,
-    key_env: str,
-    header: list[str] | None,
-    query: list[str] | None,
-    *,
-    output: str = "auto",
-    **options: Any,
-) -> ProviderOptions:
-    """Which model is asked, where, and how; `options` are further ones of `ProviderOptions`.
-
-    Raises:
-        LookupError: no such form of output.
-        ValueError: a header or a part of the address that is not NAME=VALUE.
-    """
-    if output not in (known := ("auto", *OUTPUTS)):
-        raise LookupError(unknown("output", output, known))
-    return ProviderOptions(
-        model=model,
-        base_url=base_url,
-        key_env=key_env,
-        headers=headers(header or []),
-        query=pairs("--query", query or []),
-        output=output,
-        **options,
-    )
-
-
-def answer_cache(chosen: Path | None) -> AnswerCache:
-    """Where answers are cached: the user's choice, else the machine's cache folder."""
-    return AnswerCache(chosen or Path(platformdirs.user_cache_dir("tak-seg")) / "answers")
-
-
-def make_provider(
-    name: str,
-    template: Template,
-    options: ProviderOptions,
-    answers: Path | None,
-    cache: Path | None,
-) -> Provider:
-    """The provider of a name; `recorded` without a store takes the shipped one."""
-    if name == "recorded" and answers is None:
-        answers = shipped.data() / "answers" / f"{template.name}.json"
-        if not answers.is_file():
-            known = ", ".join(sorted(file.stem for file in answers.parent.glob("*.json")))
-            raise LookupError(
-                f"no recorded answers for template {template.name!r}; there is {known}; "
-                "a store of your own is given with --answers FILE"
-            )
-    memory = answer_cache(cache).folder / "servers.json"
-    kind = choose("knowledge.providers", name, Provider)
-    return kind.from_options(replace(options, answers=answers, memory=memory))
-
-
-def quote_of(model: str, table: Path | None) -> Quote:
-    """The model's price by the user's table, else by the shipped one."""
-    path = table or shipped.data() / "prices" / "usd.toml"
-    prices = PriceTable.read(path)
-    price = prices.get(model)
-    if price is None:
-        return Quote(None, f"{path} of {prices.date} does not list {model!r} (--prices)")
-    note = "" if table else " (an example: check it, and give your own with --prices)"
-    return Quote(price, f'{path}, [models."{model}"] of {prices.date}{note}')
 
 
 def run(job: Job, judge: Judge | None = None) -> Asked:
@@ -255,39 +167,6 @@ def _shown(question: Question, cached: bool) -> str:
     head += " (already answered)" if cached else ""
     pictures = [f"[picture {path}]" for path in question.images]
     return "\n".join([head, question.system, question.task, question.format_hint, *pictures, ""])
-
-
-def pairs(option: str, texts: list[str]) -> dict[str, str]:
-    """`name=value` texts as a dictionary; ValueError for what has no name."""
-    result = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            # A header without a name may be a key.
-            shown = "" if option == "--header" else f" {text}"
-            raise ValueError(f"{option}{shown}: write name=value")
-        result[name.strip()] = value
-    return result
-
-
-def headers(texts: list[str]) -> dict[str, str]:
-    """`NAME=VALUE` as HTTP headers; `env:VARIABLE` stands for what the environment holds."""
-    return from_environment(pairs("--header", texts))
-
-
-def from_environment(given: dict[str, str]) -> dict[str, str]:
-    """Values `env:VARIABLE` replaced; ValueError for an unset one, or one that no header holds."""
-    result = {}
-    for name, value in given.items():
-        if value.startswith("env:"):
-            variable = value.removeprefix("env:")
-            if not os.environ.get(variable):
-                raise ValueError(f"header {name}: the environment has no {variable}")
-            value = os.environ[variable]
-        result[name] = value.strip()
-        if not (f"{name}{value}".isascii() and result[name].isprintable()):
-            raise ValueError(f"header {name}: holds characters that no header has")
-    return result
 
 
 def judge(scans: Path | None, descriptor: str, split: str | None) -> Judge:

@@ -18,7 +18,7 @@ def make_encoder(spec: str, device: str = "cpu") -> TextEncoder:
         OSError: its weights cannot be had.
     """
     if device != "cpu":
-        from pipeline.runs.build import pick_device
+        from pipeline.runs.devices import pick_device
 
         device = str(pick_device(device))
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

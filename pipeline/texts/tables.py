@@ -11,7 +11,6 @@ from knowledge.bank.bank import Bank
 from knowledge.bank.merge import Difference
 from knowledge.bank.statistics import statistics
 from knowledge.grounding.claims import Report
-from pipeline.experiments.matrix import COLUMNS, Row
 
 _DRAWN = "its vectors come from no text"
 _OF_CONTROLS = {
@@ -121,32 +120,9 @@ def show_difference(one: Bank, other: Bank, found: Sequence[Difference]) -> None
     console.print(f"{len(found)} vectors in both, mean cosine {mean:.4f}")
 
 
-def show_matrix(rows: Sequence[Row]) -> None:
-    """Print the cells of a matrix, columns without any value left out, then what failed."""
-    used = [
-        name
-        for name in COLUMNS
-        if name != "note" and any(getattr(row, name) is not None for row in rows)
-    ]
-    table = Table(*[name.replace("_", " ") for name in used])
-    for row in rows:
-        table.add_row(*[_plain(_cell(getattr(row, name))) for name in used])
-    console = Console()
-    console.print(table)
-    for row in rows:
-        if row.note:
-            console.print(_plain(f"{row.template}, {row.model}: {row.note}"), soft_wrap=True)
-
-
 def _plain(text: str) -> Text:
     """A text as it stands: nothing in it is markup, and no character commands the terminal.
 
     Names and sentences come from files that others wrote, and the sentences from models.
     """
     return Text("".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text))
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

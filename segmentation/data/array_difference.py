@@ -13,8 +13,9 @@ from scipy import ndimage, stats
 
 from segmentation.data.case_files import Case
 from segmentation.data.descriptor import DatasetSpec
-from segmentation.data.orientation import EVERY, centers
+from segmentation.data.orientation import centers
 from segmentation.data.preparation import scaled
+from segmentation.imaging.affines import EVERY
 from segmentation.imaging.volume import Array, Sizes, Volume, resample
 
 _CUBE = (32, 32, 32)  # to this all 48 orientations are tried

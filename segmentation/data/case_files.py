@@ -15,8 +15,8 @@ import h5py
 from pydantic import ValidationError
 
 from segmentation.common.files import replacing
+from segmentation.common.models import explain
 from segmentation.data.descriptor import DatasetSpec, Split
-from segmentation.data.split import explain
 from segmentation.imaging.volume import Array, Sizes
 
 FORMAT_VERSION = 1

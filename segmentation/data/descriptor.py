@@ -10,7 +10,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from segmentation.data.split import Split, Strict, explain, list_digest, read_list
+from segmentation.common.models import Strict, explain
+from segmentation.data.split import Split, list_digest, read_list
 
 __all__ = ["BACKGROUND", "DatasetSpec", "Grid", "Organ", "Split", "SplitFiles"]
 

@@ -4,62 +4,19 @@ Axis codes are those of nibabel, a letter per array axis: the first axis of `RAS
 patient's right, the second to the front (anterior), the third to the head (superior).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
-from itertools import permutations, product
+from itertools import permutations
 
 import numpy as np
-from nibabel import orientations
 
 from segmentation.anatomy.body import ORGANS, Variation, organs
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.volume import Array
 
-AXES = {"R": "x", "L": "x", "A": "y", "P": "y", "S": "z", "I": "z"}
-EVERY: tuple[str, ...] = tuple(
-    "".join(pair[way] for pair, way in zip(order, ways, strict=True))
-    for order in permutations(("RL", "AP", "SI"))
-    for ways in product((0, 1), repeat=3)
-)
 _SUBJECTS = 16  # made-up bodies whose mean tells where organs usually lie
 _FEWEST = 5  # organs that it takes
 _CLEAR = 0.3  # least correlation along every axis; and how far ahead the best order has to be
-
-
-def checked_orientation(text: str) -> str:
-    """The axis codes in capitals.
-
-    Raises:
-        ValueError: not one of the 48, such as RAS or LPS.
-    """
-    codes = text.upper()
-    if codes not in EVERY:
-        raise ValueError(
-            f"orientation {text!r}: three letters are needed, one of R L, of A P and of S I, in "
-            "the order of the array's axes, such as RAS"
-        )
-    return codes
-
-
-def axes_of(codes: str) -> str:
-    """The patient's axes in the order of the array's: `zyx` for `SPL`."""
-    return "".join(AXES[code] for code in codes)
-
-
-def affine_of(codes: str, shape: Sequence[int], spacing_mm: Sequence[float]) -> Array:
-    """An affine to RAS+ mm for an array that has none; its first voxel in RAS+ lies at 0.
-
-    Args:
-        codes: of the array's axes.
-        shape: of the array.
-        spacing_mm: along the array's axes.
-    """
-    affine = np.zeros((4, 4))
-    affine[3, 3] = 1
-    for axis, (place, way) in enumerate(orientations.axcodes2ornt(codes)):
-        affine[int(place), axis] = way * spacing_mm[axis]
-        affine[int(place), 3] = 0 if way > 0 else spacing_mm[axis] * (shape[axis] - 1)
-    return affine
 
 
 def orientation_by_organs(labels: Array, spec: DatasetSpec) -> str | None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from segmentation.common.files import each_done, write_text
+from segmentation.common.files import write_text
+from segmentation.common.processes import each_done
 from segmentation.data.case_files import (
     FORMAT_VERSION,
     Case,
@@ -20,10 +21,9 @@ from segmentation.data.case_files import (
     read_own,
     write_case,
 )
-from segmentation.data.checks import check_labeled
+from segmentation.data.checks import check_labeled, image_digest
 from segmentation.data.descriptor import DatasetSpec, Split
 from segmentation.data.layouts import RawCase, find_cases
-from segmentation.data.leaks import image_digest
 from segmentation.data.readers import Files, Reader
 from segmentation.imaging.volume import (
     Array,

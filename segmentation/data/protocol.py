@@ -12,8 +12,9 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 
+from segmentation.common.models import Strict, explain
 from segmentation.data.descriptor import DatasetSpec, Grid, Layout, read_toml
-from segmentation.data.split import Split, Strict, explain, list_digest
+from segmentation.data.split import Split, list_digest
 
 Triple = tuple[int, int, int]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from segmentation.data.layouts import RawCase
-from segmentation.data.orientation import affine_of
+from segmentation.imaging.affines import affine_of
 from segmentation.imaging.io import states_orientation
 from segmentation.imaging.volume import Volume, read_labels, read_volume
 

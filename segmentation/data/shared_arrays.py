@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from segmentation.data.checks import is_empty
 from segmentation.data.descriptor import DatasetSpec, Grid
 from segmentation.data.layouts import LAYOUTS, RawCase, find_cases
-from segmentation.data.orientation import affine_of, axes_of, orientation_by_organs
+from segmentation.data.orientation import orientation_by_organs
+from segmentation.imaging.affines import affine_of, axes_of
 from segmentation.imaging.volume import (
     Array,
     Sizes,

@@ -7,17 +7,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from segmentation.common.files import write_text
+from segmentation.common.models import Strict, explain
 
 PATIENTS = "patients.txt"
-
-
-class Strict(BaseModel):
-    """Frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Split(Strict):
@@ -206,19 +201,3 @@ def list_digest(cases: Iterable[str]) -> str:
     `sort LIST.txt | sha256sum` gives the same.
     """
     return hashlib.sha256("".join(f"{case}\n" for case in sorted(cases)).encode()).hexdigest()
-
-
-def explain(fault: ValidationError, path: Path) -> str:
-    """What pydantic found wrong, and under which keys of the file `path`, in one line."""
-    told = []
-    for error in fault.errors():
-        key = ".".join(map(str, error["loc"]))
-        reason = error["msg"].removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
-            reason = "unknown key"
-        elif error["type"] == "missing":
-            reason = "missing key"
-        elif not isinstance(error["input"], dict | BaseModel):
-            reason += f", not {error['input']!r}"
-        told.append(f"{key}: {reason}" if key else reason)
-    return f"{path}: {'; '.join(told)}"

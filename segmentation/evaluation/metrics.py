@@ -36,15 +36,3 @@ def dice(
     with np.errstate(invalid="ignore"):
         scores = 2 * both / total
     return {name: float(scores[index]) for index, name in enumerate(classes) if index}
-
-
-def nan_mean(values: Sequence[float]) -> float:
-    """The mean of the values that are not NaN; NaN if there is none."""
-    scored = [value for value in values if not np.isnan(value)]
-    return float(np.mean(scored)) if scored else float("nan")
-
-
-def nan_deviation(values: Sequence[float]) -> float:
-    """The standard deviation (n - 1) of the values that are not NaN; NaN for fewer than two."""
-    scored = [value for value in values if not np.isnan(value)]
-    return float(np.std(scored, ddof=1)) if len(scored) > 1 else float("nan")

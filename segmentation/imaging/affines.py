@@ -1,11 +1,13 @@
-"""Affines whose axes are not at right angles: by rounding in a header, or by a tilted gantry.
+"""Affines: the axes they name, and axes that are not at right angles (rounding, tilted gantry).
 
 ITK, and with it 3D Slicer and ITK-SNAP, opens no NIfTI file that states only such an affine.
 """
 
 from collections.abc import Sequence
+from itertools import permutations, product
 
 import numpy as np
+from nibabel import orientations
 
 Array = np.ndarray
 
@@ -46,3 +48,49 @@ def tilt_degrees(affine: Array) -> float:
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     cosines = np.abs(directions.T @ directions - np.eye(3)).max()
     return float(np.degrees(np.arcsin(min(cosines, 1.0))))
+
+
+AXES = {"R": "x", "L": "x", "A": "y", "P": "y", "S": "z", "I": "z"}
+
+
+EVERY: tuple[str, ...] = tuple(
+    "".join(pair[way] for pair, way in zip(order, ways, strict=True))
+    for order in permutations(("RL", "AP", "SI"))
+    for ways in product((0, 1), repeat=3)
+)
+
+
+def checked_orientation(text: str) -> str:
+    """The axis codes in capitals.
+
+    Raises:
+        ValueError: not one of the 48, such as RAS or LPS.
+    """
+    codes = text.upper()
+    if codes not in EVERY:
+        raise ValueError(
+            f"orientation {text!r}: three letters are needed, one of R L, of A P and of S I, in "
+            "the order of the array's axes, such as RAS"
+        )
+    return codes
+
+
+def axes_of(codes: str) -> str:
+    """The patient's axes in the order of the array's: `zyx` for `SPL`."""
+    return "".join(AXES[code] for code in codes)
+
+
+def affine_of(codes: str, shape: Sequence[int], spacing_mm: Sequence[float]) -> Array:
+    """An affine to RAS+ mm for an array that has none; its first voxel in RAS+ lies at 0.
+
+    Args:
+        codes: of the array's axes.
+        shape: of the array.
+        spacing_mm: along the array's axes.
+    """
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    for axis, (place, way) in enumerate(orientations.axcodes2ornt(codes)):
+        affine[int(place), axis] = way * spacing_mm[axis]
+        affine[int(place), 3] = 0 if way > 0 else spacing_mm[axis] * (shape[axis] - 1)
+    return affine

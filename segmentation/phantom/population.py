@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from segmentation.anatomy.body import ORGANS
-from segmentation.common.files import each_done, write_text
+from segmentation.common.files import write_text
+from segmentation.common.processes import each_done
 from segmentation.data.descriptor import DatasetSpec, Organ
 from segmentation.imaging.volume import write_labels, write_volume
 from segmentation.phantom.scanner import scan_subject

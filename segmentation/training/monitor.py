@@ -4,7 +4,6 @@ Legend of shapes: C classes, Q class code width.
 """
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -113,32 +112,3 @@ def text_state(network: Network, patch: Tensor) -> TextState | None:
         network.train(training)
     directions = F.normalize(codes.float(), dim=1)
     return TextState((directions @ directions.T).cpu(), weights.float().norm(dim=1).cpu())
-
-
-def count_memory(device: torch.device) -> None:
-    """Let the peak of a GPU's memory begin anew; that of a process lasts as long as it."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def memory_used(device: torch.device) -> dict[str, Any]:
-    """The most memory so far as `peak_memory_mib`, and `memory_of`, what took it.
-
-    On CUDA, `GPU`: what tensors took since `count_memory`, not what PyTorch keeps for later. On a
-    CPU, `process`: this whole process since it began, so that the second run of a sweep never
-    shows less than the first. MPS counts no peak; nor does Windows. None there.
-    """
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device) / 2**20
-        return {"peak_memory_mib": peak, "memory_of": "GPU"}
-    peak_of_process = _process_peak_mib() if device.type == "cpu" else None
-    return {"peak_memory_mib": peak_of_process, "memory_of": "process"}
-
-
-def _process_peak_mib() -> float | None:
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

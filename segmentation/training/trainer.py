@@ -10,15 +10,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 
-from segmentation.evaluation.metrics import nan_mean
+from segmentation.evaluation.statistics import nan_mean
 from segmentation.methods.base.method import Batch, Method
-from segmentation.methods.base.ramps import poly_rate
 from segmentation.training.checkpoint import Identity, TrainState, check_identity, load, save
-from segmentation.training.determinism import deterministic
 from segmentation.training.log import LOG, RunLog, open_log, truncate_log
-from segmentation.training.monitor import Unpredicted, Validation, count_memory, memory_used
+from segmentation.training.monitor import Unpredicted, Validation
 from segmentation.training.patches import PatchStream, batches
-from segmentation.training.runtime import stop_on_signal
+from segmentation.training.runtime import count_memory, deterministic, memory_used, stop_on_signal
 from segmentation.training.trackers import TensorBoard, Tracker
 
 _PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -254,3 +252,8 @@ class Trainer:
             identity=self.identity,
             config=self.config,
         )
+
+
+def poly_rate(initial: float, step: int, horizon: int, power: float = 0.9) -> float:
+    """Learning rate after `step` completed steps: initial (1 - step/horizon)^power."""
+    return initial * max(1.0 - step / horizon, 0.0) ** power

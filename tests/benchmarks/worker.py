@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from pipeline import startup as machine
+from pipeline import startup
 
-machine.settle()
+startup.settle()
 
 import torch  # noqa: E402
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from knowledge.bank.bank import Bank
 from knowledge.descriptions import Claim, Description, DescriptionSet, Origin, Sample
-from pipeline.scoring.evaluation import Evaluation, organ_groups, write_results
+from pipeline.scoring.evaluation import Evaluation, organ_groups
+from pipeline.scoring.results import write_results
 from segmentation.data.case_files import Prepared
 from tests.support.small_run import make_run
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from knowledge.bank.bank import Bank
-from pipeline.config.recipe import read_config
+from pipeline.config.recipe_files import read_config
 from pipeline.runs.build import build_method
-from pipeline.runs.trained_model import setting_of
+from pipeline.runs.setting import setting_of
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.training.checkpoint import Identity, TrainState, save
 

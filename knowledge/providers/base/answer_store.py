@@ -7,8 +7,10 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from knowledge.common.files import Strict, canonical_json, read_json, readable, write_whole
-from knowledge.providers.base.provider import Usage
+from knowledge.common.digests import canonical_json
+from knowledge.common.files import read_json, write_whole
+from knowledge.common.models import Strict, readable
+from knowledge.providers.base.usage import Usage
 
 STORE_VERSION = 1
 

@@ -5,41 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
-from pydantic import Field
-
-from knowledge.common.files import Strict, read_toml
-from knowledge.providers.base.provider import EstimatedUsage, Usage
-
-
-class Price(Strict):
-    """US dollars per million tokens."""
-
-    input_usd: float = Field(ge=0)
-    output_usd: float = Field(ge=0)
-
-    def of(self, usage: Usage) -> float:
-        """The cost of a usage in US dollars."""
-        spent = usage.input_tokens * self.input_usd + usage.output_tokens * self.output_usd
-        return spent / 1e6
-
-
-class PriceTable(Strict):
-    """The file of prices: a `date`, and `[models."name"]` with `input_usd` and `output_usd`."""
-
-    date: str = Field(min_length=1)
-    note: str = ""
-    models: dict[str, Price]
-
-    @classmethod
-    def read(cls, path: Path) -> "PriceTable":
-        """The table of a TOML file."""
-        return read_toml(path, cls)
-
-    def get(self, model: str) -> Price | None:
-        """The price of a model, or None when the table does not list it."""
-        return self.models.get(model)
+from knowledge.providers.base.usage import EstimatedUsage, Price, Usage
 
 
 class BudgetSpent(ValueError):

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 import openai
 
-from knowledge.providers.base.provider import IMAGE_TOKENS, EstimatedUsage, ProviderOptions, Usage
+from knowledge.providers.base.provider import IMAGE_TOKENS, ProviderOptions
 from knowledge.providers.base.retry import CallFailed
+from knowledge.providers.base.usage import EstimatedUsage, Usage
 
 # Headers that carry a key of their own: with one of them no other key is sent.
 KEY_HEADERS = ("authorization", "api-key", "x-api-key")

@@ -6,39 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field
-
-from knowledge.common.files import Strict, canonical_json
+from knowledge.common.digests import canonical_json
+from knowledge.providers.base.usage import Usage
 
 if TYPE_CHECKING:
     from knowledge.providers.base.budget import Budget
 
 # Where a picture's tokens are not known beforehand.
 IMAGE_TOKENS = 1500
-
-
-class Usage(Strict):
-    """Calls made and tokens spent."""
-
-    calls: int = Field(default=0, ge=0)
-    input_tokens: int = Field(default=0, ge=0)
-    output_tokens: int = Field(default=0, ge=0)
-
-    @property
-    def tokens(self) -> int:
-        """Input and output tokens together."""
-        return self.input_tokens + self.output_tokens
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            calls=self.calls + other.calls,
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-        )
-
-
-class EstimatedUsage(Usage):
-    """What a call took by estimate; against limits it counts as the most that it may take."""
 
 
 @dataclass(frozen=True)

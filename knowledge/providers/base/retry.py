@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from knowledge.providers.base.budget import Budget
-from knowledge.providers.base.provider import Usage
+from knowledge.providers.base.usage import Usage
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0

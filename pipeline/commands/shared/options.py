@@ -1,11 +1,11 @@
-"""Options that several commands of the knowledge stage share: whom to ask, and within what."""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Descriptor = Annotated[
+OrganList = Annotated[
     str, typer.Argument(help="A shipped data set name, or a file that lists the organs.")
 ]
 Descriptions = Annotated[
@@ -106,3 +106,23 @@ Into = Annotated[
 ]
 Shortener = Annotated[str, typer.Option("--model", help="Model for --long-text shorten.")]
 DryRun = Annotated[bool, typer.Option(help="Show every question and the cost; ask nothing.")]
+
+Descriptor = Annotated[
+    str | None,
+    typer.Option(help="A shipped data set name, or a TOML file. [default: ROOT/dataset.toml]"),
+]
+
+Jobs = Annotated[int, typer.Option(help="Processes.")]
+
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; auto takes the best.")
+]
+
+Checkpoint = Annotated[
+    str, typer.Option("--checkpoint", help="best (on the validation cases) or last.")
+]
+
+Predictor = Annotated[
+    str | None,
+    typer.Option("--predictor", help="student, teacher, ensemble ...; default: the recipe's."),
+]

@@ -20,8 +20,3 @@ def ramp(done: float, length: float) -> float:
 def entropy_threshold(done: float, length: float) -> float:
     """The entropy (nats) above which a voxel counts as unsure: ln 2 (0.75 + 0.25 ramp)."""
     return log(2) * (THRESHOLD_START + (1 - THRESHOLD_START) * ramp(done, length))
-
-
-def poly_rate(initial: float, step: int, horizon: int, power: float = 0.9) -> float:
-    """Learning rate after `step` completed steps: initial (1 - step/horizon)^power."""
-    return initial * max(1.0 - step / horizon, 0.0) ** power

@@ -8,9 +8,11 @@ import pytest
 from knowledge.asking.valid_answers import UnusableAnswers
 from knowledge.describe import describe
 from knowledge.providers.base.answer_store import AnswerCache, CachedAnswer
-from knowledge.providers.base.provider import ProviderOptions, Usage
+from knowledge.providers.base.find_json import InvalidAnswer
+from knowledge.providers.base.provider import ProviderOptions
+from knowledge.providers.base.usage import Usage
 from knowledge.providers.openai_compatible import OpenAICompatible
-from knowledge.questions.answer_format import InvalidAnswer, read_answer
+from knowledge.questions.answer_format import read_answer
 from knowledge.questions.template import Template, Wording
 from tests.support.chat_server import Body, Reply, asked_organ, chat_server, good_answer
 

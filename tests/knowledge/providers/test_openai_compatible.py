@@ -10,8 +10,9 @@ import pytest
 from knowledge.asking.valid_answers import UnusableAnswers
 from knowledge.describe import Asked, describe
 from knowledge.providers.base.answer_store import AnswerCache
-from knowledge.providers.base.budget import Budget, BudgetSpent, Price
+from knowledge.providers.base.budget import Budget, BudgetSpent
 from knowledge.providers.base.provider import ProviderOptions
+from knowledge.providers.base.usage import Price
 from knowledge.providers.openai_compatible import OpenAICompatible
 from knowledge.questions.template import Template, Wording
 from tests.support.chat_server import (

@@ -1,10 +1,12 @@
 import pytest
 
-from pipeline.config.recipe import Choice, read_config
+from pipeline.config.options import Choice
+from pipeline.config.recipe_files import read_config
 from pipeline.config.registry import choose, names
 from pipeline.files import shipped
-from pipeline.runs.build import Setting, build_method, pick_device
-from pipeline.runs.trained_model import conditioned
+from pipeline.runs.build import Setting, build_method
+from pipeline.runs.devices import pick_device
+from pipeline.runs.setting import conditioned
 from segmentation.methods.base.method import Method
 
 RECIPES = shipped.names("recipes")

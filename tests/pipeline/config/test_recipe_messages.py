@@ -3,7 +3,7 @@
 import pytest
 
 from knowledge.common.suggest import meant, nearest
-from pipeline.config.recipe import read_config
+from pipeline.config.recipe_files import read_config
 from pipeline.config.registry import choose
 from segmentation.methods.base.method import Method
 

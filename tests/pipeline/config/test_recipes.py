@@ -3,7 +3,7 @@ import tomllib
 import pytest
 import torch
 
-from pipeline.config.recipe import read_config
+from pipeline.config.recipe_files import read_config
 from pipeline.runs.build import Setting, build_method
 from segmentation.inference.sliding_window import steps_of
 from segmentation.methods.base.co_training import CoTraining

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.config.recipe import read_config
+from pipeline.config.recipe_files import read_config
 from pipeline.experiments.sweep import Bench, cells_of, heading_of, read_variants
 from pipeline.files import shipped
 from segmentation.data.descriptor import DatasetSpec

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app, main
-from pipeline.files.kinds import writable, writable_folder
+from pipeline.files.outputs import writable, writable_folder
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.preparation import load_prepared, prepare
 from tests.support.small_run import make_bank

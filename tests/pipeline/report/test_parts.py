@@ -17,16 +17,15 @@ from knowledge.descriptions import DescriptionSet
 from knowledge.grounding.claims import Report, summarize
 from knowledge.grounding.scene import Finding
 from pipeline.report.arms import read_arms
-from pipeline.report.cases import ShownCase, entropy_of, share_of_errors_found
+from pipeline.report.cases import ShownCase, entropy_of, ranked, share_of_errors_found
 from pipeline.report.organ_shapes import hull_emptiness
-from pipeline.report.published import published_beside
 from pipeline.report.run_data import curves_of
-from pipeline.report.scores import ranked
 from pipeline.report.slices import joining, pack
 from pipeline.report.texts import organ_texts, read_outcome
 from pipeline.report.theme import INK, SERIES, drawing, svg
 from pipeline.report.tiles import ERRORS, Cut, error_kinds, most_wrong, tile
-from pipeline.scoring.evaluation import write_results
+from pipeline.scoring.published import published_beside
+from pipeline.scoring.results import write_results
 from tests.support.report_material import ATTACK, describe, make_scored_run, scores_of
 
 

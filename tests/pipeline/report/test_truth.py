@@ -23,7 +23,7 @@ from pipeline.report.page import absences
 from pipeline.report.texts import doubt_of, read_outcome
 from pipeline.report.view_pictures import shapes
 from pipeline.report.view_scores import cautions, intensity_words, summary
-from pipeline.scoring.evaluation import write_results
+from pipeline.scoring.results import write_results
 from tests.support.report_material import describe, make_scored_run, scores_of
 
 

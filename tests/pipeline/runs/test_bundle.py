@@ -14,7 +14,8 @@ from safetensors.torch import load as load_tensors
 
 from pipeline.runs import bundle
 from pipeline.runs.trained_model import open_run
-from pipeline.scoring.evaluation import METRICS, Evaluation, organ_groups, write_results
+from pipeline.scoring.evaluation import METRICS, Evaluation, organ_groups
+from pipeline.scoring.results import write_results
 from segmentation.data.descriptor import DatasetSpec
 from tests.support.paths import DATA
 from tests.support.small_run import TRAINED_ON, make_bank, make_run

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config.recipe import read_config
+from pipeline.config.recipe_files import read_config
 from pipeline.runs.trained_model import open_run
 from pipeline.runs.training import labeled_voxels, start
 from segmentation.data.preparation import read_case

@@ -5,9 +5,10 @@ import torch
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.config.recipe import read_config
+from pipeline.config.recipe_files import read_config
 from pipeline.runs.build import build_method
-from pipeline.runs.trained_model import open_run, setting_of
+from pipeline.runs.setting import setting_of
+from pipeline.runs.trained_model import open_run
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.networks.released import _modules
 from tests.support.paths import ROOT

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipeline.config.recipe import read_config
+from pipeline.config.recipe_files import read_config
 from pipeline.experiments.sweep import Bench, cells_of
 from pipeline.runs.resuming import differing
 from pipeline.runs.training import start

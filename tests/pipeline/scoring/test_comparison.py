@@ -10,8 +10,10 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.scoring.comparison import differences, holm, interval, read_scored, signed_rank
-from pipeline.scoring.evaluation import METRICS, Evaluation, comparable, write_results
+from pipeline.scoring.comparison import differences
+from pipeline.scoring.evaluation import METRICS, Evaluation, comparable
+from pipeline.scoring.results import read_scored, write_results
+from segmentation.evaluation.statistics import holm, interval, signed_rank
 
 ORGANS = ("liver", "spleen", "duodenum")
 

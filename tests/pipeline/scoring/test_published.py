@@ -10,9 +10,9 @@ import torch
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.datasets.protocols import claim_of_data, claim_of_run, data_digest, rules_for
+from pipeline.datasets.protocols import claim_of_data, data_digest, rules_for
 from pipeline.runs.trained_model import open_run
-from pipeline.scoring.evaluation import Evaluation, comparable, evaluate
+from pipeline.scoring.evaluation import Evaluation, claim_of_run, comparable, evaluate
 from pipeline.scoring.published import chosen_methods, published_rows, setting_for, settings
 from segmentation.data.case_files import FORMAT_VERSION, load_prepared, write_case
 from segmentation.data.descriptor import DatasetSpec

@@ -8,8 +8,8 @@ import torch
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.config.recipe import read_config
-from pipeline.prediction.predictor import open_model
+from pipeline.config.recipe_files import read_config
+from pipeline.runs.open_model import open_model
 from pipeline.runs.trained_model import open_run
 from pipeline.runs.training import start
 from pipeline.scoring.evaluation import evaluate

@@ -6,8 +6,8 @@ import pytest
 
 from segmentation.data.array_difference import best_orientation, difference
 from segmentation.data.descriptor import DatasetSpec
-from segmentation.data.orientation import EVERY
 from segmentation.data.preparation import prepare, read_case
+from segmentation.imaging.affines import EVERY
 from segmentation.phantom.population import Population, make_population
 from tests.support.paths import DATA
 from tests.support.shared_export import pairs, turned

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from segmentation.data.leaks import check_images, image_digest
+from segmentation.data.checks import check_images, image_digest
 from segmentation.data.preparation import prepare, read_case
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from segmentation.data.checks import doubt_of_spacing, read_bounds
 from segmentation.data.descriptor import DatasetSpec
-from segmentation.data.plausible import doubt_of_spacing, read_bounds
 from segmentation.data.shared_arrays import open_arrays
 from segmentation.phantom.population import Population, make_population
 from tests.support.paths import DATA

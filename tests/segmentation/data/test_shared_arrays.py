@@ -6,15 +6,11 @@ import pytest
 from nibabel import aff2axcodes
 
 from segmentation.data.descriptor import DatasetSpec, Grid, Split
-from segmentation.data.orientation import (
-    EVERY,
-    affine_of,
-    checked_orientation,
-    orientation_by_organs,
-)
+from segmentation.data.orientation import orientation_by_organs
 from segmentation.data.preparation import load_prepared, prepare, read_case, to_grid
 from segmentation.data.protocol import Protocol, claim_of
 from segmentation.data.shared_arrays import layouts_in, open_arrays
+from segmentation.imaging.affines import EVERY, affine_of, checked_orientation
 from segmentation.imaging.volume import Volume, canonical
 from segmentation.phantom.population import Population, make_population
 from tests.support.paths import DATA

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from segmentation.evaluation.metrics import dice, nan_deviation, nan_mean
+from segmentation.evaluation.metrics import dice
+from segmentation.evaluation.statistics import nan_deviation, nan_mean
 
 CLASSES = ("background", "a", "b", "c", "d")
 

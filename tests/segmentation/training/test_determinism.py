@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.config.registry import names
 from segmentation.losses import GA, DiceCE
-from segmentation.training.determinism import deterministic
+from segmentation.training.runtime import deterministic
 from tests.support.small_parts import FITTING, LATE, batch, make
 
 _REFUSED = (  # by torch on CUDA, in its deterministic mode

@@ -15,7 +15,8 @@ from segmentation.networks.heads import ConvHead, TextHead
 from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
 from segmentation.training.log import open_log, read_log, truncate_log
-from segmentation.training.monitor import Unpredicted, count_memory, memory_used, text_state
+from segmentation.training.monitor import Unpredicted, text_state
+from segmentation.training.runtime import count_memory, memory_used
 from segmentation.training.trackers import MLflow, TensorBoard, WandB, trackers_of
 
 NAN = float("nan")

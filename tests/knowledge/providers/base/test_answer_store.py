@@ -12,7 +12,8 @@ from knowledge.describe import describe
 from knowledge.descriptions import DescriptionSet
 from knowledge.encoders.hashing import Hashing
 from knowledge.providers.base.answer_store import AnswerCache, AnswerStore, CachedAnswer
-from knowledge.providers.base.provider import ProviderOptions, Usage
+from knowledge.providers.base.provider import ProviderOptions
+from knowledge.providers.base.usage import Usage
 from knowledge.providers.openai_compatible import OpenAICompatible
 from knowledge.providers.recorded import Recorded
 from knowledge.questions.pictures import find_pictures

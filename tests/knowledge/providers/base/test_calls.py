@@ -7,9 +7,10 @@ import pytest
 
 from knowledge.describe import describe
 from knowledge.providers.base.answer_store import AnswerCache
-from knowledge.providers.base.budget import Budget, BudgetSpent, Price
+from knowledge.providers.base.budget import Budget, BudgetSpent
 from knowledge.providers.base.chat import CALL_TOKENS, MESSAGE_TOKENS, ChatClient
-from knowledge.providers.base.provider import ProviderOptions, Usage
+from knowledge.providers.base.provider import ProviderOptions
+from knowledge.providers.base.usage import Price, Usage
 from knowledge.providers.openai_compatible import OpenAICompatible
 from knowledge.questions.template import Template, Wording
 from tests.support.chat_server import Body, Reply, chat_server, good_answer, is_probe, user_text

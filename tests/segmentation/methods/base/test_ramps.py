@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from segmentation.methods.base.mean_teacher import follow, make_teacher, perturb
-from segmentation.methods.base.ramps import entropy_threshold, poly_rate, ramp
+from segmentation.methods.base.ramps import entropy_threshold, ramp
+from segmentation.training.trainer import poly_rate
 from tests.support.paths import GOLDEN
 
 GOLDEN = np.load(GOLDEN / "schedules.npz")

@@ -1,0 +1,57 @@
+"""The JSON object in a model's answer."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+# Servers that build a grammar from a schema let line breaks stand inside strings.
+_DECODER = json.JSONDecoder(strict=False)
+
+
+class InvalidAnswer(ValueError):
+    """The answer cannot be used; the message says why, in words fit to show to the model."""
+
+
+def find_json(text: str) -> dict[str, Any]:
+    """The JSON object of a text, wherever it stands (prose around it, a code fence).
+
+    Of several, the first with a key `text`; without one, the first. An object inside another that
+    is cut off does not count.
+
+    Raises:
+        InvalidAnswer: there is none.
+    """
+    found = list(_objects(text))
+    for value in found:
+        if "text" in value:
+            return value
+    if text.lstrip().startswith("{") and not _starts_whole(text):
+        raise InvalidAnswer(f"the answer is cut-off JSON: {_short(text)!r}")
+    if not found:
+        raise InvalidAnswer(f"no JSON object in the answer {_short(text)!r}")
+    return found[0]
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    start = text.find("{")
+    while start >= 0:
+        try:
+            value, end = _DECODER.raw_decode(text, start)
+        # JSON that is no JSON, numbers of thousands of digits, brackets nested without end.
+        except (ValueError, RecursionError):
+            end = start + 1
+        else:
+            yield value
+        start = text.find("{", end)
+
+
+def _starts_whole(text: str) -> bool:
+    try:
+        _DECODER.raw_decode(text.lstrip())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:117]}..."

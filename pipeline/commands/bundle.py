@@ -1,0 +1,33 @@
+"""`tak bundle`: a trained network as one file to hand on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.shared.options import Checkpoint, Predictor
+
+
+def bundle(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or a checkpoint file.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="File to write: NAME.zip.")],
+    bank: Annotated[
+        Path | None,
+        typer.Option(help="Bank whose texts are put into the bundle. [default: the run's copy]"),
+    ] = None,
+    checkpoint: Checkpoint = "best",
+    predictor: Predictor = None,
+) -> None:
+    """Put all that prediction needs into one file, with a model card.
+
+    Weights are safetensors, the rest is JSON and text: loading a bundle executes nothing. Scores
+    that `tak evaluate` left in the run go along, where they are of the same weights.
+
+    Example: `tak bundle runs/tak -o tak.zip`, then
+    `tak predict tak.zip ct.nii.gz -o mask.nii.gz` on any machine.
+    """
+    from pipeline.runs.bundle import write
+
+    metadata = write(run, output, checkpoint=checkpoint, predictor=predictor, bank=bank)
+    mega = output.stat().st_size / 1e6
+    typer.echo(f"wrote {output} ({mega:.1f} MB): {metadata['description']}; {metadata['task']}")

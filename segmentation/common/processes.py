@@ -1,0 +1,30 @@
+"""Work on many files by several processes."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TypeVar
+
+Task = TypeVar("Task")
+
+
+Result = TypeVar("Result")
+
+
+def each_done(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
+    """Results of `work` over the tasks, as they get done, by `jobs` processes.
+
+    The first fault ends it: tasks that have not begun are dropped, the fault is raised.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs is the number of processes, at least 1, not {jobs}")
+    if jobs == 1 or len(tasks) < 2:
+        yield from map(work, tasks)
+        return
+    processes = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=processes) as pool:
+        try:
+            for done in as_completed([pool.submit(work, task) for task in tasks]):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
