@@ -21,7 +21,7 @@ Judge = Callable[[tuple[Claim, ...]], Mapping[Claim, str]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class DescribeResult:
     """What a run of `describe` gives: the descriptions, the raw answers, what this run spent."""
 
     descriptions: DescriptionSet
@@ -44,7 +44,7 @@ def describe(
     judge: Judge | None = None,
     rounds: int = 2,
     progress: Callable[[Question], None] = lambda question: None,
-) -> Asked:
+) -> DescribeResult:
     """Descriptions of a class list (background first) by a provider.
 
     Every valid answer is cached as soon as it comes, so an interrupted run loses nothing and
@@ -68,7 +68,7 @@ def describe(
             answers = asker.correct(asked, answers, judge)
             if [answer.raw for answer in answers] == before:
                 break
-    return Asked(
+    return DescribeResult(
         descriptions=assemble(template, classes, provider, asked, answers),
         store=as_store(template, provider, asked, answers),
         spent=budget.spent,

@@ -80,18 +80,18 @@ def main() -> None:
 
     `TAK_DEBUG=1` shows the traceback instead.
     """
-    startup.settle()
+    startup.configure_process()
     try:
         app()
     except (ValueError, OSError, LookupError) as fault:
         mendable = not isinstance(fault, KeyError | IndexError)
         if not mendable or os.environ.get("TAK_DEBUG"):
             raise
-        typer.echo(f"error: {told(fault)}", err=True)
+        typer.echo(f"error: {message_of(fault)}", err=True)
         sys.exit(1)
 
 
-def told(fault: Exception) -> str:
+def message_of(fault: Exception) -> str:
     """A fault in words; one of the system names its file first, and its number not at all."""
     if isinstance(fault, OSError) and fault.filename and fault.strerror:
         return f"{fault.filename}: {fault.strerror.lower()}"

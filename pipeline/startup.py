@@ -8,7 +8,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's ma
 _LARGEST_INT = 2**31 - 1
 
 
-def settle() -> None:
+def configure_process() -> None:
     """Let idle OpenMP threads sleep, and let glibc keep freed memory for the next tensor.
 
     Spinning threads make a step ten times slower as soon as another process wants a core. Memory

@@ -9,7 +9,7 @@ from knowledge.encoders.base.encoder import same_fingerprint
 
 
 @dataclass(frozen=True)
-class Difference:
+class VectorDifference:
     """One class and aspect that both banks have: how alike the vectors are, and the texts."""
 
     organ: str
@@ -36,7 +36,7 @@ def require_same_encoder(one: Bank, other: Bank) -> None:
         )
 
 
-def difference(one: Bank, other: Bank) -> tuple[Difference, ...]:
+def difference(one: Bank, other: Bank) -> tuple[VectorDifference, ...]:
     """Every class and aspect that both banks have, in the order of the first.
 
     Raises:
@@ -44,7 +44,7 @@ def difference(one: Bank, other: Bank) -> tuple[Difference, ...]:
     """
     require_same_encoder(one, other)
     found = tuple(
-        Difference(
+        VectorDifference(
             organ=organ,
             aspect=aspect,
             cosine=_cosine(one.select((organ,), (aspect,)), other.select((organ,), (aspect,))),

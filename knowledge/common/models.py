@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from knowledge.common.suggest import meant
+from knowledge.common.suggest import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -50,7 +50,7 @@ def problems(error: ValidationError, model: type[BaseModel] | None = None) -> st
         key = ".".join(str(part) for part in item["loc"]) or "the whole"
         if item["type"] == "extra_forbidden":
             known = keys_at(model, item["loc"][:-1])
-            lines.append(f"unknown key {key!r}{meant(str(item['loc'][-1]), known)}")
+            lines.append(f"unknown key {key!r}{did_you_mean(str(item['loc'][-1]), known)}")
         else:
             message = item["msg"].removeprefix("Value error, ")
             lines.append(f"{key}: {message[0].lower()}{message[1:]}")

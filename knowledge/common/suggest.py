@@ -11,7 +11,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return by_plain[found[0]] if found else None
 
 
-def meant(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean NAME?` for the end of a message; nothing where no known name is like it."""
     found = nearest(name, known)
     return "" if found is None else f"; did you mean {found}?"
@@ -19,7 +19,7 @@ def meant(name: str, known: Iterable[str]) -> str:
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> str:
     """That there is no such choice, those that there are, and the one that was meant."""
-    return f"no {kind} {name!r}; there is {', '.join(known)}{meant(name, known)}"
+    return f"no {kind} {name!r}; there is {', '.join(known)}{did_you_mean(name, known)}"
 
 
 def _plain(name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from knowledge.common.files import write_whole
 from knowledge.common.models import Strict
 from knowledge.descriptions import BACKGROUND, Claim, DescriptionSet
-from knowledge.grounding.scene import Finding, Scene, Verdict
+from knowledge.grounding.scene import ClaimVerdict, Scene, Verdict
 from knowledge.grounding.sides import exchanged_sides, mirror, side
 
 # A claim holds of an anatomy when it holds in this share of the scans that can tell.
@@ -46,7 +46,7 @@ class Result(Strict):
         return f'"{self.claim}" holds in {self.supported} of {told} labeled scans{mean}'
 
 
-class Report(Strict):
+class CheckReport(Strict):
     """What `check` found out about a description set.
 
     Attributes:
@@ -80,17 +80,17 @@ def check(
     scenes: Iterable[tuple[str, Scene]],
     *,
     progress: Callable[[str], None] = lambda case: None,
-) -> Report:
+) -> CheckReport:
     """Every claim of a set on labeled scans (case name, scene), and the set against itself."""
     claims = descriptions.claims
-    findings: dict[Claim, list[Finding]] = {claim: [] for claim in claims}
+    findings: dict[Claim, list[ClaimVerdict]] = {claim: [] for claim in claims}
     cases = []
     for case, scene in scenes:
         cases.append(case)
         for claim in claims:
             findings[claim].append(scene.test(claim))
         progress(case)
-    return Report(
+    return CheckReport(
         cases=tuple(cases),
         results=tuple(summarize(claim, findings[claim]) for claim in claims),
         problems=tuple(problems(descriptions)),
@@ -98,7 +98,7 @@ def check(
     )
 
 
-def summarize(claim: Claim, findings: list[Finding]) -> Result:
+def summarize(claim: Claim, findings: list[ClaimVerdict]) -> Result:
     """One claim's findings over scans as one verdict.
 
     Supported or contradicted when at least `HOLDS` of the scans that can tell agree; a claim on

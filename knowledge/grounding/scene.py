@@ -47,7 +47,7 @@ _SECTORS = 72  # directions in which surroundedness is counted
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimVerdict:
     """The outcome on one volume. `measured` is in `unit`: mm, or a share of 1."""
 
     verdict: Verdict
@@ -107,25 +107,27 @@ class Scene:
         """The organs that the volume shows."""
         return tuple(self._points)
 
-    def test(self, claim: Claim) -> Finding:
+    def test(self, claim: Claim) -> ClaimVerdict:
         """The claim on this volume; untestable when it does not show both organs."""
         if claim.organ not in self._points or claim.other not in self._points:
-            return Finding("untestable", None, "")
+            return ClaimVerdict("untestable", None, "")
         if claim.relation in DIRECTIONS:
             return self._directed(claim.organ, claim.other, DIRECTIONS[claim.relation])
         return _TESTS[claim.relation](self, claim.organ, claim.other)
 
-    def _directed(self, one: str, other: str, direction: tuple[float, float, float]) -> Finding:
+    def _directed(
+        self, one: str, other: str, direction: tuple[float, float, float]
+    ) -> ClaimVerdict:
         toward = np.asarray(direction, float)
         near, far = self._points[one], self._points[other]
         offset = float((near.mean(0) - far.mean(0)) @ toward)
         along, against = landscape(near, far, toward), landscape(near, far, -toward)
         margin = self.margins.offset_mm
         if offset >= margin and along >= against:
-            return Finding("supported", offset, "mm")
+            return ClaimVerdict("supported", offset, "mm")
         if offset <= -margin and against >= along:
-            return Finding("contradicted", offset, "mm")
-        return Finding("untestable", offset, "mm")
+            return ClaimVerdict("contradicted", offset, "mm")
+        return ClaimVerdict("untestable", offset, "mm")
 
     def _gap(self, one: str, other: str) -> float:
         """Surface distance in mm: 0 for neighboring voxels, however long and thin they are.
@@ -135,12 +137,12 @@ class Scene:
         distance, _ = cKDTree(self._corners[other]).query(self._corners[one])
         return float(distance.min())
 
-    def _adjacent(self, one: str, other: str) -> Finding:
+    def _adjacent(self, one: str, other: str) -> ClaimVerdict:
         gap = self._gap(one, other)
         near = self.margins.near_mm
-        return Finding(_judge(gap <= near, gap > 2 * near), gap, "mm gap")
+        return ClaimVerdict(_judge(gap <= near, gap > 2 * near), gap, "mm gap")
 
-    def _surrounds(self, one: str, other: str) -> Finding:
+    def _surrounds(self, one: str, other: str) -> ClaimVerdict:
         core = self._points[other]
         half = np.maximum(np.ptp(core, axis=0) / 2, self.voxel_mm)
         shares = []
@@ -150,18 +152,18 @@ class Scene:
             seen_from = np.delete(_thinned(core, _VIEWPOINTS), axis, axis=1)
             shares.append(float(np.mean([_circle_share(ring - point) for point in seen_from])))
         share = max(shares)
-        return Finding(_judge(share >= 0.75, share < 0.4), share, "of the circle")
+        return ClaimVerdict(_judge(share >= 0.75, share < 0.4), share, "of the circle")
 
-    def _inside(self, one: str, other: str) -> Finding:
+    def _inside(self, one: str, other: str) -> ClaimVerdict:
         try:
             surface = self._surfaces[other]
             hull = Delaunay(surface[ConvexHull(surface).vertices])
         except (QhullError, ValueError):
-            return Finding("untestable", None, "")
+            return ClaimVerdict("untestable", None, "")
         share = float((hull.find_simplex(self._points[one]) >= 0).mean())
-        return Finding(_judge(share >= 0.9, share < 0.5), share, "of the volume")
+        return ClaimVerdict(_judge(share >= 0.9, share < 0.5), share, "of the volume")
 
-    def _crosses(self, one: str, other: str) -> Finding:
+    def _crosses(self, one: str, other: str) -> ClaimVerdict:
         low, high = self._points[one].min(0), self._points[one].max(0)
         low_other, high_other = self._points[other].min(0), self._points[other].max(0)
         margin = self.margins.offset_mm
@@ -172,12 +174,12 @@ class Scene:
             beyond[axis] and any(overlap[rest] for rest in range(3) if rest != axis)
             for axis in range(3)
         )
-        return Finding(
+        return ClaimVerdict(
             _judge(passes and gap <= self.margins.reach_mm, not beyond.any()), gap, "mm gap"
         )
 
 
-_TESTS: dict[str, Callable[[Scene, str, str], Finding]] = {
+_TESTS: dict[str, Callable[[Scene, str, str], ClaimVerdict]] = {
     "adjacent_to": Scene._adjacent,
     "surrounds": Scene._surrounds,
     "inside": Scene._inside,

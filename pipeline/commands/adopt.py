@@ -27,12 +27,12 @@ def adopt(
     """
     from pipeline.config.recipe_files import read_config
     from pipeline.files import shipped
-    from pipeline.files.kinds import expect
+    from pipeline.files.kinds import require_kind
     from pipeline.runs.released_checkpoint import adopt as take
     from segmentation.data.descriptor import DatasetSpec
 
-    expect(checkpoint, "checkpoint")
+    require_kind(checkpoint, "checkpoint")
     config = read_config(shipped.find("recipes", recipe))
     spec = DatasetSpec.read(shipped.find("data", descriptor))
-    take(checkpoint, config, spec, expect(bank, "bank"), output, step=step)
+    take(checkpoint, config, spec, require_kind(bank, "bank"), output, step=step)
     typer.echo(f"{output}: student and teacher with the weights of {checkpoint}")

@@ -20,10 +20,10 @@ def inspect(
     confused, effective rank, left/right separation. Example: `tak bank inspect bank.h5`
     """
     from knowledge.bank.bank import Bank
-    from pipeline.files.kinds import expect
+    from pipeline.files.kinds import require_kind
     from pipeline.texts.tables import show_bank, show_statistics
 
-    opened = Bank.read(expect(bank, "bank"))
+    opened = Bank.read(require_kind(bank, "bank"))
     show_bank(opened, texts=texts)
     show_statistics(opened, pairs)
 
@@ -35,10 +35,10 @@ def diff(one: BankFile, other: BankFile) -> None:
     """
     from knowledge.bank.bank import Bank
     from knowledge.bank.merge import difference
-    from pipeline.files.kinds import expect
+    from pipeline.files.kinds import require_kind
     from pipeline.texts.tables import show_difference
 
-    first, second = Bank.read(expect(one, "bank")), Bank.read(expect(other, "bank"))
+    first, second = Bank.read(require_kind(one, "bank")), Bank.read(require_kind(other, "bank"))
     show_difference(first, second, difference(first, second))
 
 
@@ -52,13 +52,13 @@ def plot(
     """
     from knowledge.bank.bank import Bank
     from knowledge.bank.plot import plot as draw
-    from pipeline.files.kinds import expect
-    from pipeline.files.outputs import writable
+    from pipeline.files.kinds import require_kind
+    from pipeline.files.outputs import require_writable
 
     if out.suffix.lower() != ".png":
         raise ValueError(f"-o {out}: the plot is a PNG; its name ends in .png")
-    writable(out, "picture")
-    draw(Bank.read(expect(bank, "bank")), out)
+    require_writable(out, "picture")
+    draw(Bank.read(require_kind(bank, "bank")), out)
     typer.echo(f"{out}")
 
 
@@ -76,12 +76,16 @@ def merge(
     """
     from knowledge.bank.bank import Bank
     from knowledge.bank.merge import merge as join
-    from pipeline.files.kinds import expect
-    from pipeline.files.outputs import writable
+    from pipeline.files.kinds import require_kind
+    from pipeline.files.outputs import require_writable
     from pipeline.texts.encoders import line
 
-    writable(out, "bank", one, other)
-    made = join(Bank.read(expect(one, "bank")), Bank.read(expect(other, "bank")), replace=replace)
+    require_writable(out, "bank", one, other)
+    made = join(
+        Bank.read(require_kind(one, "bank")),
+        Bank.read(require_kind(other, "bank")),
+        replace=replace,
+    )
     made.write(out)
     typer.echo(f"{out}: {line(made)}")
 
@@ -103,12 +107,12 @@ def import_(
     own, a name per line: `tak bank import txt_encoding.pth --classes universal.txt --aspects name`
     """
     from knowledge.bank.tensors import import_tensor
-    from pipeline.datasets.organ_lists import class_list
-    from pipeline.files.outputs import writable
+    from pipeline.datasets.organ_lists import read_organ_list
+    from pipeline.files.outputs import require_writable
     from pipeline.texts.encoders import line
 
-    writable(out, "bank", tensor)
-    made = import_tensor(tensor, class_list(classes).classes, _listed(aspects))
+    require_writable(out, "bank", tensor)
+    made = import_tensor(tensor, read_organ_list(classes).classes, _listed(aspects))
     made.write(out)
     typer.echo(f"{out}: {line(made)}")
 
@@ -130,15 +134,15 @@ def export(
     """
     from knowledge.bank.bank import Bank
     from knowledge.bank.tensors import export_tensor
-    from pipeline.datasets.organ_lists import class_list
-    from pipeline.files.kinds import expect
-    from pipeline.files.outputs import writable
+    from pipeline.datasets.organ_lists import read_organ_list
+    from pipeline.files.kinds import require_kind
+    from pipeline.files.outputs import require_writable
 
-    writable(out, "tensor", bank)
+    require_writable(out, "tensor", bank)
     rows, width = export_tensor(
-        Bank.read(expect(bank, "bank")),
+        Bank.read(require_kind(bank, "bank")),
         out,
-        classes=class_list(classes).classes if classes else None,
+        classes=read_organ_list(classes).classes if classes else None,
         aspects=_listed(aspects) if aspects else None,
         dtype=dtype,
     )
@@ -172,12 +176,12 @@ def control(
     from knowledge.bank.bank import Bank
     from knowledge.bank.controls import CONTROLS, WORDED, worded
     from knowledge.common.suggest import unknown
-    from pipeline.files.kinds import expect
-    from pipeline.files.outputs import writable
+    from pipeline.files.kinds import require_kind
+    from pipeline.files.outputs import require_writable
     from pipeline.texts.encoders import line, make_encoder
 
-    bank = Bank.read(expect(like, "bank"))
-    writable(out, "bank", like)
+    bank = Bank.read(require_kind(like, "bank"))
+    require_writable(out, "bank", like)
     if kind in CONTROLS:
         made = CONTROLS[kind](bank, seed)
     elif kind in WORDED:

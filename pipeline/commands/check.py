@@ -30,11 +30,11 @@ def check(
     from knowledge.descriptions import DescriptionSet
     from knowledge.grounding.claims import check as check_claims
     from pipeline.datasets.labeled_scans import find_labeled
-    from pipeline.files.kinds import expect
+    from pipeline.files.kinds import require_kind
     from pipeline.terminal.progress import counted
     from pipeline.texts.tables import show_report
 
-    described = DescriptionSet.read(expect(descriptions, "descriptions"))
+    described = DescriptionSet.read(require_kind(descriptions, "descriptions"))
     labeled = find_labeled(scans, descriptor=descriptor, split=split, limit=cases)
     with counted("cases", len(labeled.cases)) as tick:
         outcome = check_claims(described, labeled.scenes(), progress=tick)

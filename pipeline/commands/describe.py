@@ -51,14 +51,14 @@ def describe(
     https://NAME.openai.azure.com/openai/deployments/DEPLOYMENT --query api-version=2024-10-21
     --header api-key=env:AZURE_OPENAI_API_KEY`. A second run asks only for what is missing.
     """
-    from pipeline.datasets.organ_lists import class_list
-    from pipeline.files.outputs import writable
+    from pipeline.datasets.organ_lists import read_organ_list
+    from pipeline.files.outputs import require_writable
     from pipeline.texts import asking, services
 
-    wording, listed = asking.wording(template, var or []), class_list(descriptor)
+    wording, listed = asking.wording(template, var or []), read_organ_list(descriptor)
     target = out or Path("descriptions") / f"{listed.name}.json"
     if not dry_run:
-        writable(target, "descriptions", answers, Path(descriptor))
+        require_writable(target, "descriptions", answers, Path(descriptor))
     if wording.literal:
         typer.echo(asking.write_literal(wording, listed.classes, target))
         return
@@ -73,7 +73,7 @@ def describe(
     asked = services.make_provider(provider, wording, service, answers, cache)
     seen = asking.pictures(images, renderings, listed.classes)
     kept, quote = services.answer_cache(cache), services.quote_of(model, prices)
-    job = asking.Job(wording, listed.classes, asked, limits, kept, quote, seen)
+    job = asking.DescribeJob(wording, listed.classes, asked, limits, kept, quote, seen)
     if dry_run:
         typer.echo(asking.preview(job))
         return

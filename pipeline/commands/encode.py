@@ -33,8 +33,8 @@ def encode(
     from knowledge.bank.encoding import encode as make_bank
     from knowledge.bank.merge import merge
     from knowledge.descriptions import DescriptionSet
-    from pipeline.files.kinds import expect
-    from pipeline.files.outputs import writable
+    from pipeline.files.kinds import require_kind
+    from pipeline.files.outputs import require_writable
     from pipeline.texts import asking, services
     from pipeline.texts import encoders as encoding
 
@@ -44,9 +44,9 @@ def encode(
             f"--long-text {long_text} asks no model; --model, --base-url, --max-cost and the like "
             "are for --long-text shorten"
         )
-    described = DescriptionSet.read(expect(descriptions, "descriptions"))
-    writable(out, "bank", descriptions)
-    before = None if into is None else Bank.read(expect(into, "bank"))
+    described = DescriptionSet.read(require_kind(descriptions, "descriptions"))
+    require_writable(out, "bank", descriptions)
+    before = None if into is None else Bank.read(require_kind(into, "bank"))
     encoder_ = encoding.make_encoder(encoder, device)
     shorten = None
     if long_text == "shorten":

@@ -45,13 +45,13 @@ def evaluate(
 
     Example: `tak evaluate runs/tak prepared --rules published --beside published`
     """
-    from pipeline.files.kinds import expect
-    from pipeline.files.outputs import writable_folder
-    from pipeline.runs.devices import pick_device
-    from pipeline.scoring.score_run import Asked, score_run
+    from pipeline.files.kinds import require_kind
+    from pipeline.files.outputs import require_writable_folder
+    from pipeline.runs.devices import select_device
+    from pipeline.scoring.score_run import ScoreRequest, score_run
     from segmentation.data.preparation import load_prepared
 
-    asked = Asked(
+    asked = ScoreRequest(
         part=part,
         rules=rules,
         tolerance_mm=tolerance,
@@ -59,11 +59,11 @@ def evaluate(
         untrained=untrained,
         checkpoint=checkpoint,
         predictor=predictor,
-        device=pick_device(device),
+        device=select_device(device),
     )
     folder = output or (run if run.is_dir() else run.parent)
-    data = load_prepared(expect(prepared, "prepared"))
-    writable_folder(folder, "run")
+    data = load_prepared(require_kind(prepared, "prepared"))
+    require_writable_folder(folder, "run")
     score_run(run, data, asked, folder, as_json=as_json)
     if data.note:
         typer.echo(f"of these data: {data.note}", err=as_json)

@@ -36,14 +36,14 @@ def inspect(
 
     from rich.console import Console
 
-    from pipeline.datasets.descriptors import spec_of
+    from pipeline.datasets.descriptors import find_descriptor
     from pipeline.datasets.inspection import inspect as look
     from pipeline.pictures.contact_sheet import write_sheets
     from pipeline.terminal.progress import counted
     from segmentation.common.files import write_text
     from segmentation.data.layouts import find_cases
 
-    spec = spec_of(root, descriptor)
+    spec = find_descriptor(root, descriptor)
     with counted("looking", len(find_cases(spec, root)), stderr=True) as tick:
         seen = look(spec, root, jobs=jobs, progress=tick)
     text = json.dumps(seen.as_json(), indent=2, ensure_ascii=False) + "\n"

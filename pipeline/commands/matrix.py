@@ -31,11 +31,11 @@ def matrix(
     they are passed, and a second run goes on.
     """
     from pipeline.experiments.matrix import Cells, run, show_matrix
-    from pipeline.files.kinds import expect
+    from pipeline.files.kinds import require_kind
     from pipeline.terminal.progress import counted
     from pipeline.texts.services import answer_cache
 
-    cells = Cells(expect(file, "matrix"), answer_cache(cache))
+    cells = Cells(require_kind(file, "matrix"), answer_cache(cache))
     with counted("cells", len(list(cells))) as tick:
         rows = run(cells, tick)
     show_matrix(rows)

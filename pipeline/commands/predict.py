@@ -10,7 +10,7 @@ from pipeline.commands.shared.options import Checkpoint, Device, Predictor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipeline.prediction.outputs import Done, Work
+    from pipeline.prediction.outputs import ScanJob, ScanResult
     from pipeline.prediction.targets import Target
 
 Model = Annotated[Path, typer.Argument(help="A run, a checkpoint file or a bundle.")]
@@ -65,12 +65,12 @@ def predict(
 
     Example: `tak predict runs/tak ct.nii.gz -o mask.nii.gz --classes liver spleen`
     """
-    from pipeline.files.kinds import expect
-    from pipeline.prediction.outputs import Work, make_folders
+    from pipeline.files.kinds import require_kind
+    from pipeline.prediction.outputs import ScanJob, make_folders
     from pipeline.prediction.predictor import Predictor
     from pipeline.prediction.targets import check_dicom_seg, targets
 
-    expect(model, "run", "checkpoint", "bundle")
+    require_kind(model, "run", "checkpoint", "bundle")
     found = targets(scans, output)
     if dicom_seg:
         check_dicom_seg(found)
@@ -78,7 +78,7 @@ def predict(
         model, organs=classes, checkpoint=checkpoint, predictor=predictor, device=device
     )
     make_folders(found)
-    work = Work(chosen, model, skip_existing, save_probabilities, dicom_seg)
+    work = ScanJob(chosen, model, skip_existing, save_probabilities, dicom_seg)
     finished, faults = _segmented(work, found, output)
     _tell(finished, len(found) - len(finished) - len(faults), as_json)
     if len(faults) == 1 == len(found):
@@ -90,15 +90,15 @@ def predict(
 
 
 def _segmented(
-    work: "Work", found: "Sequence[Target]", output: Path
-) -> "tuple[list[Done], list[Exception]]":
+    work: "ScanJob", found: "Sequence[Target]", output: Path
+) -> "tuple[list[ScanResult], list[Exception]]":
     """What was made, scan by scan, and why the other scans could not be segmented."""
     from dataclasses import replace
 
     from pipeline.prediction.outputs import write_colors
     from pipeline.terminal.progress import parts_of
 
-    finished: list[Done] = []
+    finished: list[ScanResult] = []
     faults: list[Exception] = []
     with parts_of("segmenting", len(found)) as start:
         for target in found:
@@ -115,7 +115,7 @@ def _segmented(
     return finished, faults
 
 
-def _tell(finished: "list[Done]", skipped: int, as_json: bool) -> None:
+def _tell(finished: "list[ScanResult]", skipped: int, as_json: bool) -> None:
     """What was written, and what is doubtful about the scans."""
     import json
 

@@ -72,15 +72,15 @@ def prepare(
 
     Example: `tak prepare AMOS22 -o prepared/amos --descriptor amos --split 5p --jobs 8`
     """
-    from pipeline.datasets.descriptors import spec_of
-    from pipeline.datasets.protocols import claim_of_data, doubt_of
+    from pipeline.datasets.descriptors import find_descriptor
+    from pipeline.datasets.protocols import claim_of_data, spacing_warning
     from pipeline.terminal.progress import counted
     from segmentation.data.checks import empty_masks
     from segmentation.data.preparation import prepare as prepare_all
 
     if as_json and compare is None:
         raise ValueError("--json prints a comparison; say with what by --compare FOLDER")
-    spec = spec_of(root, descriptor)
+    spec = find_descriptor(root, descriptor)
     parts = _split(spec, root, descriptor, split)
     spec, reader = _reader(spec, root, parts, layout, orientation, spacing)
     with counted("cases", len(parts.cases), stderr=as_json) as tick:
@@ -95,7 +95,7 @@ def prepare(
         typer.echo(f"not as {spec.protocol} says: {departure}", err=as_json)
     if reader.note:
         typer.echo(reader.note, err=as_json)
-    if doubt := doubt_of(reader):
+    if doubt := spacing_warning(reader):
         typer.echo(f"warning: {doubt}", err=True)
     for case, fault in empty_masks(prepared).items():
         typer.echo(f"warning: case {case} ({_part(prepared, case)}): {fault}", err=True)

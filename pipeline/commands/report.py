@@ -47,22 +47,24 @@ def report(
 
     Example: `tak report runs/tak runs/magicnet --data prepared -o report`
     """
-    from pipeline.files.kinds import expect
-    from pipeline.report.content import Asked, collect
+    from pipeline.files.kinds import require_kind
+    from pipeline.report.content import ReportRequest, collect
     from pipeline.report.write import as_json as summary
     from pipeline.report.write import write_report
-    from pipeline.runs.devices import pick_device
+    from pipeline.runs.devices import select_device
     from pipeline.terminal.progress import counted
 
     if part not in ("validation", "test"):
         raise LookupError(f"no part {part!r} to report; there is validation, test")
     for run in runs:
-        expect(run, "run")
+        require_kind(run, "run")
     for path, kind in ((data, "prepared"), (bank, "bank"), (descriptions, "descriptions")):
         if path is not None:
-            expect(path, kind)
+            require_kind(path, kind)
 
-    asked = Asked(tuple(runs), part, rules, data, bank, descriptions, check, pick_device(device))
+    asked = ReportRequest(
+        tuple(runs), part, rules, data, bank, descriptions, check, select_device(device)
+    )
     material = collect(asked, lambda words, total: counted(words, total, stderr=True))
     written = write_report(material, output or runs[0])
     if as_json:

@@ -34,10 +34,10 @@ def split(
     from rich.console import Console
 
     from pipeline.datasets.split_drawing import candidates, draw
-    from pipeline.files.outputs import writable_folder
+    from pipeline.files.outputs import require_writable_folder
     from pipeline.terminal.progress import counted
 
-    if writable_folder(output).exists() and any(output.iterdir()):
+    if require_writable_folder(output).exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; lists of cases need a folder of their own")
     found = candidates(data, descriptor, base, labeled, partial(counted, stderr=as_json))
     drawn = draw(found, seed)

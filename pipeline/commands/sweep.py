@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.experiments.sweep import Bench, Cell
+    from pipeline.experiments.sweep import SweepRun, SweepSetup
 
 
 PreparedFolder = Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")]
@@ -52,9 +52,9 @@ def sweep(
 
     from pipeline.experiments import sweep as sweeping
     from pipeline.files import shipped
-    from pipeline.files.kinds import expect
-    from pipeline.files.outputs import writable_folder
-    from pipeline.runs.devices import pick_device
+    from pipeline.files.kinds import require_kind
+    from pipeline.files.outputs import require_writable_folder
+    from pipeline.runs.devices import select_device
     from segmentation.data.preparation import load_prepared
 
     if part not in ("validation", "test"):
@@ -64,10 +64,10 @@ def sweep(
         chosen = sweeping.read_variants(shipped.find("variants", variants))
     path = shipped.find("recipes", recipe)
     cells = sweeping.cells_of(path, chosen, seeds or [0], output, changes or ())
-    data = load_prepared(expect(prepared, "prepared"))
-    bench = sweeping.Bench(data, bank, pick_device(device), part)
+    data = load_prepared(require_kind(prepared, "prepared"))
+    bench = sweeping.SweepSetup(data, bank, select_device(device), part)
     bench.check(cells)
-    writable_folder(output)
+    require_writable_folder(output)
     notes: dict[str, list[str]] = {name: [] for name in chosen}
     for number, cell in enumerate(cells, start=1):
         typer.echo(f"{number} of {len(cells)}: {cell.variant}, seed {cell.seed}, in {cell.folder}")
@@ -87,7 +87,7 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _filled(cell: "Cell", bench: "Bench") -> str:
+def _filled(cell: "SweepRun", bench: "SweepSetup") -> str:
     """Finish one run; what kept it from being finished, or nothing."""
     from pipeline.experiments.sweep import fill
     from pipeline.terminal.live_table import watching

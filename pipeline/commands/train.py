@@ -34,9 +34,9 @@ def train(
     """
     from pipeline.config.recipe_files import read_config
     from pipeline.files import shipped
-    from pipeline.files.kinds import expect
-    from pipeline.files.outputs import writable_folder
-    from pipeline.runs.devices import pick_device
+    from pipeline.files.kinds import require_kind
+    from pipeline.files.outputs import require_writable_folder
+    from pipeline.runs.devices import select_device
     from pipeline.runs.training import start
     from pipeline.terminal.live_table import watching
     from segmentation.data.preparation import load_prepared
@@ -45,9 +45,9 @@ def train(
     trackers = trackers_of(wandb=wandb, mlflow=mlflow)
     every_change = [*(changes or ()), *([] if seed is None else [f"seed={seed}"])]
     config = read_config(shipped.find("recipes", recipe), every_change)
-    chosen = pick_device(device)
-    data = load_prepared(expect(prepared, "prepared"))
-    writable_folder(output, "run")
+    chosen = select_device(device)
+    data = load_prepared(require_kind(prepared, "prepared"))
+    require_writable_folder(output, "run")
 
     def ready(done: int) -> None:
         steps = config.training.steps

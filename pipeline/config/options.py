@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from knowledge.common.models import Strict, problems
-from knowledge.common.suggest import meant, unknown
-from pipeline.config.registry import choose
+from knowledge.common.suggest import did_you_mean, unknown
+from pipeline.config.registry import load_choice
 from segmentation.losses import LOSSES
 from segmentation.methods.base.method import Method
 from segmentation.networks.alignment import Contrast
@@ -24,7 +24,7 @@ GIVEN = ("own_deepest", "vectors")
 def faults_of(config: "RunConfig") -> Iterator[tuple[str, str]]:
     """Each key of method, loss and alignment that cannot be, and why."""
     try:
-        method = choose("segmentation.methods", config.method.name, Method)
+        method = load_choice("segmentation.methods", config.method.name, Method)
     except LookupError as fault:
         yield "method.name", str(fault)
     else:
@@ -69,7 +69,7 @@ def _wrong(
     for name, value in options.items():
         if name not in known:
             has = f"{kind.__name__} has {', '.join(known) or 'no options'}"
-            yield f"{table}.{name}", f"unknown key; {has}{meant(name, known)}"
+            yield f"{table}.{name}", f"unknown key; {has}{did_you_mean(name, known)}"
             continue
         try:
             _adapter(types[name]).validate_python(value)

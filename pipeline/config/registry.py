@@ -5,7 +5,7 @@ import inspect
 import pkgutil
 from typing import TypeVar
 
-from knowledge.common.suggest import meant
+from knowledge.common.suggest import did_you_mean
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ def names(package: str) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(folder) if not module.ispkg)
 
 
-def choose(package: str, name: str, base: type[T]) -> type[T]:
+def load_choice(package: str, name: str, base: type[T]) -> type[T]:
     """The one child of `base` that the module `name` of a package defines.
 
     Raises:
@@ -26,7 +26,7 @@ def choose(package: str, name: str, base: type[T]) -> type[T]:
     if name not in names(package):
         known = names(package)
         raise LookupError(
-            f"no {name!r} in {package}; there is {', '.join(known)}{meant(name, known)}"
+            f"no {name!r} in {package}; there is {', '.join(known)}{did_you_mean(name, known)}"
         )
     module = importlib.import_module(f"{package}.{name}")
     found = [

@@ -12,8 +12,8 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from segmentation.common.processes import each_done
-from segmentation.data.array_difference import Difference, Line, difference
+from segmentation.common.processes import map_processes
+from segmentation.data.array_difference import CaseDifference, Line, difference
 from segmentation.data.case_files import Prepared, read_case
 from segmentation.data.layouts import RawCase, find_cases
 from segmentation.data.shared_arrays import FORMS, layouts_in, read_array
@@ -31,7 +31,7 @@ class Comparison:
 
     prepared: Path
     folder: Path
-    cases: tuple[Difference, ...]
+    cases: tuple[CaseDifference, ...]
     only_here: tuple[str, ...]
     verdict: tuple[str, ...]
 
@@ -76,7 +76,7 @@ def compare_folder(
         )
     found = []
     work = partial(_compared, prepared=prepared, in_hu=FORMS[layouts[0]].in_hu)
-    for one in each_done(work, both, jobs):
+    for one in map_processes(work, both, jobs):
         found.append(one)
         if progress:
             progress(one.case)
@@ -84,7 +84,7 @@ def compare_folder(
     return Comparison(prepared.root, folder, tuple(found), only, verdict(found))
 
 
-def _compared(task: RawCase, prepared: Prepared, in_hu: bool) -> Difference:
+def _compared(task: RawCase, prepared: Prepared, in_hu: bool) -> CaseDifference:
     ours = read_case(prepared.file(task.name))
     image = _array(task.image, "image").voxels
     labels = None
@@ -102,7 +102,7 @@ def _array(path: Path, kind: str) -> Volume:
     return checked_volume(path, read_array(path, kind), np.eye(4))
 
 
-def verdict(cases: Sequence[Difference]) -> tuple[str, ...]:
+def verdict(cases: Sequence[CaseDifference]) -> tuple[str, ...]:
     """What the cases have in common, and at the end whether training would see the same."""
     strange = [case.case for case in cases if case.likeness[0] < ALIKE]
     told = [_axes(cases), _grid(cases), _intensities(cases), *_labels(cases)]
@@ -129,19 +129,19 @@ def verdict(cases: Sequence[Difference]) -> tuple[str, ...]:
     return (*told, end if differs else "Training on either sees the same.")
 
 
-def _same_grid(case: Difference) -> bool:
+def _same_grid(case: CaseDifference) -> bool:
     return case.edges_mm is None and tuple(sorted(case.our_shape)) == tuple(
         sorted(case.their_shape)
     )
 
 
-def _axes(cases: Sequence[Difference]) -> str:
+def _axes(cases: Sequence[CaseDifference]) -> str:
     counts = Counter(case.orientation for case in cases)
     seen = ", ".join(f"{codes} in {count}" for codes, count in counts.most_common())
     return f"Axes of the folder: {seen} of {len(cases)} cases; ours are RAS."
 
 
-def _grid(cases: Sequence[Difference]) -> str:
+def _grid(cases: Sequence[CaseDifference]) -> str:
     same = sum(_same_grid(case) for case in cases)
     spacing = [median(case.spacing_mm[axis] for case in cases) for axis in range(3)]
     told = f"Grid: the same in {same} of {len(cases)} cases; theirs has {_sides(spacing)} mm"
@@ -152,7 +152,7 @@ def _grid(cases: Sequence[Difference]) -> str:
     return told + "."
 
 
-def _intensities(cases: Sequence[Difference]) -> str:
+def _intensities(cases: Sequence[CaseDifference]) -> str:
     lines = [case.line for case in cases if case.line]
     if not lines:
         return "Intensities: no line leads from ours to theirs."
@@ -180,7 +180,7 @@ def _ends(lines: Sequence[Line]) -> str:
     return " and ".join(words)
 
 
-def _labels(cases: Sequence[Difference]) -> list[str]:
+def _labels(cases: Sequence[CaseDifference]) -> list[str]:
     dices: dict[str, list[float]] = {}
     for case in cases:
         for name, organ in case.organs.items():
@@ -197,7 +197,7 @@ def _labels(cases: Sequence[Difference]) -> list[str]:
     ]
 
 
-def _one_sided(cases: Sequence[Difference]) -> list[str]:
+def _one_sided(cases: Sequence[CaseDifference]) -> list[str]:
     """Cases with organs in one of their two masks and none in the other."""
     ours: list[str] = []
     theirs: list[str] = []
@@ -262,7 +262,7 @@ def _sides(sides: Sequence[float]) -> str:
     return " x ".join(f"{side:.3g}" for side in sides)
 
 
-def _plain(case: Difference) -> dict[str, Any]:
+def _plain(case: CaseDifference) -> dict[str, Any]:
     content = asdict(case)
     content["line"] = case.line and case.line._asdict()
     content["organs"] = {name: organ._asdict() for name, organ in case.organs.items()}

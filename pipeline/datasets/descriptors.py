@@ -3,20 +3,20 @@
 from pathlib import Path
 
 from pipeline.files import shipped
-from pipeline.files.kinds import expect
+from pipeline.files.kinds import require_kind
 from segmentation.data.descriptor import DatasetSpec
 
 OWN = "dataset.toml"
 
 
-def spec_of(root: Path, descriptor: str | None) -> DatasetSpec:
+def find_descriptor(root: Path, descriptor: str | None) -> DatasetSpec:
     """The descriptor of that name or file, or the `dataset.toml` of a data set as downloaded.
 
     Raises:
         FileNotFoundError: no such folder.
         LookupError, ValueError: no such descriptor, or nothing says which; another kind of folder.
     """
-    if not expect(root, "raw", "lists").is_dir():
+    if not require_kind(root, "raw", "lists").is_dir():
         raise NotADirectoryError(f"{root} is a file; here goes the folder of a data set")
     if descriptor is not None:
         return DatasetSpec.read(shipped.find("data", descriptor))

@@ -12,20 +12,20 @@ from nibabel import aff2axcodes
 from numpy.typing import NDArray
 
 from pipeline.pictures.contact_sheet import Tile, tile_of
-from segmentation.common.processes import each_done
+from segmentation.common.processes import map_processes
 from segmentation.data.checks import EMPTY, is_empty
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.layouts import RawCase, find_cases
 from segmentation.data.preparation import checked_mask
 from segmentation.imaging.io import states_orientation
-from segmentation.imaging.measure import doubt_of, measured
+from segmentation.imaging.measure import intensity_warning, measure_organs
 from segmentation.imaging.volume import Volume, canonical, read_labels, read_volume
 
 FAULT, DOUBT = "fault", "doubt"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Issue:
     """Something wrong (`fault`) or worth a look (`doubt`), and the cases that it concerns."""
 
     kind: str
@@ -35,7 +35,7 @@ class Finding:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class CaseInspection:
     """What was seen of one case; `facts` is empty where the scan could not be read.
 
     Attributes:
@@ -51,7 +51,7 @@ class Look:
     pixels: str = ""
     sides: tuple[tuple[int, int], ...] = ()
     places: dict[str, float] = field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Issue, ...] = ()
     tile: Tile | None = None
 
 
@@ -61,11 +61,11 @@ class Inspection:
 
     root: Path
     spec: DatasetSpec
-    looks: tuple[Look, ...]
-    findings: tuple[Finding, ...]
+    looks: tuple[CaseInspection, ...]
+    findings: tuple[Issue, ...]
 
     @property
-    def faults(self) -> tuple[Finding, ...]:
+    def faults(self) -> tuple[Issue, ...]:
         """What must be mended before training."""
         return tuple(finding for finding in self.findings if finding.severity == FAULT)
 
@@ -98,7 +98,7 @@ def inspect(
     """
     cases = list(find_cases(spec, root).values())
     looks = []
-    for look in each_done(partial(_look, spec=spec), cases, jobs):
+    for look in map_processes(partial(_look, spec=spec), cases, jobs):
         looks.append(look)
         if progress:
             progress(look.case)
@@ -109,11 +109,13 @@ def inspect(
     return Inspection(root, spec, tuple(looks), tuple(found))
 
 
-def _look(case: RawCase, spec: DatasetSpec) -> Look:
+def _look(case: RawCase, spec: DatasetSpec) -> CaseInspection:
     try:
         scan = read_volume(case.image)
     except (ValueError, OSError) as fault:
-        return Look(case.name, findings=(Finding("unreadable", FAULT, (case.name,), str(fault)),))
+        return CaseInspection(
+            case.name, findings=(Issue("unreadable", FAULT, (case.name,), str(fault)),)
+        )
     upright = canonical(scan)
     low, middle, high = np.percentile(upright.voxels[::2, ::2, ::2], (1, 50, 99))
     facts: dict[str, Any] = {
@@ -131,31 +133,31 @@ def _look(case: RawCase, spec: DatasetSpec) -> Look:
         },
     }
     findings = []
-    doubt = doubt_of(scan)
+    doubt = intensity_warning(scan)
     if doubt:
-        findings.append(Finding("intensity", DOUBT, (case.name,), f"{case.image}: {doubt}"))
+        findings.append(Issue("intensity", DOUBT, (case.name,), f"{case.image}: {doubt}"))
     if not states_orientation(case.image):
         text = f"{case.image}: neither sform nor qform is set; left and right may be exchanged"
-        findings.append(Finding("orientation", DOUBT, (case.name,), text))
+        findings.append(Issue("orientation", DOUBT, (case.name,), text))
     mask, misfit = _mask(case, scan, spec)
     if misfit:
         findings.append(misfit)
     sides: tuple[tuple[int, int], ...] = ()
     places: dict[str, float] = {}
     if mask is not None:
-        facts["organs"] = measured(mask.voxels, scan, spec.labels)
+        facts["organs"] = measure_organs(mask.voxels, scan, spec.labels)
         missing = [name for name, organ in facts["organs"].items() if not organ["voxels"]]
         if is_empty(mask.voxels):
             text = f"case {case.name}, {case.label}: {EMPTY}"
-            findings.append(Finding("empty mask", DOUBT, (case.name,), text))
+            findings.append(Issue("empty mask", DOUBT, (case.name,), text))
         elif missing:
             text = f"{case.label}: no voxel of {', '.join(missing)}"
-            findings.append(Finding("missing organ", DOUBT, (case.name,), text))
+            findings.append(Issue("missing organ", DOUBT, (case.name,), text))
         mask = canonical(mask)
         places = _places(mask, spec)
         sides = _crossed(places, spec)
     labels = None if mask is None else mask.voxels
-    return Look(
+    return CaseInspection(
         case.name,
         facts,
         hashlib.sha256(str(upright.voxels.shape).encode() + upright.voxels.tobytes()).hexdigest(),
@@ -166,18 +168,18 @@ def _look(case: RawCase, spec: DatasetSpec) -> Look:
     )
 
 
-def _mask(case: RawCase, scan: Volume, spec: DatasetSpec) -> tuple[Volume | None, Finding | None]:
+def _mask(case: RawCase, scan: Volume, spec: DatasetSpec) -> tuple[Volume | None, Issue | None]:
     """The mask of a case, if it has one that fits; else what is wrong with it."""
     if case.label is None:
         return None, None
     try:
         mask = read_labels(case.label)
     except (ValueError, OSError) as fault:
-        return None, Finding("unreadable", FAULT, (case.name,), str(fault))
+        return None, Issue("unreadable", FAULT, (case.name,), str(fault))
     try:
         return checked_mask(mask, scan, case, spec), None
     except ValueError as fault:
-        return None, Finding("mask", FAULT, (case.name,), str(fault))
+        return None, Issue("mask", FAULT, (case.name,), str(fault))
 
 
 def _places(mask: Volume, spec: DatasetSpec) -> dict[str, float]:
@@ -204,20 +206,20 @@ def _crossed(places: Mapping[str, float], spec: DatasetSpec) -> tuple[tuple[int,
     return tuple(found)
 
 
-def _duplicates(looks: Sequence[Look]) -> list[Finding]:
+def _duplicates(looks: Sequence[CaseInspection]) -> list[Issue]:
     """Cases with the same voxels, however they are stored."""
     same: dict[str, list[str]] = {}
     for look in looks:
         if look.pixels:
             same.setdefault(look.pixels, []).append(look.case)
     return [
-        Finding("duplicate image", FAULT, tuple(cases), f"{', '.join(cases)}: the same voxels")
+        Issue("duplicate image", FAULT, tuple(cases), f"{', '.join(cases)}: the same voxels")
         for cases in same.values()
         if len(cases) > 1
     ]
 
 
-def _exchanged(looks: Sequence[Look], spec: DatasetSpec) -> list[Finding]:
+def _exchanged(looks: Sequence[CaseInspection], spec: DatasetSpec) -> list[Issue]:
     """Paired organs on the wrong sides: their labels exchanged, or the whole patient mirrored.
 
     Where unpaired organs, too, lie in the reverse of their order in the population, the affine
@@ -236,11 +238,11 @@ def _exchanged(looks: Sequence[Look], spec: DatasetSpec) -> list[Finding]:
                 "so are the other organs: the affine seems to mirror the patient",
             )
         text = f"case {look.case}: on each other's side: {pairs}; {reason}"
-        findings.append(Finding(kind, FAULT, (look.case,), text))
+        findings.append(Issue(kind, FAULT, (look.case,), text))
     return findings
 
 
-def _usual_sides(looks: Sequence[Look], spec: DatasetSpec) -> dict[str, float]:
+def _usual_sides(looks: Sequence[CaseInspection], spec: DatasetSpec) -> dict[str, float]:
     """Where unpaired organs lie in the population, in mm right of the mean of them all."""
     paired = {spec.classes[label] for pair in spec.paired for label in pair}
     relative: dict[str, list[float]] = {}
@@ -250,12 +252,12 @@ def _usual_sides(looks: Sequence[Look], spec: DatasetSpec) -> dict[str, float]:
     return {name: float(np.median(places)) for name, places in relative.items()}
 
 
-def _relative(look: Look, names: set[str]) -> dict[str, float]:
+def _relative(look: CaseInspection, names: set[str]) -> dict[str, float]:
     known = {name: place for name, place in look.places.items() if name in names}
     middle = float(np.mean(list(known.values()))) if known else 0.0
     return {name: place - middle for name, place in known.items()}
 
 
-def _is_mirrored(look: Look, usual: Mapping[str, float]) -> bool:
+def _is_mirrored(look: CaseInspection, usual: Mapping[str, float]) -> bool:
     here = _relative(look, set(usual))
     return sum(place * usual[name] for name, place in here.items()) < 0

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from knowledge.grounding.scene import Scene
-from pipeline.datasets.organ_lists import class_list
+from pipeline.datasets.organ_lists import read_organ_list
 from pipeline.files import shipped
-from pipeline.files.kinds import expect
+from pipeline.files.kinds import require_kind
 from segmentation.data.case_files import load_prepared, read_case
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.layouts import SUFFIXES, find_cases
@@ -56,7 +56,7 @@ def find_labeled(
         FileNotFoundError: no such folder, no mask in it, or no mask for a labeled case.
         ValueError: nothing says which label value is which organ.
     """
-    if not expect(folder, "prepared", "raw").is_dir():
+    if not require_kind(folder, "prepared", "raw").is_dir():
         raise NotADirectoryError(f"{folder} is a file; here goes a folder of labeled scans")
     is_prepared = (folder / "dataset.json").is_file() and any(folder.glob("*.h5"))
     if descriptor is None and not is_prepared and not (folder / "dataset.toml").is_file():
@@ -64,7 +64,7 @@ def find_labeled(
     if descriptor is None and is_prepared:
         found = _prepared(folder)
     elif masks := _plain_masks(folder):
-        found = LabeledScans(class_list(_named(folder, descriptor)).labels, _readers(masks))
+        found = LabeledScans(read_organ_list(_named(folder, descriptor)).labels, _readers(masks))
     else:
         found = _raw(folder, _named(folder, descriptor), split)
     if not found.cases:

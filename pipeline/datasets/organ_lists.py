@@ -20,7 +20,7 @@ class OrganList:
     labels: dict[str, int]
 
 
-def class_list(source: str) -> OrganList:
+def read_organ_list(source: str) -> OrganList:
     """The organ list that a name or a file stands for.
 
     A shipped data set or a descriptor (TOML); a TOML with nothing but `organs = ["...", ...]`

@@ -9,7 +9,7 @@ from pipeline.files import shipped
 from segmentation.data.checks import doubt_of_spacing, read_bounds
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.preparation import Prepared
-from segmentation.data.protocol import Claim, Protocol, claim_of
+from segmentation.data.protocol import Protocol, ProtocolLabel, claim_of
 from segmentation.data.readers import Reader
 from segmentation.data.shared_arrays import SharedArrays
 from segmentation.evaluation.rules import RULES
@@ -35,7 +35,7 @@ def claimed(spec: DatasetSpec) -> Protocol | None:
     return Protocol.read(protocol_folder() / f"{spec.protocol}.toml")
 
 
-def doubt_of(reader: Reader) -> str | None:
+def spacing_warning(reader: Reader) -> str | None:
     """Why the voxel size that shared arrays were given can hardly be right; None if it can."""
     if not isinstance(reader, SharedArrays) or reader.spacing_mm is None:
         return None
@@ -54,7 +54,7 @@ def case_marks(names: Iterable[str]) -> list[str]:
     return sorted(digest_of(name)[:16] for name in names)
 
 
-def claim_of_data(prepared: Prepared) -> Claim:
+def claim_of_data(prepared: Prepared) -> ProtocolLabel:
     """What prepared data may be called: protocol and split, with what differs from them."""
     return claim_of(prepared.spec, prepared.split, claimed(prepared.spec))
 

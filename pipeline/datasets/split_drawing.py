@@ -11,7 +11,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from pipeline.datasets.descriptors import spec_of
+from pipeline.datasets.descriptors import find_descriptor
 from segmentation.data.case_files import load_prepared
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.label_selection import cases_with, chance_missed, draw_labeled
@@ -100,7 +100,7 @@ def candidates(
         voxels = {case: list(counts) for case, counts in noted.items() if counts is not None}
         number = _number(labeled, prepared.split, len(voxels))
         return Candidates(prepared.spec, prepared.split, number, voxels)
-    spec = spec_of(folder, descriptor)
+    spec = find_descriptor(folder, descriptor)
     base = spec.split(split, folder)
     found = find_cases(spec, folder)
     masks = {

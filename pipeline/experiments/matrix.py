@@ -31,7 +31,7 @@ from knowledge.providers.base.provider import Provider, ProviderOptions
 from knowledge.providers.base.usage import Price, Usage, total
 from knowledge.questions.template import Template
 from pipeline.datasets.labeled_scans import find_labeled
-from pipeline.datasets.organ_lists import class_list
+from pipeline.datasets.organ_lists import read_organ_list
 from pipeline.files import shipped
 from pipeline.texts.encoders import make_encoder
 from pipeline.texts.services import from_environment, make_provider, quote_of
@@ -80,7 +80,7 @@ class Matrix(Strict):
 
 
 @dataclass(frozen=True)
-class Row:
+class MatrixRow:
     """One wording by one model. None: nothing to measure. `note` says why a cell has no bank."""
 
     template: str
@@ -103,7 +103,7 @@ class Row:
     note: str = ""
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = tuple(field.name for field in fields(MatrixRow))
 
 
 class Cells:
@@ -119,7 +119,7 @@ class Cells:
         names = [model.name for model in self.matrix.models]
         if len(set(names)) != len(names):
             raise ValueError(f"{path}: two models have the same name: {', '.join(names)}")
-        self.classes = class_list(self._source(self.matrix.organs)).classes
+        self.classes = read_organ_list(self._source(self.matrix.organs)).classes
         self.templates = [
             Template.read(shipped.find("prompts", self._source(name)))
             for name in self.matrix.templates
@@ -160,16 +160,16 @@ class Cells:
             else:
                 yield from ((template, model) for model in self.matrix.models)
 
-    def fill(self, template: Template, model: ModelChoice | None) -> Row:
+    def fill(self, template: Template, model: ModelChoice | None) -> MatrixRow:
         """Ask, check, encode and write one cell; what fails is a row with a note."""
         name = _NOBODY if model is None else model.name
         try:
             made = self._described(template, model)
         except UnusableAnswers as error:
             valid = 1.0 - error.failed / error.asked
-            return Row(template.name, name, valid=valid, note=str(error))
+            return MatrixRow(template.name, name, valid=valid, note=str(error))
         except (OSError, LookupError, ValueError) as error:
-            return Row(template.name, name, note=str(error))
+            return MatrixRow(template.name, name, note=str(error))
         return self._measured(made, template, name, model)
 
     def _described(self, template: Template, model: ModelChoice | None) -> DescriptionSet:
@@ -217,7 +217,7 @@ class Cells:
 
     def _measured(
         self, made: DescriptionSet, template: Template, name: str, model: ModelChoice | None
-    ) -> Row:
+    ) -> MatrixRow:
         report = check(made, self.scenes)
         made = made.model_copy(update={"supported_share": report.supported_share})
         stem = self._stem(template, model)
@@ -233,9 +233,9 @@ class Cells:
         try:
             bank = encode(made, self.encoder, long_text=self.matrix.long_text)
         except ValueError as error:
-            return Row(template.name, name, **row, note=str(error))
+            return MatrixRow(template.name, name, **row, note=str(error))
         bank.write(self.out / f"{stem}.h5")
-        return Row(template.name, name, **row, **_of_bank(bank))
+        return MatrixRow(template.name, name, **row, **_of_bank(bank))
 
     def _stem(self, template: Template, model: ModelChoice | None) -> str:
         """The name of a cell's files."""
@@ -247,7 +247,7 @@ class Cells:
         return str(beside) if Path(name).suffix and beside.is_file() else name
 
 
-def run(cells: Cells, progress: Callable[[str], None]) -> list[Row]:
+def run(cells: Cells, progress: Callable[[str], None]) -> list[MatrixRow]:
     """Fill all cells and write `table.csv` and `table.json`; returns the rows of the table.
 
     Answers are cached, so a second run asks only for what is missing.
@@ -262,7 +262,7 @@ def run(cells: Cells, progress: Callable[[str], None]) -> list[Row]:
     return rows
 
 
-def as_csv(rows: list[Row]) -> str:
+def as_csv(rows: list[MatrixRow]) -> str:
     """The table as CSV; empty where there is nothing to measure."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -299,7 +299,7 @@ def _of_bank(bank: Bank) -> dict[str, Any]:
     }
 
 
-def show_matrix(rows: Sequence[Row]) -> None:
+def show_matrix(rows: Sequence[MatrixRow]) -> None:
     """Print the cells of a matrix, columns without any value left out, then what failed."""
     used = [
         name

@@ -22,20 +22,20 @@ from pipeline.datasets.protocols import claim_of_data
 from pipeline.runs.build import build_method
 from pipeline.runs.folder import CONFIG
 from pipeline.runs.resuming import differing
-from pipeline.runs.setting import setting_of
-from pipeline.runs.trained_model import Opened, chosen_predictor, open_run
+from pipeline.runs.setting import load_run_inputs
+from pipeline.runs.trained_model import TrainedModel, chosen_predictor, open_run
 from pipeline.runs.training import start
 from pipeline.scoring.evaluation import GROUPS, evaluate
 from pipeline.scoring.results import read_evaluation, write_results
 from segmentation.data.preparation import Prepared
 from segmentation.evaluation.statistics import nan_deviation, nan_mean
-from segmentation.training.log import LOG, Report, read_log
+from segmentation.training.log import LOG, RecordCallback, read_log
 
 SINGLE = "run"  # the name of a recipe without variants
 
 
 @dataclass(frozen=True)
-class Cell:
+class SweepRun:
     """One run of a sweep: a variant with a seed, and where it lives."""
 
     variant: str
@@ -80,7 +80,7 @@ def cells_of(
     seeds: Sequence[int],
     out: Path,
     changes: Sequence[str] = (),
-) -> list[Cell]:
+) -> list[SweepRun]:
     """Every run of a sweep; all configurations are checked before the first begins.
 
     Raises:
@@ -95,12 +95,12 @@ def cells_of(
                 config = read_config(recipe, [*changes, *own, f"seed={seed}"], option="")
             except ValueError as fault:
                 raise ValueError(f"variant {name}: {fault}") from None
-            cells.append(Cell(name, seed, config, out / name / f"seed-{seed}"))
+            cells.append(SweepRun(name, seed, config, out / name / f"seed-{seed}"))
     return cells
 
 
 @dataclass(frozen=True)
-class Bench:
+class SweepSetup:
     """What all runs of a sweep share; `bank` may be None where no run reads text."""
 
     prepared: Prepared
@@ -108,7 +108,7 @@ class Bench:
     device: torch.device
     part: str
 
-    def check(self, cells: Sequence[Cell]) -> None:
+    def check(self, cells: Sequence[SweepRun]) -> None:
         """Refuse what every run would stumble over, before the first of them begins.
 
         Raises:
@@ -135,7 +135,7 @@ class Bench:
         for cell in {cell.variant: cell for cell in cells}.values():
             try:
                 bank = self.bank if cell.config.needs_bank else None
-                setting, _ = setting_of(cell.config, self.prepared.spec, bank)
+                setting, _ = load_run_inputs(cell.config, self.prepared.spec, bank)
                 method = build_method(cell.config, replace(setting, voxels=voxels))
                 chosen_predictor(method, cell.config.inference.predictor)
             except (ValueError, LookupError) as fault:
@@ -143,7 +143,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """A variant: scores of its seeds.
 
     Attributes:
@@ -162,7 +162,7 @@ class Row:
     notes: tuple[str, ...] = ()
 
 
-def fill(cell: Cell, bench: Bench, report: Report, recall: Report) -> bool:
+def fill(cell: SweepRun, bench: SweepSetup, report: RecordCallback, recall: RecordCallback) -> bool:
     """Train and score one run, or what is missing of it; False if a signal stopped it.
 
     Raises:
@@ -187,7 +187,7 @@ def fill(cell: Cell, bench: Bench, report: Report, recall: Report) -> bool:
     return finished
 
 
-def _is_of(path: Path, opened: Opened) -> bool:
+def _is_of(path: Path, opened: TrainedModel) -> bool:
     """Whether an evaluation is there and of these weights, not of a run that went on since."""
     if not path.is_file():
         return False
@@ -195,7 +195,7 @@ def _is_of(path: Path, opened: Opened) -> bool:
     return (found.step, found.predictor) == (opened.step, opened.predictor)
 
 
-def row_of(variant: str, cells: Sequence[Cell], part: str, notes: Sequence[str]) -> Row:
+def row_of(variant: str, cells: Sequence[SweepRun], part: str, notes: Sequence[str]) -> SweepRow:
     """What the finished runs of a variant reached."""
     folders = [cell.folder for cell in cells]
     trained = [read_evaluation(path) for path in _present(folders, f"evaluation-{part}.json")]
@@ -206,7 +206,7 @@ def row_of(variant: str, cells: Sequence[Cell], part: str, notes: Sequence[str])
     for group in GROUPS:
         means = [each.group(group, "dice")[0] for each in trained]
         dice[group] = nan_mean(means), nan_deviation(means)
-    return Row(
+    return SweepRow(
         variant,
         len(trained),
         dice,
@@ -230,7 +230,7 @@ def _minutes(folder: Path) -> float:
     return total / 60 or math.nan
 
 
-def write_table(rows: Sequence[Row], out: Path, heading: str) -> tuple[Path, ...]:
+def write_table(rows: Sequence[SweepRow], out: Path, heading: str) -> tuple[Path, ...]:
     """`sweep.csv`, `sweep.json` and `sweep.md`, a table to be pasted into a text."""
     files = tuple(out / f"sweep.{suffix}" for suffix in ("csv", "json", "md"))
     text = io.StringIO()
@@ -251,7 +251,7 @@ def write_table(rows: Sequence[Row], out: Path, heading: str) -> tuple[Path, ...
 HEADINGS = ("variant", "all", "large", "small", "untrained", "minutes", "seeds")
 
 
-def _words(row: Row) -> list[str]:
+def _words(row: SweepRow) -> list[str]:
     """The cells of a row for a reader, Dice in percent."""
 
     def percent(mean: float, deviation: float = math.nan) -> str:
@@ -263,14 +263,14 @@ def _words(row: Row) -> list[str]:
     return [row.variant, *scores, percent(row.untrained), minutes, str(row.seeds)]
 
 
-def _markdown(rows: Sequence[Row], heading: str) -> str:
+def _markdown(rows: Sequence[SweepRow], heading: str) -> str:
     lines = [heading, "", "| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
     lines += ["| " + " | ".join(_words(row)) + " |" for row in rows]
     lines += [f"\n{row.variant}, {note}" for row in rows for note in row.notes]
     return "\n".join(lines) + "\n"
 
 
-def sweep_table(rows: Sequence[Row], heading: str) -> Table:
+def sweep_table(rows: Sequence[SweepRow], heading: str) -> Table:
     """The rows for a terminal."""
     table = Table(title=heading, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for number, name in enumerate(HEADINGS):
@@ -280,7 +280,7 @@ def sweep_table(rows: Sequence[Row], heading: str) -> Table:
     return table
 
 
-def heading_of(bench: Bench) -> str:
+def heading_of(bench: SweepSetup) -> str:
     """What the numbers of a table are."""
     claim, cases = claim_of_data(bench.prepared), getattr(bench.prepared.split, bench.part)
     told = f"Dice %, {bench.part}, {len(cases)} cases, protocol {claim.protocol}"

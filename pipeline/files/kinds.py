@@ -49,7 +49,7 @@ KINDS = {
 }
 
 
-def expect(path: Path, *wanted: str) -> Path:
+def require_kind(path: Path, *wanted: str) -> Path:
     """The path, unless it leads nowhere or to something of another kind than those wanted.
 
     What is of no known kind, a damaged file for instance, is left to whoever reads it.

@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.files.kinds import KINDS, _folder, kind_of
 
 
-def writable(out: Path, made: str, *inputs: Path | None) -> Path:
+def require_writable(out: Path, made: str, *inputs: Path | None) -> Path:
     """The path of a file to write, unless something worth keeping lies there.
 
     Args:
@@ -29,7 +29,7 @@ def writable(out: Path, made: str, *inputs: Path | None) -> Path:
     return out
 
 
-def writable_folder(out: Path, *kinds: str) -> Path:
+def require_writable_folder(out: Path, *kinds: str) -> Path:
     """The path of a folder to write to, unless it holds something of another kind.
 
     Raises:

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from knowledge.common.suggest import meant
-from pipeline.files.kinds import expect
+from knowledge.common.suggest import did_you_mean
+from pipeline.files.kinds import require_kind
 
 _PACKAGE = Path(__file__).parents[1]
 _SUFFIXES = dict.fromkeys(("prompts", "data", "recipes", "variants"), ".toml")
@@ -65,13 +65,13 @@ def find(kind: str, name: str | Path) -> Path:
     if path.name == str(name) and shipped.is_file():
         return shipped
     if path.is_file() and _KINDS[kind]:
-        expect(path, _KINDS[kind])
+        require_kind(path, _KINDS[kind])
     if path.suffix == _SUFFIXES[kind] and path.is_file():
         return path
     if path.suffix == _SUFFIXES[kind] and path.name != str(name):
-        expect(path)
+        require_kind(path)
     known = names(kind)
     raise LookupError(
         f"no {str(name)!r} among {kind}: there is {', '.join(known) or 'none'}; a file of your own "
-        f"is given by its path, ending in {_SUFFIXES[kind]}{meant(str(name), known)}"
+        f"is given by its path, ending in {_SUFFIXES[kind]}{did_you_mean(str(name), known)}"
     )

@@ -19,7 +19,7 @@ from segmentation.inference.probability_maps import file_of, kept_probabilities
 
 
 @dataclass(frozen=True)
-class Done:
+class ScanResult:
     """What was made of a scan: the report beside its mask, and the files that were written."""
 
     report: dict[str, Any]
@@ -27,7 +27,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Work:
+class ScanJob:
     """How scans are segmented.
 
     Attributes:
@@ -42,7 +42,7 @@ class Work:
     probabilities: bool = False
     dicom_seg: bool = False
 
-    def segment(self, target: Target, share: Callable[[float], None]) -> Done | None:
+    def segment(self, target: Target, share: Callable[[float], None]) -> ScanResult | None:
         """Segment one scan and write its files; None if all that is asked for was there.
 
         A mask that is there and is to stay is what further files are made from, also where
@@ -84,7 +84,7 @@ class Work:
             target.probabilities: maps_lack,
             target.report: True,
         }
-        return Done(report, tuple(path for path, new in written.items() if new))
+        return ScanResult(report, tuple(path for path, new in written.items() if new))
 
     def _found(
         self, target: Target, volume: Volume, share: Callable[[float], None]

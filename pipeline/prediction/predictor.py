@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.runs.devices import pick_device, told_plainly
+from pipeline.runs.devices import explain_device_errors, select_device
 from pipeline.runs.open_model import open_model
 from segmentation.data.descriptor import BACKGROUND, DatasetSpec
 from segmentation.imaging.affines import is_straight, tilt_degrees
 from segmentation.imaging.io import states_orientation
-from segmentation.imaging.measure import doubt_of, measured
+from segmentation.imaging.measure import intensity_warning, measure_organs
 from segmentation.imaging.volume import Volume, read_volume, write_labels
-from segmentation.inference.prediction import Keep, predict_scan
+from segmentation.inference.prediction import PlaneSink, predict_scan
 from segmentation.inference.sliding_window import Tick, class_planes
 
 
@@ -80,12 +80,12 @@ class Predictor:
         device: str = "auto",
     ) -> None:
         self.opened = open_model(
-            Path(path), checkpoint=checkpoint, predictor=predictor, device=pick_device(device)
+            Path(path), checkpoint=checkpoint, predictor=predictor, device=select_device(device)
         )
         self.organs = _chosen(self.opened.spec, organs)
 
     def segment(
-        self, scan: str | Path | Volume, *, tick: Tick | None = None, keep: Keep | None = None
+        self, scan: str | Path | Volume, *, tick: Tick | None = None, keep: PlaneSink | None = None
     ) -> Segmentation:
         """The mask of a scan; warns if intensities do not look like HU, or orientation is unknown.
 
@@ -110,7 +110,7 @@ class Predictor:
         *,
         source: Path | None = None,
         tick: Tick | None = None,
-        keep: Keep | None = None,
+        keep: PlaneSink | None = None,
     ) -> Segmentation:
         """As `segment`, with the doubt in the result alone; `source` is where the scan lies."""
         opened = self.opened
@@ -126,7 +126,7 @@ class Predictor:
                 tick=tick,
             )
 
-        with told_plainly(opened.device, "--device cpu does without it"):
+        with explain_device_errors(opened.device, "--device cpu does without it"):
             labels = predict_scan(planes_of, volume, opened.spec, opened.device, keep=keep)
         return self.measure(labels, volume, source=source)
 
@@ -139,13 +139,13 @@ class Predictor:
         for name in self.organs:
             shown[opened.spec.labels[name]] = opened.spec.labels[name]
         chosen: NDArray[np.uint8] = shown[labels]
-        doubts = (_lies_anyhow(source), _tilted(volume), doubt_of(volume))
+        doubts = (_lies_anyhow(source), _tilted(volume), intensity_warning(volume))
         organs = {name: opened.spec.labels[name] for name in self.organs}
         return Segmentation(
             labels=chosen,
             affine=volume.affine,
             classes=opened.spec.classes,
-            organs=measured(chosen, volume, organs),
+            organs=measure_organs(chosen, volume, organs),
             doubt="; ".join(filter(None, doubts)) or None,
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.runs.trained_model import Opened
+from pipeline.runs.trained_model import TrainedModel
 from pipeline.scoring.evaluation import Evaluation
 from segmentation.data.case_files import Prepared, read_case
 from segmentation.evaluation.statistics import nan_mean
@@ -60,7 +60,7 @@ class ShownCase:
 
 
 def show_cases(
-    opened: Opened,
+    opened: TrainedModel,
     prepared: Prepared,
     evaluation: Evaluation,
     chosen: Mapping[str, str],

@@ -9,7 +9,7 @@ import torch
 
 from knowledge.bank.bank import Bank
 from knowledge.descriptions import DescriptionSet
-from knowledge.grounding.claims import Report
+from knowledge.grounding.claims import CheckReport
 from knowledge.grounding.claims import check as check_claims
 from pipeline.datasets.labeled_scans import find_labeled
 from pipeline.datasets.protocols import rules_for
@@ -17,9 +17,9 @@ from pipeline.report.arms import Arm, read_arms
 from pipeline.report.cases import ShownCase, ranked, show_cases
 from pipeline.report.organ_shapes import OrganShape, organ_shapes
 from pipeline.report.run_data import RunData
-from pipeline.report.texts import OrganText, doubt_of, organ_texts, read_outcome
+from pipeline.report.texts import OrganText, organ_texts, read_outcome, verdict_mismatch
 from pipeline.runs.trained_model import open_run
-from pipeline.scoring.comparison import Difference, differences
+from pipeline.scoring.comparison import PairedDifference, differences
 from pipeline.scoring.evaluation import evaluate
 from pipeline.scoring.published import Published, published_beside
 from pipeline.scoring.results import evaluation_name, write_results
@@ -30,7 +30,7 @@ SHAPE_CASES = 12  # scans from which shapes are measured; more change the means 
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReportRequest:
     """What a report is made from.
 
     Attributes:
@@ -66,13 +66,13 @@ class Material:
     arms: tuple[Arm, ...]
     part: str
     rules: str
-    gains: dict[str, Difference]
+    gains: dict[str, PairedDifference]
     cases: tuple[ShownCase, ...]
     shapes: dict[str, OrganShape]
     shape_cases: int
     bank: Bank | None
     texts: tuple[OrganText, ...]
-    outcome: Report | None
+    outcome: CheckReport | None
     doubt: str
     published: Published
 
@@ -82,7 +82,7 @@ class Material:
         return self.arms[0].first
 
 
-def collect(asked: Asked, counted: Counted) -> Material:
+def collect(asked: ReportRequest, counted: Counted) -> Material:
     """Read and compute everything; what is slow says how far it is.
 
     Raises:
@@ -115,12 +115,12 @@ def collect(asked: Asked, counted: Counted) -> Material:
         bank=bank,
         texts=tuple(texts),
         outcome=outcome,
-        doubt="" if outcome is None else doubt_of(outcome, bank),
+        doubt="" if outcome is None else verdict_mismatch(outcome, bank),
         published=published_beside(first.evaluation),
     )
 
 
-def gains_of(arms: Sequence[Arm]) -> dict[str, Difference]:
+def gains_of(arms: Sequence[Arm]) -> dict[str, PairedDifference]:
     """Paired differences of Dice, first arm minus second; empty unless both were scored."""
     if len(arms) < 2:
         return {}
@@ -138,7 +138,7 @@ def _check_fit(run: RunData, prepared: Prepared) -> None:
         )
 
 
-def _scored(arm: Arm, prepared: Prepared, asked: Asked, counted: Counted) -> Arm:
+def _scored(arm: Arm, prepared: Prepared, asked: ReportRequest, counted: Counted) -> Arm:
     """The arm with every run scored; scores that were missing are left in the run's folder."""
     runs = []
     for run in arm.runs:
@@ -155,7 +155,7 @@ def _scored(arm: Arm, prepared: Prepared, asked: Asked, counted: Counted) -> Arm
 
 
 def _cases(
-    run: RunData, prepared: Prepared, asked: Asked, counted: Counted
+    run: RunData, prepared: Prepared, asked: ReportRequest, counted: Counted
 ) -> tuple[ShownCase, ...]:
     assert run.evaluation is not None
     chosen = ranked(run.evaluation)
@@ -201,11 +201,11 @@ def _bank_of(run: RunData, given: Path | None) -> Bank | None:
 
 
 def _outcome(
-    asked: Asked,
+    asked: ReportRequest,
     described: DescriptionSet | None,
     prepared: Prepared | None,
     counted: Counted,
-) -> Report | None:
+) -> CheckReport | None:
     """Verdicts as `tak check` wrote them, or found now on the labeled training scans."""
     if asked.check is not None:
         outcome = read_outcome(asked.check)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from pipeline.report.arms import Arm
-from pipeline.report.theme import MUTED, Look, drawing, look_of
+from pipeline.report.theme import MUTED, SeriesStyle, drawing, look_of
 from segmentation.evaluation.statistics import nan_mean
 
 Points = Sequence[tuple[int, float]]
@@ -24,7 +24,7 @@ _HEAD, _LINE = 30, 19  # pixels of a sheet's heading, and of a line of its legen
 class Curve:
     """One line of a panel: (step, value), NaN where nothing was scored."""
 
-    look: Look
+    look: SeriesStyle
     points: Points
     marked: bool = False
 
@@ -147,7 +147,7 @@ def panel_figure(panel: Panel) -> Iterator[Figure]:
 
 @contextmanager
 def panel_sheet(
-    panels: Sequence[Panel], words: str, legend: Sequence[tuple[str, Look]]
+    panels: Sequence[Panel], words: str, legend: Sequence[tuple[str, SeriesStyle]]
 ) -> Iterator[Figure]:
     """All panels of a kind, at most four beside each other, under a heading and over a legend."""
     foot = _LINE * len(legend) + 10 * bool(legend)

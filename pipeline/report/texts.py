@@ -10,7 +10,7 @@ from knowledge.bank.bank import Bank
 from knowledge.common.files import read_text
 from knowledge.common.models import checked
 from knowledge.descriptions import BACKGROUND, Claim, DescriptionSet
-from knowledge.grounding.claims import Report, Result
+from knowledge.grounding.claims import CheckReport, Result
 
 NOT_TESTED = "not tested"
 _ORDER = ("contradicted", "supported", "untestable", NOT_TESTED)
@@ -52,7 +52,7 @@ def organ_texts(
     classes: Sequence[str],
     aspects: Sequence[str] | None,
     descriptions: DescriptionSet | None,
-    outcome: Report | None,
+    outcome: CheckReport | None,
 ) -> list[OrganText]:
     """Texts and claims by class, background last.
 
@@ -83,7 +83,7 @@ def organ_texts(
     return found
 
 
-def read_outcome(path: Path) -> Report:
+def read_outcome(path: Path) -> CheckReport:
     """What `tak check --report` wrote.
 
     Raises:
@@ -95,10 +95,10 @@ def read_outcome(path: Path) -> Report:
         raise ValueError(f"{path}: not a JSON file: {fault}") from None
     if isinstance(content, dict):
         content.pop("supported_share", None)
-    return checked(content, Report, path)
+    return checked(content, CheckReport, path)
 
 
-def doubt_of(outcome: Report, bank: Bank | None) -> str:
+def verdict_mismatch(outcome: CheckReport, bank: Bank | None) -> str:
     """Why verdicts may not be of the texts that a bank was made from; empty if they are."""
     made = "" if bank is None else bank.description_digest
     if not outcome.descriptions:
@@ -121,7 +121,7 @@ def doubt_of(outcome: Report, bank: Bank | None) -> str:
 
 
 def _claims(
-    descriptions: DescriptionSet | None, outcome: Report | None
+    descriptions: DescriptionSet | None, outcome: CheckReport | None
 ) -> dict[str, list[ClaimLine]]:
     """Claims by organ; of the descriptions where they are known, else those that were tested."""
     results = {result.claim: result for result in outcome.results} if outcome else {}

@@ -58,7 +58,7 @@ _STYLE = {
 }
 
 
-class Look(NamedTuple):
+class SeriesStyle(NamedTuple):
     """How one arm is drawn in every chart: the numbers of its color and of its marker."""
 
     series: int
@@ -75,10 +75,10 @@ class Look(NamedTuple):
         return MARKERS[self.marker]
 
 
-def look_of(number: int) -> Look:
+def look_of(number: int) -> SeriesStyle:
     """The look of the arm of that number; the first 36 arms all differ."""
     rounds, series = divmod(number, len(SERIES))
-    return Look(series, (series + rounds) % len(MARKERS))
+    return SeriesStyle(series, (series + rounds) % len(MARKERS))
 
 
 @contextmanager

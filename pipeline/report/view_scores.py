@@ -7,8 +7,8 @@ from typing import Any
 from pipeline.report.arms import Arm
 from pipeline.report.content import Material
 from pipeline.report.run_data import RunData
-from pipeline.report.theme import Look, look_of, short
-from pipeline.scoring.comparison import Difference
+from pipeline.report.theme import SeriesStyle, look_of, short
+from pipeline.scoring.comparison import PairedDifference
 from pipeline.scoring.evaluation import GROUPS
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.colors import colors
@@ -113,7 +113,7 @@ def _old_scores(run: RunData) -> list[str]:
     ]
 
 
-def _hero(arm: Arm, group: str, gains: Mapping[str, Difference]) -> dict[str, Any]:
+def _hero(arm: Arm, group: str, gains: Mapping[str, PairedDifference]) -> dict[str, Any]:
     gain = gains.get(group)
     name = "all organs" if group == "all" else f"{group} organs"
     return {
@@ -214,7 +214,7 @@ def _row(key: str, name: str, material: Material, scored: list[Arm]) -> dict[str
     }
 
 
-def _dot(pair: tuple[float, float], look: Look) -> dict[str, Any]:
+def _dot(pair: tuple[float, float], look: SeriesStyle) -> dict[str, Any]:
     mean, deviation = pair
     shown = {**percent_of(pair), "look": look}
     if math.isnan(mean):

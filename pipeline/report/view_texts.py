@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from knowledge.bank.statistics import cosines
 from knowledge.descriptions import BACKGROUND, RELATIONS
-from knowledge.grounding.claims import Report
+from knowledge.grounding.claims import CheckReport
 from pipeline.report.content import Material
 from pipeline.report.theme import short
 from pipeline.report.view_scores import origin_words
@@ -45,7 +45,7 @@ def texts(material: Material) -> dict[str, Any]:
     }
 
 
-def _problems(outcome: Report | None) -> list[str]:
+def _problems(outcome: CheckReport | None) -> list[str]:
     """What is wrong with the texts before any scan is looked at, relations in words."""
     found = list(outcome.problems) if outcome else []
     for relation in RELATIONS:

@@ -8,9 +8,9 @@ import torch
 from knowledge.common.suggest import unknown
 from pipeline.config.options import ALIGNMENTS, GIVEN, checked_options
 from pipeline.config.recipe import RunConfig
-from pipeline.config.registry import choose
+from pipeline.config.registry import load_choice
 from segmentation.losses import LOSSES, Loss
-from segmentation.methods.base.method import Given, Method
+from segmentation.methods.base.method import Method, MethodContext
 from segmentation.networks.alignment import Contrast
 from segmentation.networks.heads import ConvHead, TextHead
 from segmentation.networks.network import DEEP, Network
@@ -18,7 +18,7 @@ from segmentation.networks.vnet import VNet
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunInputs:
     """What the data bring to a run.
 
     Attributes:
@@ -32,7 +32,7 @@ class Setting:
     voxels: tuple[int, ...] | None = None
 
 
-def build_method(config: RunConfig, setting: Setting) -> Method:
+def build_method(config: RunConfig, setting: RunInputs) -> Method:
     """The method of a run, freshly initialized from the run's seed, on the CPU.
 
     Raises:
@@ -46,11 +46,11 @@ def build_method(config: RunConfig, setting: Setting) -> Method:
             f"head = {config.head.name} with alignment = {config.alignment.name} needs text: "
             "give a bank"
         )
-    kind = choose("segmentation.methods", config.method.name, Method)
+    kind = load_choice("segmentation.methods", config.method.name, Method)
     if kind.needs_unlabeled and config.training.unlabeled_per_step == 0:
         raise ValueError(f"method = {config.method.name} needs training.unlabeled_per_step > 0")
     options = checked_options(kind, config.method.options, "method")
-    given = Given(
+    given = MethodContext(
         network_builder(config, setting),
         build_loss(config),
         total_steps=config.training.steps,
@@ -73,7 +73,7 @@ def build_loss(config: RunConfig) -> Loss:
     return kind(**checked_options(kind, config.loss.options, "loss"))
 
 
-def network_builder(config: RunConfig, setting: Setting) -> Callable[[], Network]:
+def network_builder(config: RunConfig, setting: RunInputs) -> Callable[[], Network]:
     """What makes a freshly initialized network of a run."""
     aligned = config.alignment.name == "contrast"
     allowed = checked_options(Contrast, config.alignment.options, "alignment", GIVEN)

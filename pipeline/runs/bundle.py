@@ -23,11 +23,11 @@ from knowledge.bank.bank import Bank
 from knowledge.common.files import write_whole
 from knowledge.common.models import problems
 from pipeline.config.recipe import RunConfig
-from pipeline.files.kinds import expect
-from pipeline.runs.build import Setting, build_method
+from pipeline.files.kinds import require_kind
+from pipeline.runs.build import RunInputs, build_method
 from pipeline.runs.folder import BANK
 from pipeline.runs.model_card import model_card
-from pipeline.runs.trained_model import Opened, open_run, trained_on
+from pipeline.runs.trained_model import TrainedModel, open_run, trained_on
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.training.checkpoint import load
 
@@ -71,7 +71,7 @@ def write(
     folder = run if run.is_dir() else run.parent
     if bank is None and digest is not None and (folder / BANK).is_file():
         bank = folder / BANK
-    texts = None if bank is None else _texts(Bank.read(expect(bank, "bank")), bank, digest)
+    texts = None if bank is None else _texts(Bank.read(require_kind(bank, "bank")), bank, digest)
     metrics = _metrics(folder, opened)
     metadata = _metadata(opened, digest, hashlib.sha256(packed).hexdigest())
     files = {METADATA: _json(metadata), WEIGHTS: packed}
@@ -83,7 +83,7 @@ def write(
     return metadata
 
 
-def read(path: Path, device: torch.device) -> Opened:
+def read(path: Path, device: torch.device) -> TrainedModel:
     """A bundle as something that predicts.
 
     Raises:
@@ -107,7 +107,7 @@ def read(path: Path, device: torch.device) -> Opened:
     data = metadata.get("data_digest")  # bundles of earlier versions do not tell
     network = network.to(device).eval()
     told, seen = trained_on(metadata, spec), frozenset(metadata.get("training_cases", ()))
-    return Opened(config, spec, network, device, step, predictor, path, data, told, seen)
+    return TrainedModel(config, spec, network, device, step, predictor, path, data, told, seen)
 
 
 def _network(
@@ -116,7 +116,7 @@ def _network(
     """The network of that name as the run's method builds it, with the bundle's weights."""
     vectors = next((weights[name] for name in sorted(weights) if name.endswith(_VECTORS)), None)
     voxels = (1,) * len(spec.classes)  # statistics of training, which prediction does not read
-    network = build_method(config, Setting(spec.classes, vectors, voxels)).predictors()[predictor]
+    network = build_method(config, RunInputs(spec.classes, vectors, voxels)).predictors()[predictor]
     network.load_state_dict(weights)
     return network
 
@@ -150,7 +150,7 @@ def read_member(path: Path, name: str) -> bytes:
         raise ValueError(f"{path}: damaged, cut short or no ZIP file ({fault})") from None
 
 
-def _metadata(opened: Opened, bank: str | None, weights: str) -> dict[str, Any]:
+def _metadata(opened: TrainedModel, bank: str | None, weights: str) -> dict[str, Any]:
     """In MONAI's words where it has them, and the run's own tables whole."""
     spec, config = opened.spec, opened.config
     packages = {name: version(name) for name in ("numpy", "monai", "nibabel", "safetensors")}
@@ -219,7 +219,7 @@ def _texts(bank: Bank, path: Path, digest: str | None) -> dict[str, Any]:
     }
 
 
-def _metrics(folder: Path, opened: Opened) -> dict[str, Any]:
+def _metrics(folder: Path, opened: TrainedModel) -> dict[str, Any]:
     """The evaluations in the run's folder, by file name; those of other weights are left out.
 
     Raises:

@@ -7,7 +7,7 @@ import torch
 
 
 @contextmanager
-def told_plainly(device: torch.device, less: str) -> Iterator[None]:
+def explain_device_errors(device: torch.device, less: str) -> Iterator[None]:
     """Say what to do where memory ends, or MPS lacks an operation.
 
     PyTorch has the 3D transposed convolution on MPS from 2.8 on (pytorch issue 130256), in fp32
@@ -35,7 +35,7 @@ def told_plainly(device: torch.device, less: str) -> Iterator[None]:
         ) from fault
 
 
-def pick_device(name: str) -> torch.device:
+def select_device(name: str) -> torch.device:
     """The device of a name; `auto` takes CUDA, then MPS, then the CPU.
 
     Raises:

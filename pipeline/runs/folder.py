@@ -20,7 +20,7 @@ LOCK = "run.lock"
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Keep other processes from training in a folder while this one does; makes the folder.
 
     The system drops the lock with the process, however that ends, and worker processes do not hold

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from pipeline.files.kinds import expect
+from pipeline.files.kinds import require_kind
 from pipeline.runs import bundle
-from pipeline.runs.trained_model import Opened, open_run
+from pipeline.runs.trained_model import TrainedModel, open_run
 
 
 def open_model(
@@ -16,7 +16,7 @@ def open_model(
     predictor: str | None = None,
     device: torch.device,
     untrained: bool = False,
-) -> Opened:
+) -> TrainedModel:
     """A run's folder, a checkpoint file or a bundle as something that predicts.
 
     Raises:
@@ -24,7 +24,7 @@ def open_model(
             the network as it was before its training.
         LookupError: no predictor of that name.
     """
-    expect(path, "run", "checkpoint", "bundle")
+    require_kind(path, "run", "checkpoint", "bundle")
     if path.suffix.lower() != ".zip":
         return open_run(
             path, checkpoint=checkpoint, predictor=predictor, device=device, untrained=untrained

@@ -13,7 +13,7 @@ from knowledge.common.files import write_whole
 from pipeline.config.recipe import RunConfig
 from pipeline.runs.build import build_method
 from pipeline.runs.folder import BANK, CONFIG, config_text
-from pipeline.runs.setting import setting_of
+from pipeline.runs.setting import load_run_inputs
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.networks.released import translated, translated_location
 from segmentation.training.checkpoint import Identity, TrainState, save
@@ -36,7 +36,7 @@ def adopt(
     if any((out / name).exists() for name in ("best.pt", "last.pt")):
         raise FileExistsError(f"{out} holds a run; -o names another folder")
     published = read_published(checkpoint)
-    setting, digest = setting_of(config, spec, bank)
+    setting, digest = load_run_inputs(config, spec, bank)
     method = build_method(config, replace(setting, voxels=(1,) * len(spec.classes)))
     own = method.state_dict()
     try:

@@ -6,14 +6,14 @@ import torch
 
 from knowledge.bank.bank import Bank
 from pipeline.config.recipe import RunConfig, TextConfig
-from pipeline.files.kinds import expect
-from pipeline.runs.build import Setting
+from pipeline.files.kinds import require_kind
+from pipeline.runs.build import RunInputs
 from segmentation.data.descriptor import DatasetSpec
 
 
-def setting_of(
+def load_run_inputs(
     config: RunConfig, spec: DatasetSpec, bank_path: Path | None
-) -> tuple[Setting, str | None]:
+) -> tuple[RunInputs, str | None]:
     """Classes and text vectors of a run, and the digest of the bank.
 
     Raises:
@@ -23,15 +23,15 @@ def setting_of(
     if not config.needs_bank:
         if bank_path is not None:
             raise ValueError(f"--bank {bank_path}: this recipe has neither text head nor alignment")
-        return Setting(spec.classes), None
+        return RunInputs(spec.classes), None
     if bank_path is None:
         raise ValueError("this recipe reads text: give --bank FILE (see `tak encode --help`)")
-    bank = Bank.read(expect(bank_path, "bank"))
+    bank = Bank.read(require_kind(bank_path, "bank"))
     vectors = torch.from_numpy(bank.select(spec.classes, config.text.aspects))
-    return Setting(spec.classes, conditioned(vectors, config.text)), bank.digest
+    return RunInputs(spec.classes, scale_vectors(vectors, config.text)), bank.digest
 
 
-def conditioned(vectors: torch.Tensor, text: TextConfig) -> torch.Tensor:
+def scale_vectors(vectors: torch.Tensor, text: TextConfig) -> torch.Tensor:
     """Vectors [C, A, E], centered over the classes and given a length, where that is asked for."""
     if text.center:
         vectors = vectors - vectors.mean(0, keepdim=True)

@@ -8,8 +8,8 @@ import torch
 
 from knowledge.common.models import checked
 from pipeline.config.recipe import RunConfig
-from pipeline.files.kinds import expect
-from pipeline.runs.build import Setting, build_method
+from pipeline.files.kinds import require_kind
+from pipeline.runs.build import RunInputs, build_method
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.inference.prediction import probabilities
 from segmentation.inference.sliding_window import Overlap
@@ -33,7 +33,7 @@ def classify_image(
 
 
 @dataclass(frozen=True)
-class Opened:
+class TrainedModel:
     """A trained run, ready to predict: its checkpoint alone is enough.
 
     Attributes:
@@ -68,7 +68,7 @@ def open_run(
     predictor: str | None = None,
     device: torch.device,
     untrained: bool = False,
-) -> Opened:
+) -> TrainedModel:
     """A run folder, or a checkpoint file, as something that predicts.
 
     Args:
@@ -80,7 +80,7 @@ def open_run(
         FileNotFoundError, ValueError: no checkpoint there, or not one of this program.
         LookupError: no predictor of that name.
     """
-    expect(path, "run", "checkpoint")
+    require_kind(path, "run", "checkpoint")
     file = path / f"{checkpoint}.pt" if path.is_dir() else path
     if not file.exists() and (path / "last.pt").is_file():
         raise FileNotFoundError(
@@ -94,7 +94,7 @@ def open_run(
     vectors = None if shape is None else _stored_vectors(state, tuple(shape), file)
     # Statistics that begin with the labeled voxels come from the checkpoint.
     voxels = (1,) * len(state.identity.classes)
-    method = build_method(config, Setting(state.identity.classes, vectors, voxels))
+    method = build_method(config, RunInputs(state.identity.classes, vectors, voxels))
     if not untrained:
         method.load_state_dict(state.method)
     name = chosen_predictor(method, predictor or config.inference.predictor)
@@ -102,7 +102,9 @@ def open_run(
     step = 0 if untrained else state.step
     told = trained_on(state.config, spec)
     seen = frozenset(state.config.get("training_cases", ()))
-    return Opened(config, spec, network, device, step, name, file, state.identity.data, told, seen)
+    return TrainedModel(
+        config, spec, network, device, step, name, file, state.identity.data, told, seen
+    )
 
 
 def trained_on(told: dict[str, Any], spec: DatasetSpec) -> str:

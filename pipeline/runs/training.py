@@ -9,12 +9,12 @@ import torch
 
 from pipeline.config.recipe import RunConfig
 from pipeline.datasets.protocols import case_marks, claim_of_data, data_digest
-from pipeline.runs.build import Setting, build_method
-from pipeline.runs.devices import told_plainly
-from pipeline.runs.folder import BANK, _claim, alone
+from pipeline.runs.build import RunInputs, build_method
+from pipeline.runs.devices import explain_device_errors
+from pipeline.runs.folder import BANK, _claim, run_lock
 from pipeline.runs.provenance import session
 from pipeline.runs.resuming import check_config, check_inputs
-from pipeline.runs.setting import setting_of
+from pipeline.runs.setting import load_run_inputs
 from pipeline.runs.trained_model import chosen_predictor
 from pipeline.runs.validation import Tick, validator
 from segmentation.common.files import make_writable
@@ -78,7 +78,7 @@ def start(
         report=report,
     )
     make_writable(folder)
-    with alone(folder):
+    with run_lock(folder):
         discard_partial(folder)
         if not resume:
             _claim(folder, config, bank_path)
@@ -86,19 +86,19 @@ def start(
         ready(trainer.step)
         for record in past:
             recall(record)
-        with session(trainer), told_plainly(device, _LESS):
+        with session(trainer), explain_device_errors(device, _LESS):
             return trainer.run()
 
 
 def _checked(
     folder: Path, config: RunConfig, prepared: Prepared, bank_path: Path | None, resume: bool
-) -> tuple[Setting, Identity]:
+) -> tuple[RunInputs, Identity]:
     """What data and bank bring to a run that may be started, or resumed, in the folder."""
     if resume:
         check_config(folder, config)
     elif any((folder / name).exists() for name in ("last.pt", "best.pt")):
         raise FileExistsError(f"{folder} holds a run; --resume goes on with it, -o starts another")
-    setting, digest = setting_of(config, prepared.spec, bank_path)
+    setting, digest = load_run_inputs(config, prepared.spec, bank_path)
     identity = Identity(setting.classes, digest, data_digest(prepared))
     if resume:
         words = claim_of_data(prepared).words
@@ -107,7 +107,7 @@ def _checked(
     return replace(setting, voxels=labeled_voxels(prepared)), identity
 
 
-def _kept(config: RunConfig, prepared: Prepared, setting: Setting) -> dict[str, Any]:
+def _kept(config: RunConfig, prepared: Prepared, setting: RunInputs) -> dict[str, Any]:
     """What a checkpoint knows of its run, as plain values."""
     return {
         "run": config.model_dump(mode="json", exclude_none=True),

@@ -15,7 +15,7 @@ from segmentation.evaluation.statistics import LEVEL, holm, interval, nan_mean, 
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """Second run minus first run, over the cases that both score; shares or mm.
 
     Attributes:
@@ -38,7 +38,7 @@ class Difference:
     p_adjusted: float
 
 
-def differences(one: Scored, other: Scored, metric: str = "dice") -> list[Difference]:
+def differences(one: Scored, other: Scored, metric: str = "dice") -> list[PairedDifference]:
     """A row per organ, then the means of all, large and small organs.
 
     A mean takes, in each case, the organs that both runs score.
@@ -87,11 +87,11 @@ def _row_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _difference(
     row: str, first: NDArray[np.float64], second: NDArray[np.float64], unpaired: int
-) -> Difference:
+) -> PairedDifference:
     scored = ~np.isnan(first)
     gaps = (second - first)[scored]
     low, high = interval(gaps)
-    return Difference(
+    return PairedDifference(
         row,
         cases=len(gaps),
         unpaired=unpaired,
@@ -105,7 +105,7 @@ def _difference(
     )
 
 
-def as_json(one: Scored, other: Scored, metric: str, rows: Sequence[Difference]) -> str:
+def as_json(one: Scored, other: Scored, metric: str, rows: Sequence[PairedDifference]) -> str:
     """The comparison with how it was made; NaN as null."""
     kept = one.evaluation
 

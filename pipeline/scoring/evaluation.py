@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.datasets.protocols import case_marks
-from pipeline.runs.trained_model import Opened
+from pipeline.runs.trained_model import TrainedModel
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.preparation import Case, Prepared, read_case
-from segmentation.data.protocol import Claim, claim_of
+from segmentation.data.protocol import ProtocolLabel, claim_of
 from segmentation.evaluation.rules import Metric, Rules, Scores, named
 from segmentation.evaluation.statistics import nan_deviation, nan_mean
 from segmentation.imaging.volume import canonical_shape, from_canonical
 from segmentation.inference.prediction import labels_at
 
 if TYPE_CHECKING:  # else `tak prepare` would wait for torch
-    from pipeline.runs.trained_model import Opened
+    from pipeline.runs.trained_model import TrainedModel
 
 
 from pipeline.datasets.protocols import claimed, data_digest
@@ -34,7 +34,7 @@ class Evaluation:
     """Scores of one predictor on one part of a data set.
 
     Attributes:
-        protocol: its name if all was done by it, otherwise with what was not; see `Claim`.
+        protocol: its name if all was done by it, otherwise with what was not; see `ProtocolLabel`.
         tolerance_mm: of NSD, by the rules `scan`.
         cases: by case, organ and metric; NaN where an organ is not scored.
         groups: organ names of `all`, `large` and `small`.
@@ -82,7 +82,7 @@ class Evaluation:
 
 
 def evaluate(
-    opened: Opened,
+    opened: TrainedModel,
     prepared: Prepared,
     part: str,
     tick: Callable[[str], None],
@@ -169,7 +169,7 @@ def _preparation(spec: DatasetSpec) -> str:
 
 
 def _score(
-    opened: Opened, prepared: Prepared, name: str, rules: Rules, tolerance_mm: float
+    opened: TrainedModel, prepared: Prepared, name: str, rules: Rules, tolerance_mm: float
 ) -> Scores:
     case = read_case(prepared.file(name))
     truth = case.source_label if rules.grid == "scan" else case.label
@@ -200,7 +200,7 @@ def organ_groups(spec: DatasetSpec) -> dict[str, tuple[str, ...]]:
     }
 
 
-def claim_of_run(opened: "Opened", prepared: Prepared) -> Claim:
+def claim_of_run(opened: "TrainedModel", prepared: Prepared) -> ProtocolLabel:
     """What the scores of a run on prepared data may be called.
 
     The name of a protocol stands for the training cases as well, so that a run that learned from

@@ -13,14 +13,14 @@ from knowledge.common.files import read_text, without_nan, write_whole
 from pipeline.files import shipped
 from pipeline.scoring.evaluation import GROUPS, Evaluation, rows_of
 from segmentation.data.descriptor import DatasetSpec
-from segmentation.data.protocol import Claim
+from segmentation.data.protocol import ProtocolLabel
 
 SHOWN = ("GA", "TAK")  # and the best of the others, where nobody asks for methods by name
 _UPPER_BOUND = "V-Net (fully)"  # trained with all labels
 
 
 @dataclass(frozen=True)
-class Setting:
+class PublishedTable:
     """A published table: what it was measured on, and Dice in [0, 1] by method and organ.
 
     Attributes:
@@ -58,7 +58,7 @@ def published_notes() -> tuple[str, ...]:
 
 
 @cache
-def settings() -> tuple[Setting, ...]:
+def settings() -> tuple[PublishedTable, ...]:
     """All published tables."""
     found = []
     for table in _content()["settings"].values():
@@ -72,11 +72,11 @@ def settings() -> tuple[Setting, ...]:
             for method, row in table["methods"].items()
         }
         known = {key: table[key] for key in ("protocol", "split", "part", "rules")}
-        found.append(Setting(**known, methods=methods, means=means))
+        found.append(PublishedTable(**known, methods=methods, means=means))
     return tuple(found)
 
 
-def setting_for(claim: Claim, part: str, rules: str) -> Setting:
+def setting_for(claim: ProtocolLabel, part: str, rules: str) -> PublishedTable:
     """The published table that a result may stand beside.
 
     Raises:
@@ -104,7 +104,7 @@ def setting_for(claim: Claim, part: str, rules: str) -> Setting:
     )
 
 
-def chosen_methods(setting: Setting, asked: str) -> tuple[str, ...]:
+def chosen_methods(setting: PublishedTable, asked: str) -> tuple[str, ...]:
     """The methods to show: `published` for a few, or names with commas between them.
 
     Raises:
@@ -125,7 +125,7 @@ def chosen_methods(setting: Setting, asked: str) -> tuple[str, ...]:
     return tuple(known[name.casefold()] for name in names)
 
 
-def write_beside(evaluation: Evaluation, setting: Setting, stem: Path) -> tuple[Path, Path]:
+def write_beside(evaluation: Evaluation, setting: PublishedTable, stem: Path) -> tuple[Path, Path]:
     """`stem`.json and `stem`.csv: mean Dice of the run and of all published methods, in [0, 1]."""
     rows = rows_of(evaluation)
     table = {"this run": {row: own_dice(evaluation, row) for row in rows}}
@@ -149,7 +149,7 @@ def own_dice(evaluation: Evaluation, row: str) -> float:
     return (evaluation.group if row in GROUPS else evaluation.organ)(row, "dice")[0]
 
 
-def published_dice(setting: Setting, method: str, row: str) -> float:
+def published_dice(setting: PublishedTable, method: str, row: str) -> float:
     """Mean Dice of an organ or group in [0, 1], as published for a method."""
     if row in GROUPS:
         return setting.means[method][row]
@@ -200,11 +200,11 @@ def published_beside(evaluation: Evaluation | None) -> Published:
     return Published(why_none=_why_none(evaluation, near))
 
 
-def _rows(setting: Setting, method: str) -> dict[str, float]:
+def _rows(setting: PublishedTable, method: str) -> dict[str, float]:
     return setting.methods[method] | {group: setting.means[method][group] for group in GROUPS}
 
 
-def _why_none(evaluation: Evaluation, near: list[Setting]) -> str:
+def _why_none(evaluation: Evaluation, near: list[PublishedTable]) -> str:
     if not near:
         split = f", split {evaluation.split}" if evaluation.split else ""
         return (

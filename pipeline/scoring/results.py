@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from knowledge.common.files import without_nan, write_whole
-from pipeline.files.kinds import expect
+from pipeline.files.kinds import require_kind
 from pipeline.scoring.evaluation import GROUPS, Evaluation, comparable
 from segmentation.evaluation.rules import named
 from segmentation.evaluation.statistics import nan_mean
@@ -38,7 +38,7 @@ def read_scored(path: Path, part: str) -> Scored:
         ValueError: seeds that were not scored alike, or a damaged file.
     """
     name = f"evaluation-{part}.json"
-    expect(path, "evaluation", "run")
+    require_kind(path, "evaluation", "run")
     if path.is_file():
         files = [path]
     elif (path / name).is_file():

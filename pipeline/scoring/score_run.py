@@ -11,10 +11,10 @@ from rich.console import Console
 
 from pipeline.datasets.protocols import claimed, rules_for
 from pipeline.runs.open_model import open_model
-from pipeline.runs.trained_model import Opened
+from pipeline.runs.trained_model import TrainedModel
 from pipeline.scoring.evaluation import Evaluation, claim_of_run, evaluate
 from pipeline.scoring.published import (
-    Setting,
+    PublishedTable,
     chosen_methods,
     published_notes,
     setting_for,
@@ -31,7 +31,7 @@ PARTS = ("validation", "test")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScoreRequest:
     """What to score and how.
 
     Attributes:
@@ -51,7 +51,7 @@ class Asked:
 
 
 def score_run(
-    run: Path, data: Prepared, asked: Asked, folder: Path, *, as_json: bool = False
+    run: Path, data: Prepared, asked: ScoreRequest, folder: Path, *, as_json: bool = False
 ) -> None:
     """Score a run or a bundle, print the tables and write them to `folder`.
 
@@ -95,7 +95,7 @@ def score_run(
         typer.echo(written[0][0].read_text(encoding="utf-8"), nl=False)
 
 
-def _stem(asked: Asked, rules: str, opened: Opened) -> str:
+def _stem(asked: ScoreRequest, rules: str, opened: TrainedModel) -> str:
     """What the result files are called after: whatever is not the rule stands in the name."""
     words = [asked.part]
     if rules != "scan":
@@ -107,7 +107,7 @@ def _stem(asked: Asked, rules: str, opened: Opened) -> str:
     return "-".join(words)
 
 
-def _check_old(path: Path, opened: Opened, data: Prepared) -> None:
+def _check_old(path: Path, opened: TrainedModel, data: Prepared) -> None:
     """Refuse to write over scores on other data.
 
     Raises:
@@ -129,7 +129,7 @@ def _check_old(path: Path, opened: Opened, data: Prepared) -> None:
         )
 
 
-def _opened(run: Path, asked: Asked, untrained: bool) -> Opened:
+def _opened(run: Path, asked: ScoreRequest, untrained: bool) -> TrainedModel:
     return open_model(
         run,
         checkpoint=asked.checkpoint,
@@ -140,8 +140,8 @@ def _opened(run: Path, asked: Asked, untrained: bool) -> Opened:
 
 
 def _beside(
-    opened: Opened, data: Prepared, asked: Asked, rules: str
-) -> tuple[Setting, tuple[str, ...]] | None:
+    opened: TrainedModel, data: Prepared, asked: ScoreRequest, rules: str
+) -> tuple[PublishedTable, tuple[str, ...]] | None:
     """The published table that may stand beside the result, and the methods to show."""
     if asked.beside is None:
         return None
@@ -151,9 +151,9 @@ def _beside(
 
 def _show_beside(
     console: Console,
-    opened: Opened,
+    opened: TrainedModel,
     evaluation: Evaluation,
-    setting: Setting,
+    setting: PublishedTable,
     methods: tuple[str, ...],
 ) -> None:
     console.print(beside_table(evaluation, setting, methods))

@@ -8,9 +8,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.scoring.comparison import Difference
+from pipeline.scoring.comparison import PairedDifference
 from pipeline.scoring.evaluation import GROUPS, Evaluation, comparable, rows_of
-from pipeline.scoring.published import Setting, own_dice, published_dice
+from pipeline.scoring.published import PublishedTable, own_dice, published_dice
 from pipeline.scoring.results import Scored
 from segmentation.evaluation.rules import named
 
@@ -77,7 +77,9 @@ def _cell(evaluation: Evaluation, row: str, metric: str, share: bool) -> str:
     return f"{factor * mean:.1f}±{spread:.{digits}f}"
 
 
-def comparison_table(one: Scored, other: Scored, metric: str, rows: Sequence[Difference]) -> Table:
+def comparison_table(
+    one: Scored, other: Scored, metric: str, rows: Sequence[PairedDifference]
+) -> Table:
     """The comparison for a terminal of 80 columns; Dice and NSD in percent, distances in mm."""
     share = next(each.share for each in one.evaluation.metrics if each.key == metric)
     factor = 100 if share else 1
@@ -120,7 +122,7 @@ def _p(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _caption(one: Scored, other: Scored, rows: Sequence[Difference]) -> str:
+def _caption(one: Scored, other: Scored, rows: Sequence[PairedDifference]) -> str:
     """What the numbers rest on, and what they cannot say."""
     cases = len(one.evaluation.cases)
     told = [
@@ -140,7 +142,7 @@ def _caption(one: Scored, other: Scored, rows: Sequence[Difference]) -> str:
     return " ".join(told)
 
 
-def beside_table(evaluation: Evaluation, setting: Setting, methods: Sequence[str]) -> Group:
+def beside_table(evaluation: Evaluation, setting: PublishedTable, methods: Sequence[str]) -> Group:
     """A terminal table: Dice of the run, of published methods, and the gap to the last of them."""
     headings = ["this run", *methods, f"run -\n{methods[-1]}"]
     rows = {}

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.terminal.run_status import Standing, clock, memory, percent
+from pipeline.terminal.run_status import RunStatus, clock, memory, percent
 
 _QUIET_SECONDS = 30  # between two plain lines about losses
 _AROUND_ORGANS = 8  # lines of the live table that are not organs
@@ -26,7 +26,7 @@ class Watcher:
 
     def __init__(self, steps: int, console: Console) -> None:
         self.console = console
-        self.standing = Standing(steps)
+        self.standing = RunStatus(steps)
         self._begin = time.monotonic()
         self._told = -math.inf
         self._validating = ""
@@ -129,7 +129,7 @@ def _parts(record: Mapping[str, Any]) -> str:
     return ", ".join(f"{count} {part}" for part, count in record["cases"].items()) + " cases"
 
 
-def _terms(known: Standing) -> Table:
+def _terms(known: RunStatus) -> Table:
     table = Table("loss", box=SIMPLE_HEAD)
     table.add_column("", justify="right")
     for name, value in known.terms.items():
@@ -138,7 +138,7 @@ def _terms(known: Standing) -> Table:
     return table
 
 
-def _organs(known: Standing, rows: int, *, trend: bool) -> Table:
+def _organs(known: RunStatus, rows: int, *, trend: bool) -> Table:
     """Dice of the first predictor; the lowest organs alone where not all find room."""
     table = Table(f"Dice, %: {known.first_predictor}", box=SIMPLE_HEAD)
     for column in ("last", "best"):

@@ -11,7 +11,7 @@ _PACE_RECORDS = 20  # of the latest records, from which the time left is estimat
 
 
 @dataclass
-class Standing:
+class RunStatus:
     """What the records so far say of a run of `steps` steps.
 
     Attributes:

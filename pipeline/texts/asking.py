@@ -7,7 +7,7 @@ from rich.console import Console
 
 from knowledge.asking.assembly import literal
 from knowledge.asking.shortening import Shortener
-from knowledge.describe import Asked, Judge, describe
+from knowledge.describe import DescribeResult, Judge, describe
 from knowledge.encoders.base.encoder import TextEncoder
 from knowledge.grounding.agreement import agreement
 from knowledge.grounding.claims import contradictions
@@ -18,11 +18,11 @@ from knowledge.providers.base.usage import Usage
 from knowledge.questions.pictures import find_pictures
 from knowledge.questions.questions import Images, question_digest, questions
 from knowledge.questions.template import Template
-from pipeline.config.registry import choose
+from pipeline.config.registry import load_choice
 from pipeline.datasets.labeled_scans import find_labeled
 from pipeline.files import shipped
 from pipeline.terminal.progress import counted
-from pipeline.texts.services import Quote, answer_cache, pairs
+from pipeline.texts.services import PriceQuote, answer_cache, pairs
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Job:
+class DescribeJob:
     """Everything that is asked in one run, of whom, and within which limits."""
 
     template: Template
@@ -47,7 +47,7 @@ class Job:
     provider: Provider
     limits: Limits
     cache: AnswerCache
-    quote: Quote
+    quote: PriceQuote
     images: Images | None = None
 
 
@@ -56,7 +56,7 @@ def wording(template: str, variables: list[str]) -> Template:
     return Template.read(shipped.find("prompts", template), pairs("--var", variables))
 
 
-def run(job: Job, judge: Judge | None = None) -> Asked:
+def run(job: DescribeJob, judge: Judge | None = None) -> DescribeResult:
     """Ask with a progress bar; the answers so far survive any end."""
     template, classes, provider, limits = job.template, job.classes, job.provider, job.limits
     # Replaying costs nothing: no limit can be passed, and nobody has a price for it.
@@ -85,11 +85,11 @@ def run(job: Job, judge: Judge | None = None) -> Asked:
             raise
 
 
-def _budget(limits: Limits, quote: Quote) -> Budget:
+def _budget(limits: Limits, quote: PriceQuote) -> Budget:
     return Budget(max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd, price=quote.price)
 
 
-def _so_far(budget: Budget, end: BaseException, quote: Quote) -> str:
+def _so_far(budget: Budget, end: BaseException, quote: PriceQuote) -> str:
     line = f"spent before the end: {took(budget.spent, quote)}"
     if isinstance(end, KeyboardInterrupt):
         line = f"interrupted; {line}, besides calls under way; what was answered is kept, a second "
@@ -97,12 +97,12 @@ def _so_far(budget: Budget, end: BaseException, quote: Quote) -> str:
     return line
 
 
-def took(spent: Usage, quote: Quote) -> str:
+def took(spent: Usage, quote: PriceQuote) -> str:
     """Calls, tokens and cost in words."""
     return f"{spent.calls} calls, {spent.tokens} tokens, {quote.of(spent)}"
 
 
-def preview(job: Job) -> str:
+def preview(job: DescribeJob) -> str:
     """Every question word for word, then calls, tokens and cost at most; asks nothing."""
     provider = job.provider
     asked = questions(job.template, job.classes, job.limits.samples, job.images)
@@ -128,7 +128,7 @@ def preview(job: Job) -> str:
     return "\n".join([*lines, str(job.quote)])
 
 
-def write(job: Job, asked: Asked, target: Path, store: Path | None) -> str:
+def write(job: DescribeJob, asked: DescribeResult, target: Path, store: Path | None) -> str:
     """Write descriptions, with their cost, and the answer store if asked for; says so in a line."""
     made, price = asked.descriptions, job.quote.price
     cost = None if price is None or not job.provider.costs else price.of(made.totals)
@@ -144,7 +144,7 @@ def write_literal(template: Template, classes: tuple[str, ...], target: Path) ->
     return f"{target}: {len(classes)} classes in the template's own words; nobody asked"
 
 
-def summary(asked: Asked, job: Job) -> str:
+def summary(asked: DescribeResult, job: DescribeJob) -> str:
     """One line: what was asked, what it cost, in this run and altogether."""
     made = asked.descriptions
     number = sum(len(item.samples) for item in made.descriptions)
@@ -195,11 +195,11 @@ def make_shortener(
     encoder: TextEncoder,
     options: ProviderOptions,
     limits: Limits,
-    quote: Quote,
+    quote: PriceQuote,
     cache: Path | None,
 ) -> Shortener:
     """What asks a live model for shorter texts; its answers are cached like any other."""
     kept = answer_cache(cache)
-    kind = choose("knowledge.providers", "openai_compatible", Provider)
+    kind = load_choice("knowledge.providers", "openai_compatible", Provider)
     service = kind.from_options(replace(options, memory=kept.folder / "servers.json"))
     return Shortener(service, encoder, cache=kept, budget=_budget(limits, quote))

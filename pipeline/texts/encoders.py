@@ -6,7 +6,7 @@ from knowledge.bank.bank import Bank
 from knowledge.common.suggest import unknown
 from knowledge.encoders.base.encoder import TextEncoder
 from knowledge.encoders.base.hub import WITHOUT, use_hub
-from pipeline.config.registry import choose, names
+from pipeline.config.registry import load_choice, names
 
 
 def make_encoder(spec: str, device: str = "cpu") -> TextEncoder:
@@ -18,16 +18,16 @@ def make_encoder(spec: str, device: str = "cpu") -> TextEncoder:
         OSError: its weights cannot be had.
     """
     if device != "cpu":
-        from pipeline.runs.devices import pick_device
+        from pipeline.runs.devices import select_device
 
-        device = str(pick_device(device))
+        device = str(select_device(device))
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     name, _, argument = spec.partition(":")
     if name not in names("knowledge.encoders"):
         raise LookupError(unknown("encoder", name, names("knowledge.encoders")))
     hub = use_hub(name, argument)
-    kind = choose("knowledge.encoders", name, TextEncoder)
+    kind = load_choice("knowledge.encoders", name, TextEncoder)
     try:
         return kind.from_argument(argument, device)
     except OSError as fault:

@@ -12,12 +12,12 @@ from knowledge.providers.base.answer_store import AnswerCache
 from knowledge.providers.base.provider import OUTPUTS, Provider, ProviderOptions
 from knowledge.providers.base.usage import Price, PriceTable, Usage
 from knowledge.questions.template import Template
-from pipeline.config.registry import choose
+from pipeline.config.registry import load_choice
 from pipeline.files import shipped
 
 
 @dataclass(frozen=True)
-class Quote:
+class PriceQuote:
     """A model's price, None when no table lists it, and where that is written."""
 
     price: Price | None
@@ -87,19 +87,19 @@ def make_provider(
                 "a store of your own is given with --answers FILE"
             )
     memory = answer_cache(cache).folder / "servers.json"
-    kind = choose("knowledge.providers", name, Provider)
+    kind = load_choice("knowledge.providers", name, Provider)
     return kind.from_options(replace(options, answers=answers, memory=memory))
 
 
-def quote_of(model: str, table: Path | None) -> Quote:
+def quote_of(model: str, table: Path | None) -> PriceQuote:
     """The model's price by the user's table, else by the shipped one."""
     path = table or shipped.data() / "prices" / "usd.toml"
     prices = PriceTable.read(path)
     price = prices.get(model)
     if price is None:
-        return Quote(None, f"{path} of {prices.date} does not list {model!r} (--prices)")
+        return PriceQuote(None, f"{path} of {prices.date} does not list {model!r} (--prices)")
     note = "" if table else " (an example: check it, and give your own with --prices)"
-    return Quote(price, f'{path}, [models."{model}"] of {prices.date}{note}')
+    return PriceQuote(price, f'{path}, [models."{model}"] of {prices.date}{note}')
 
 
 def pairs(option: str, texts: list[str]) -> dict[str, str]:

@@ -8,9 +8,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from knowledge.bank.bank import Bank
-from knowledge.bank.merge import Difference
+from knowledge.bank.merge import VectorDifference
 from knowledge.bank.statistics import statistics
-from knowledge.grounding.claims import Report
+from knowledge.grounding.claims import CheckReport
 
 _DRAWN = "its vectors come from no text"
 _OF_CONTROLS = {
@@ -23,7 +23,7 @@ _OF_CONTROLS = {
 _COLORS = {"supported": "green", "contradicted": "red", "untestable": "yellow"}
 
 
-def show_report(report: Report) -> None:
+def show_report(report: CheckReport) -> None:
     """Print every claim with its verdict, then problems, then the sums."""
     console = Console()
     table = Table("claim", "verdict", "cases", "measured")
@@ -103,7 +103,7 @@ def show_statistics(bank: Bank, pairs: int) -> None:
             console.print(_plain(f"{item.aspect}: {one} and {other} are alike ({cosine:.3f})"))
 
 
-def show_difference(one: Bank, other: Bank, found: Sequence[Difference]) -> None:
+def show_difference(one: Bank, other: Bank, found: Sequence[VectorDifference]) -> None:
     """Print cosines of the shared vectors, least alike first, and what only one bank has."""
     table = Table("class", "aspect", "cosine", "text")
     for item in sorted(found, key=lambda item: item.cosine):

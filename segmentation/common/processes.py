@@ -11,7 +11,9 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def each_done(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
+def map_processes(
+    work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
+) -> Iterator[Result]:
     """Results of `work` over the tasks, as they get done, by `jobs` processes.
 
     The first fault ends it: tasks that have not begun are dropped, the fault is raised.

@@ -28,7 +28,7 @@ _FEWEST_VOXELS = 50  # that it takes to tell how intensities relate
 _CLIPPED = 0.001  # share of voxels at an extreme from which on it was clipped there
 
 
-class Organ(NamedTuple):
+class OrganDifference(NamedTuple):
     """One organ on both grids: voxels, volume of theirs over volume of ours, and Dice on theirs."""
 
     our_voxels: int
@@ -53,7 +53,7 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Difference:
+class CaseDifference:
     """What was found of one case.
 
     Attributes:
@@ -77,7 +77,7 @@ class Difference:
     edges_mm: tuple[tuple[float, float], ...] | None
     line: Line | None
     histogram: float | None
-    organs: dict[str, Organ] = field(default_factory=dict)
+    organs: dict[str, OrganDifference] = field(default_factory=dict)
 
     @property
     def dice(self) -> float | None:
@@ -94,7 +94,7 @@ def difference(
     spec: DatasetSpec,
     *,
     in_hu: bool,
-) -> Difference:
+) -> CaseDifference:
     """Compare one case; masks only where both have one.
 
     Args:
@@ -117,7 +117,7 @@ def difference(
     if labels is not None and ours.label is not None:
         organs = _organs(ours.label, labels, step, start, spec.labels)
     x, y, z = (float(side) for side in step * spacing)
-    return Difference(
+    return CaseDifference(
         case=name,
         our_shape=ours.image.shape,
         their_shape=theirs.shape,
@@ -255,7 +255,7 @@ def _at_border(labels: Array) -> set[int]:
 
 def _organs(
     ours: Array, theirs: Array, step: Array, start: Array, labels: Mapping[str, int]
-) -> dict[str, Organ]:
+) -> dict[str, OrganDifference]:
     placed = ndimage.affine_transform(
         ours, step, start, output_shape=theirs.shape, order=0, mode="constant"
     )
@@ -269,7 +269,7 @@ def _organs(
         total = moved[label] + other[label]
         ratio = float(other[label] * step.prod() / mine[label]) if mine[label] else None
         dice = float(2 * both[label] / total) if total else None
-        found[name] = Organ(int(mine[label]), int(other[label]), ratio, dice)
+        found[name] = OrganDifference(int(mine[label]), int(other[label]), ratio, dice)
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from segmentation.common.files import write_text
-from segmentation.common.processes import each_done
+from segmentation.common.processes import map_processes
 from segmentation.data.case_files import (
     FORMAT_VERSION,
     Case,
@@ -119,7 +119,7 @@ def prepare(
     _claim(out, spec, force)
     records = {}
     work = partial(_prepare_case, spec=spec, reader=reader, out=out, force=force)
-    for case, record in each_done(work, tasks, jobs):
+    for case, record in map_processes(work, tasks, jobs):
         records[case] = record
         if case in split.labeled:
             check_labeled(records, split, out)

@@ -104,7 +104,7 @@ class Protocol(Strict):
 
 
 @dataclass(frozen=True)
-class Claim:
+class ProtocolLabel:
     """What a prepared data set, and what is measured on it, may be called.
 
     Attributes:
@@ -126,7 +126,7 @@ class Claim:
 
 def claim_of(
     spec: DatasetSpec, split: Split, protocol: Protocol | None, own: Mapping[str, str] | None = None
-) -> Claim:
+) -> ProtocolLabel:
     """What of the protocol that a descriptor claims holds for it and for a split.
 
     Args:
@@ -144,7 +144,7 @@ def claim_of(
     found |= own or {}
     base = spec.protocol if protocol is None else protocol.name
     label = f"{base}, own {_joined(list(found))}" if found else base
-    return Claim(label, name, tuple(found.values()))
+    return ProtocolLabel(label, name, tuple(found.values()))
 
 
 def class_digest(names: Sequence[str]) -> str:

@@ -70,7 +70,7 @@ def named(name: str) -> Rules:
     raise LookupError(f"no metric rules {name!r}; there is {', '.join(r.name for r in RULES)}")
 
 
-def nearest(labels: Labels, shape: Sequence[int]) -> Labels:
+def resize_nearest(labels: Labels, shape: Sequence[int]) -> Labels:
     """Labels on `shape` voxels: voxel i of n is voxel floor(i * old / n) of the old ones.
 
     What `torch.nn.functional.interpolate(mode="nearest")` does, which the published evaluations of
@@ -101,7 +101,7 @@ def _ga(
     prediction: Labels, truth: Labels, classes: Sequence[str], _spacing: Spacing, _tolerance: float
 ) -> Scores:
     check_shapes(prediction, truth)
-    prediction, truth = nearest(prediction, GA_SHAPE), nearest(truth, GA_SHAPE)
+    prediction, truth = resize_nearest(prediction, GA_SHAPE), resize_nearest(truth, GA_SHAPE)
     if not prediction.any():
         return {organ: {"dice": 0.0, "asd_voxels": 0.0} for organ in classes[1:]}
     return _overlap_and_asd(prediction, truth, classes)

@@ -12,7 +12,9 @@ _TISSUE_HU = (-20.0, 120.0)  # blood, muscle and the solid organs, with and with
 _LEAST_TISSUE = 0.01
 
 
-def measured(labels: Array, scan: Volume, organs: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+def measure_organs(
+    labels: Array, scan: Volume, organs: Mapping[str, int]
+) -> dict[str, dict[str, Any]]:
     """Label, voxels, volume in ml and mean HU of every organ; the mean is None without a voxel.
 
     Args:
@@ -37,7 +39,7 @@ def measured(labels: Array, scan: Volume, organs: Mapping[str, int]) -> dict[str
     }
 
 
-def doubt_of(scan: Volume) -> str | None:
+def intensity_warning(scan: Volume) -> str | None:
     """Why intensities do not look like HU of a body, in one sentence; None if they do."""
     sparse = scan.voxels[tuple(slice(None, None, max(side // 64, 1)) for side in scan.voxels.shape)]
     low, high = float(scan.voxels.min()), float(scan.voxels.max())

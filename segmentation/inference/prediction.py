@@ -18,7 +18,7 @@ from segmentation.imaging.volume import Array, Sizes, Volume, canonical_shape, f
 from segmentation.inference.sliding_window import Overlap, Tick, class_planes
 
 
-class Keep(Protocol):
+class PlaneSink(Protocol):
     """Takes the probabilities of one plane of a scan, as they get known."""
 
     def __call__(self, x: int, plane: Tensor) -> None:
@@ -61,7 +61,7 @@ def predict_scan(
     spec: DatasetSpec,
     device: torch.device,
     *,
-    keep: Keep | None = None,
+    keep: PlaneSink | None = None,
 ) -> NDArray[np.uint8]:
     """Labels of a scan on its own grid [i, j, k], whatever its orientation.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.io import write_image
 from segmentation.imaging.volume import Volume, canonical_shape, from_canonical
-from segmentation.inference.prediction import Keep
+from segmentation.inference.prediction import PlaneSink
 
 STEPS = 255  # probabilities are stored as whole numbers of 1 / STEPS
 
@@ -26,7 +26,7 @@ def file_of(folder: Path, organ: str) -> Path:
 @contextmanager
 def kept_probabilities(
     folder: Path | None, scan: Volume, spec: DatasetSpec, organs: Sequence[str]
-) -> Iterator[Keep | None]:
+) -> Iterator[PlaneSink | None]:
     """What takes probabilities plane by plane and leaves `folder`/ORGAN.nii.gz; None for None.
 
     Until the end they lie in a file beside the folder, one byte per voxel and organ, not in

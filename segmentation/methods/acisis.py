@@ -11,7 +11,7 @@ from torch import Tensor
 from segmentation.losses import class_counts, class_sums, entropy, masked_cross_entropy
 from segmentation.methods.base.co_training import follow_classes
 from segmentation.methods.base.mean_teacher import MeanTeacher
-from segmentation.methods.base.method import Batch, Given, one_of
+from segmentation.methods.base.method import Batch, MethodContext, one_of
 from segmentation.methods.cld import drawn, sampling_rates
 
 
@@ -52,7 +52,7 @@ class ACISIS(MeanTeacher):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -94,9 +94,9 @@ class ACISIS(MeanTeacher):
             self._observe(logits[:labeled].softmax(1), batch.label, step)
             mask = self._mask(logits[labeled:].softmax(1), generator)
         learned = masked_cross_entropy(logits[labeled:], taught.argmax(1), mask)
-        terms["consistency"] = self.rising(step) * learned
-        if self.aligns(step):
-            labels = torch.cat([batch.label, self.sure_labels(taught.softmax(1), step)])
+        terms["consistency"] = self.unlabeled_weight(step) * learned
+        if self.uses_alignment(step):
+            labels = torch.cat([batch.label, self.confident_labels(taught.softmax(1), step)])
             terms["contrast"] = self.contrast(self.network, output.deep, labels, generator)
         return terms
 

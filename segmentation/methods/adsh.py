@@ -5,7 +5,7 @@ from torch import Tensor
 
 from segmentation.losses import class_counts, masked_cross_entropy, mean_cross_entropy
 from segmentation.methods.base.co_training import CoTraining, Pair
-from segmentation.methods.base.method import Batch, Given, one_of
+from segmentation.methods.base.method import Batch, MethodContext, one_of
 
 
 class Adsh(CoTraining):
@@ -40,7 +40,7 @@ class Adsh(CoTraining):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         consistency_weight: float = 0.1,
         consistency_ramp: float = 1.0,

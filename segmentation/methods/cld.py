@@ -5,7 +5,7 @@ from torch import Tensor
 
 from segmentation.losses import class_counts, class_sums, masked_cross_entropy
 from segmentation.methods.base.co_training import CoTraining, Pair, follow_classes
-from segmentation.methods.base.method import Batch, Given
+from segmentation.methods.base.method import Batch, MethodContext
 
 
 class CLD(CoTraining):
@@ -36,7 +36,7 @@ class CLD(CoTraining):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from segmentation.losses import class_counts
 from segmentation.methods.base.co_training import CoTraining, Pair, follow_classes
-from segmentation.methods.base.method import Batch, Given
+from segmentation.methods.base.method import Batch, MethodContext
 
 
 class CReST(CoTraining):
@@ -32,7 +32,7 @@ class CReST(CoTraining):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         consistency_weight: float = 0.1,
         consistency_ramp: float = 1.0,

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from segmentation.losses import masked_cross_entropy
 from segmentation.methods.base.co_training import CoTraining, Guess, Pair
-from segmentation.methods.base.method import Given, one_of
+from segmentation.methods.base.method import MethodContext, one_of
 
 
 class DePL(CoTraining):
@@ -34,7 +34,7 @@ class DePL(CoTraining):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from segmentation.losses import class_counts
 from segmentation.methods.base.co_training import CoTraining, Pair, follow_classes
-from segmentation.methods.base.method import Batch, Given
+from segmentation.methods.base.method import Batch, MethodContext
 
 _SMOOTH = 1e-8
 
@@ -47,7 +47,7 @@ class DHC(CoTraining):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,

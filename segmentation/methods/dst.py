@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from segmentation.losses import masked_cross_entropy, mean_cross_entropy
 from segmentation.methods.base.co_training import CoTraining, Guess, guess_of, sum_of
-from segmentation.methods.base.method import Batch, Given, one_of
+from segmentation.methods.base.method import Batch, MethodContext, one_of
 from segmentation.networks.network import Branch
 from segmentation.networks.vnet import initialize
 
@@ -52,7 +52,7 @@ class DST(CoTraining):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -84,15 +84,15 @@ class DST(CoTraining):
         features = [network.encode(images) for network in self.networks]
         main = [guess_of(net.read(own)) for net, own in zip(self.networks, features, strict=True)]
         terms = self._labeled_terms([guess.logits[:labeled] for guess in main], batch)
-        rising = self.rising(step)
-        terms["cross"] = rising * self._crossed(main, features)
+        unlabeled_weight = self.unlabeled_weight(step)
+        terms["cross"] = unlabeled_weight * self._crossed(main, features)
         coefficient = self._reversal_at(step)
         worst = []
         for guess, branch, own in zip(main, self.worst, features, strict=True):
             logits = branch([_Reversed.apply(level, coefficient) for level in own])
             worst.append(worst_case(logits, guess.label, labeled))
-        terms["worst"] = rising * sum_of(worst)
-        if self.aligns(step):
+        terms["worst"] = unlabeled_weight * sum_of(worst)
+        if self.uses_alignment(step):
             generator = self.generator(step, images.device)
             terms["contrast"] = self._contrasts((main[0], main[1]), batch, step, generator)
         return terms

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from segmentation.losses import class_counts, entropy, most_probable
 from segmentation.methods.base.cubes import draw_exchange, exchange, partition, recover
 from segmentation.methods.base.mean_teacher import MeanTeacher, perturb
-from segmentation.methods.base.method import Batch, Given, one_of
+from segmentation.methods.base.method import Batch, MethodContext, one_of
 from segmentation.methods.base.ramps import entropy_threshold
 from segmentation.networks.alignment import IGNORED
 from segmentation.networks.heads import TextHead
@@ -65,7 +65,7 @@ class MagicNet(MeanTeacher):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         cube: int = 32,
         decay: float = 0.99,
@@ -129,7 +129,11 @@ class MagicNet(MeanTeacher):
 
         # The unlabeled patches, last, are decoded nowhere; the contrast alone sees their features.
         mixed = exchange(images, sources, self.grid)
-        seen = [batch.image, mixed, batch.unlabeled] if self.aligns(step) else [batch.image, mixed]
+        seen = (
+            [batch.image, mixed, batch.unlabeled]
+            if self.uses_alignment(step)
+            else [batch.image, mixed]
+        )
         features = network.encode(torch.cat(seen))
         used = [level[: labeled + len(mixed)] for level in features]
         decoded, deep = network.decode(used), used[-DEEP:]
@@ -153,9 +157,10 @@ class MagicNet(MeanTeacher):
             "cross_dice": self.loss.dice(crossed[:labeled], label) / 4,
             "within_dice": self.loss.dice(within, label) / 4,
             "location": self.location_weight * self._location_loss(cubes[-1]),
-            "consistency": self.rising(step) * self.loss.dice(crossed[labeled:], blended.label),
+            "consistency": self.unlabeled_weight(step)
+            * self.loss.dice(crossed[labeled:], blended.label),
         }
-        if self.aligns(step):
+        if self.uses_alignment(step):
             views = self._embeddings(features[-DEEP:], cubes[-DEEP:], undo, labeled)
             labels = self._anchor_labels(label, pseudo, blended, step)
             terms["contrast"] = network.align(views, labels, generator)
@@ -194,7 +199,7 @@ class MagicNet(MeanTeacher):
     @torch.no_grad()
     def _blended(self, batch: Batch, cubes: Sequence[Tensor], pseudo: Pseudo, step: int) -> Pseudo:
         """Pseudo-labels in which frequent classes come from cubes, rare ones from the teacher."""
-        started = self.share(step) > self.blend_start
+        started = self.progress(step) > self.blend_start
         result = Pseudo.of(self._blend(batch, cubes, pseudo)) if started else pseudo
         self.pending_counts += class_counts(result.label, len(self.pending_counts))
         if step % self.count_every == 0:
@@ -254,7 +259,7 @@ class MagicNet(MeanTeacher):
 
     def _anchor_labels(self, label: Tensor, pseudo: Pseudo, blended: Pseudo, step: int) -> Tensor:
         """Labels of the volumes of `_embeddings`; unsure unlabeled voxels are ignored."""
-        limit = entropy_threshold(self.share(step), self.entropy_ramp)
+        limit = entropy_threshold(self.progress(step), self.entropy_ramp)
         sure, sure_blended = pseudo.sure(limit), blended.sure(limit)
         return torch.cat([label, sure, label, sure, label, sure_blended])
 

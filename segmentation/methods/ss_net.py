@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.methods.base.blocks import Blocks, blocks_of
-from segmentation.methods.base.method import Batch, Given, Method, one_of
+from segmentation.methods.base.method import Batch, Method, MethodContext, one_of
 from segmentation.networks.network import DEEP
 
 _EPSILON = 1e-8
@@ -55,7 +55,7 @@ class SSNet(Method):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -95,15 +95,15 @@ class SSNet(Method):
         logits = network.head(decoded, deep).float()
         probabilities = logits.detach().softmax(1)
         guess = probabilities.argmax(1)
-        rising = self.rising(step)
+        unlabeled_weight = self.unlabeled_weight(step)
         terms = self._labeled_terms(logits[:labeled], batch.label)
-        terms["smoothness"] = rising * self._smoothness(images, probabilities, generator)
+        terms["smoothness"] = unlabeled_weight * self._smoothness(images, probabilities, generator)
         self._remember(decoded[:labeled], batch.label, guess[:labeled])
         separation = self._separation(decoded[:labeled], batch.label)
         separation = separation + self._separation(decoded[labeled:], guess[labeled:])
-        terms["separation"] = rising * self.separation_weight * separation
-        if self.aligns(step):
-            labels = torch.cat([batch.label, self.sure_labels(probabilities[labeled:], step)])
+        terms["separation"] = unlabeled_weight * self.separation_weight * separation
+        if self.uses_alignment(step):
+            labels = torch.cat([batch.label, self.confident_labels(probabilities[labeled:], step)])
             terms["contrast"] = self.contrast(network, deep, labels, generator)
         return terms
 

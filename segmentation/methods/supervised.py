@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from segmentation.methods.base.method import Batch, Given, Method
+from segmentation.methods.base.method import Batch, Method, MethodContext
 
 
 class Supervised(Method):
@@ -10,14 +10,14 @@ class Supervised(Method):
 
     needs_unlabeled = False
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: MethodContext) -> None:
         super().__init__(given)  # and no option: nothing here is for unlabeled patches
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice` and, with alignment, `contrast`."""
         output = self.network(batch.image)
         terms = self.supervised_terms(output.logits, batch.label)
-        if self.aligns(step):
+        if self.uses_alignment(step):
             generator = self.generator(step, batch.image.device)
             terms["contrast"] = self.contrast(self.network, output.deep, batch.label, generator)
         return terms

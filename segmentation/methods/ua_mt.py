@@ -8,7 +8,7 @@ from torch import Tensor
 
 from segmentation.losses import entropy
 from segmentation.methods.base.mean_teacher import MeanTeacher, perturb
-from segmentation.methods.base.method import Batch, Given
+from segmentation.methods.base.method import Batch, MethodContext
 from segmentation.methods.base.ramps import entropy_threshold
 
 
@@ -50,7 +50,7 @@ class UAMT(MeanTeacher):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -82,11 +82,11 @@ class UAMT(MeanTeacher):
         logits = output.logits.float()
         certain = entropy(lesson.mean) < self._limit(step)
         terms = self.supervised_terms(logits[:labeled], batch.label)
-        terms["consistency"] = self.rising(step) * masked_difference(
+        terms["consistency"] = self.unlabeled_weight(step) * masked_difference(
             logits[labeled:].softmax(1), lesson.target, certain, self.assumed_classes
         )
-        if self.aligns(step):
-            labels = torch.cat([batch.label, self.sure_labels(lesson.mean, step)])
+        if self.uses_alignment(step):
+            labels = torch.cat([batch.label, self.confident_labels(lesson.mean, step)])
             terms["contrast"] = self.contrast(self.network, output.deep, labels, generator)
         return terms
 
@@ -104,7 +104,7 @@ class UAMT(MeanTeacher):
 
     def _limit(self, step: int) -> float:
         """The entropy in nats below which the teacher is certain."""
-        binary = entropy_threshold(self.share(step), self.entropy_ramp)
+        binary = entropy_threshold(self.progress(step), self.entropy_ramp)
         return binary / log(2) * log(self.assumed_classes)
 
 

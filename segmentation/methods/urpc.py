@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.methods.base.co_training import sum_of
-from segmentation.methods.base.method import Batch, Given, Method
+from segmentation.methods.base.method import Batch, Method, MethodContext
 from segmentation.networks.heads import ConvHead
 from segmentation.networks.network import DEEP
 
@@ -33,7 +33,7 @@ class URPC(Method):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -50,9 +50,9 @@ class URPC(Method):
         outputs, deep = self._outputs(torch.cat([batch.image, batch.unlabeled]))
         terms = self._labeled_terms([logits[:labeled] for logits in outputs], batch.label)
         unlabeled = torch.stack([logits[labeled:] for logits in outputs])
-        terms["consistency"] = self.rising(step) * rectified_consistency(unlabeled)
-        if self.aligns(step):
-            sure = self.sure_labels(unlabeled.detach().softmax(2).mean(0), step)
+        terms["consistency"] = self.unlabeled_weight(step) * rectified_consistency(unlabeled)
+        if self.uses_alignment(step):
+            sure = self.confident_labels(unlabeled.detach().softmax(2).mean(0), step)
             labels = torch.cat([batch.label, sure])
             generator = self.generator(step, labels.device)
             terms["contrast"] = self.contrast(self.network, deep, labels, generator)

@@ -80,7 +80,7 @@ class Contrast(nn.Module):
         total = labels.new_zeros((), dtype=torch.float32)
         levels = zip(embeddings, self.anchors(deepest), self.samples, strict=True)
         for features, text, samples in levels:
-            small = nearest(labels, features.shape[2:])
+            small = resize_labels(labels, features.shape[2:])
             rows, kinds = sample_rows(features, small, samples, len(text), generator)
             text_kinds = torch.arange(len(text), device=kinds.device).repeat_interleave(
                 text.shape[1]
@@ -102,7 +102,7 @@ class VisualProjection(nn.Sequential):
         )
 
 
-def nearest(labels: Tensor, shape: Sequence[int]) -> Tensor:
+def resize_labels(labels: Tensor, shape: Sequence[int]) -> Tensor:
     """Labels [N, X, Y, Z] at the resolution of features, nearest neighbor."""
     small = F.interpolate(labels[:, None].float(), size=tuple(shape), mode="nearest")
     return small[:, 0].long()

@@ -19,7 +19,7 @@ import numpy as np
 
 from segmentation.anatomy.body import ORGANS
 from segmentation.common.files import write_text
-from segmentation.common.processes import each_done
+from segmentation.common.processes import map_processes
 from segmentation.data.descriptor import DatasetSpec, Organ
 from segmentation.imaging.volume import write_labels, write_volume
 from segmentation.phantom.scanner import scan_subject
@@ -94,7 +94,7 @@ def make_population(
         tell(case)
     work = partial(_make_case, names=drawn, out=out, population=population)
     try:
-        for case in each_done(work, missing, jobs):
+        for case in map_processes(work, missing, jobs):
             tell(case)
     except ValueError:
         if begun and not any(out.glob("images*/*.nii.gz")):

@@ -16,7 +16,7 @@ from segmentation.training.trackers import Picture, Tracker
 
 LOG = "log.jsonl"
 _NUMBERS = ("terms", "validation", "organs", "measures")  # where null stands for NaN
-Report = Callable[[dict[str, Any]], None]
+RecordCallback = Callable[[dict[str, Any]], None]
 
 
 class RunLog:
@@ -29,7 +29,7 @@ class RunLog:
         step: steps that the run has done before.
     """
 
-    def __init__(self, lines: TextIO, report: Report, step: int = 0) -> None:
+    def __init__(self, lines: TextIO, report: RecordCallback, step: int = 0) -> None:
         self.trackers: list[Tracker] = []
         self._lines, self._report, self._step = lines, report, step
 
@@ -72,7 +72,7 @@ def open_log(
     trackers: Sequence[type[Tracker]],
     config: Mapping[str, Any],
     step: int,
-    report: Report,
+    report: RecordCallback,
 ) -> Iterator[RunLog]:
     """The log of a run that has done `step` steps, open for more.
 

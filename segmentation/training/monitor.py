@@ -37,7 +37,7 @@ class Validation:
     pictures: Mapping[str, Picture] = field(default_factory=dict)
 
 
-class Unpredicted:
+class MissingOrganWarning:
     """Counts, organ by organ, the validations in a row that predicted no voxel of it.
 
     An organ that no validation case holds is left out: not to predict it is right.

@@ -14,7 +14,7 @@ from segmentation.evaluation.statistics import nan_mean
 from segmentation.methods.base.method import Batch, Method
 from segmentation.training.checkpoint import Identity, TrainState, check_identity, load, save
 from segmentation.training.log import LOG, RunLog, open_log, truncate_log
-from segmentation.training.monitor import Unpredicted, Validation
+from segmentation.training.monitor import MissingOrganWarning, Validation
 from segmentation.training.patches import PatchStream, batches
 from segmentation.training.runtime import count_memory, deterministic, memory_used, stop_on_signal
 from segmentation.training.trackers import TensorBoard, Tracker
@@ -109,7 +109,7 @@ class Trainer:
         self.identity, self.config, self.device = identity, config, device
         self.validate, self.opening = validate, opening
         self.trackers, self.report = trackers, report
-        self.unpredicted = Unpredicted(options.warn_after_validations)
+        self.unpredicted = MissingOrganWarning(options.warn_after_validations)
         self.optimizer = torch.optim.SGD(
             [weight for weight in method.parameters() if weight.requires_grad],
             lr=options.rate,

@@ -19,7 +19,7 @@ from segmentation.losses import entropy, ga_cross_entropy, ga_dice, most_probabl
 from segmentation.methods.base.cubes import draw_exchange, exchange, partition, recover
 from segmentation.methods.base.mean_teacher import follow, make_teacher
 from segmentation.methods.magicnet import Pseudo
-from segmentation.networks.alignment import contrast, nearest, sample_rows
+from segmentation.networks.alignment import contrast, resize_labels, sample_rows
 from segmentation.networks.heads import PARAMETERS, apply_generated
 from segmentation.networks.network import DEEP
 from segmentation.training.patches import PatchStream, batches
@@ -144,7 +144,7 @@ def contrast_sampling(bench: Bench) -> Timed:
 
     def run() -> None:
         for level, samples in zip(levels, size.samples, strict=True):
-            small = nearest(labels, level.shape[2:])
+            small = resize_labels(labels, level.shape[2:])
             rows, kinds = sample_rows(level, small, samples, size.classes, generator)
             contrast(rows.float(), kinds).backward()
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pipeline.config.recipe import RunConfig
-from pipeline.runs.build import Setting, build_method
+from pipeline.runs.build import RunInputs, build_method
 from segmentation.methods.base.method import Batch, Method
 from segmentation.networks.vnet import VNet
 
@@ -83,7 +83,7 @@ class Bench:
         vectors = torch.randn(size.classes, 2, size.text_width, generator=_generator())
         voxels = tuple(1000 // (1 + place) for place in range(size.classes))
         config = RunConfig.model_validate(recipe)
-        method = build_method(config, Setting(classes, 5 * vectors, voxels))
+        method = build_method(config, RunInputs(classes, 5 * vectors, voxels))
         return self._tried(method.to(self.device).train())
 
     def _tried(self, method: Method) -> Method:

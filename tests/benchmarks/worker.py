@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline import startup
 
-startup.settle()
+startup.configure_process()
 
 import torch  # noqa: E402
 

@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from pipeline.config.registry import choose
+from pipeline.config.registry import load_choice
 from segmentation.losses import DiceCE
-from segmentation.methods.base.method import Batch, Given, Method
+from segmentation.methods.base.method import Batch, Method, MethodContext
 from segmentation.networks.alignment import Contrast
 from segmentation.networks.heads import ConvHead, TextHead
 from segmentation.networks.network import Network
@@ -42,14 +42,14 @@ def builder(text=False, norm="instance", dropout=0.0):
 def given(build, loss=None, *, warmup_steps=0, **changes):
     """What a run gives, of the sizes of these tests."""
     sizes = {"classes": CLASSES, "patch": (SIDE,) * 3, "voxels": VOXELS, **changes}
-    return Given(build, loss or DiceCE(), STEPS, warmup_steps=warmup_steps, **sizes)
+    return MethodContext(build, loss or DiceCE(), STEPS, warmup_steps=warmup_steps, **sizes)
 
 
 def make(
     name, loss=None, *, seed=0, text=False, norm="instance", dropout=0.0, warmup_steps=0, **options
 ):
     """A method of that name, the same for the same seed."""
-    kind = choose("segmentation.methods", name, Method)
+    kind = load_choice("segmentation.methods", name, Method)
     torch.manual_seed(seed)
     return kind(given(builder(text, norm, dropout), loss, warmup_steps=warmup_steps), **options)
 

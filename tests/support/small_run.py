@@ -7,7 +7,7 @@ import numpy as np
 from knowledge.bank.bank import Bank
 from pipeline.config.recipe_files import read_config
 from pipeline.runs.build import build_method
-from pipeline.runs.setting import setting_of
+from pipeline.runs.setting import load_run_inputs
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.training.checkpoint import Identity, TrainState, save
 
@@ -41,7 +41,7 @@ def make_run(folder: Path, spec: DatasetSpec) -> Path:
     folder.mkdir(parents=True)
     make_bank(folder / "bank.h5", spec)
     config = read_config(SMALL, UNTRAINED)
-    setting, digest = setting_of(config, spec, folder / "bank.h5")
+    setting, digest = load_run_inputs(config, spec, folder / "bank.h5")
     method = build_method(config, setting)
     for parameter in method.predictors()["student"].head.parameters():
         parameter.data *= 3  # else an untrained head sees one class everywhere

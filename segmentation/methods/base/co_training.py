@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from segmentation.methods.base.method import Batch, Given, Method
+from segmentation.methods.base.method import Batch, Method, MethodContext
 from segmentation.networks.network import Network, Output
 from segmentation.networks.vnet import initialize
 
@@ -54,7 +54,7 @@ class CoTraining(Method):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -83,8 +83,10 @@ class CoTraining(Method):
         with torch.no_grad():
             self.observe(guesses, batch, step)
         terms = self._labeled_terms([guess.logits[: len(batch.image)] for guess in guesses], batch)
-        terms["cross"] = self.rising(step) * self.cross(guesses, len(batch.image), generator)
-        if self.aligns(step):
+        terms["cross"] = self.unlabeled_weight(step) * self.cross(
+            guesses, len(batch.image), generator
+        )
+        if self.uses_alignment(step):
             terms["contrast"] = self._contrasts(guesses, batch, step, generator)
         return terms
 
@@ -136,7 +138,7 @@ class CoTraining(Method):
         """Features against text; unlabeled voxels have the other's label where that one is sure."""
         terms = []
         for network, own, other in zip(self.networks, guesses, guesses[::-1], strict=True):
-            sure = self.sure_labels(other.probabilities[len(batch.image) :], step)
+            sure = self.confident_labels(other.probabilities[len(batch.image) :], step)
             labels = torch.cat([batch.label, sure])
             terms.append(self.contrast(network, own.deep, labels, generator))
         return sum_of(terms)

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from segmentation.methods.base.method import Given, Method
+from segmentation.methods.base.method import Method, MethodContext
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import initialize
 
@@ -22,7 +22,7 @@ class MeanTeacher(Method):
 
     def __init__(
         self,
-        given: Given,
+        given: MethodContext,
         *,
         consistency_weight: float,
         consistency_ramp: float,

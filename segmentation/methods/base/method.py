@@ -47,7 +47,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Given:
+class MethodContext:
     """What a run gives to its method, whichever that is.
 
     Attributes:
@@ -103,7 +103,11 @@ class Method(nn.Module, ABC):
     needs_unlabeled: ClassVar[bool] = True
 
     def __init__(
-        self, given: Given, *, consistency_weight: float = 1.0, consistency_ramp: float = 1.0
+        self,
+        given: MethodContext,
+        *,
+        consistency_weight: float = 1.0,
+        consistency_ramp: float = 1.0,
     ) -> None:
         super().__init__()
         self.network = given.build()
@@ -162,13 +166,13 @@ class Method(nn.Module, ABC):
         network = known[predictor] if predictor else next(iter(known.values()))
         return network(image).logits
 
-    def share(self, step: int) -> float:
+    def progress(self, step: int) -> float:
         """The share of the run after the warm-up that is done before `step`, in [0, 1)."""
         return (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
 
-    def rising(self, step: int) -> float:
+    def unlabeled_weight(self, step: int) -> float:
         """The weight of what unlabeled patches teach at `step`."""
-        return self.consistency_weight * ramp(self.share(step), self.consistency_ramp)
+        return self.consistency_weight * ramp(self.progress(step), self.consistency_ramp)
 
     def generator(self, step: int, device: torch.device) -> torch.Generator:
         """The source of randomness of one step: the same for the same seed, step and device."""
@@ -177,10 +181,10 @@ class Method(nn.Module, ABC):
     def _step_seed(self, step: int) -> int:
         return self._mixed_seed ^ (step * 0x9E3779B97F4A7C15 % 2**63)
 
-    def aligns(self, step: int) -> bool:
+    def uses_alignment(self, step: int) -> bool:
         """Whether the contrast of text and features takes part at `step`."""
         contrast = self.network.contrast
-        return contrast is not None and self.share(step) >= contrast.start
+        return contrast is not None and self.progress(step) >= contrast.start
 
     def contrast(
         self,
@@ -192,7 +196,7 @@ class Method(nn.Module, ABC):
         """The weighted contrast of a network's deep features with the text.
 
         Args:
-            network: one with alignment; see `aligns`.
+            network: one with alignment; see `uses_alignment`.
             deep: the three deepest levels, [B, c, ...] each.
             labels: [B, x, y, z], `IGNORED` where a voxel takes no part.
             generator: draws the voxels.
@@ -200,7 +204,7 @@ class Method(nn.Module, ABC):
         assert network.contrast is not None
         return network.align(network.contrast.project(deep), labels, generator)
 
-    def sure_labels(self, probabilities: Tensor, step: int) -> Tensor:
+    def confident_labels(self, probabilities: Tensor, step: int) -> Tensor:
         """The most probable class, `IGNORED` where the entropy is above the rising threshold.
 
         Args:
@@ -209,7 +213,7 @@ class Method(nn.Module, ABC):
         Returns:
             [B, x, y, z]; threshold and ramp are those of TAK (2025, arXiv 2501.13470).
         """
-        limit = entropy_threshold(self.share(step), _ENTROPY_RAMP)
+        limit = entropy_threshold(self.progress(step), _ENTROPY_RAMP)
         return probabilities.argmax(1).masked_fill(entropy(probabilities) > limit, IGNORED)
 
 

@@ -9,8 +9,8 @@ import pytest
 from knowledge.asking.assembly import literal
 from knowledge.describe import describe
 from knowledge.descriptions import Claim, DescriptionSet
-from knowledge.grounding.claims import Report, check, contradictions, problems, summarize
-from knowledge.grounding.scene import Finding, Scene
+from knowledge.grounding.claims import CheckReport, check, contradictions, problems, summarize
+from knowledge.grounding.scene import ClaimVerdict, Scene
 from knowledge.grounding.sides import mirror, stated_sides
 from knowledge.providers.base.answer_store import AnswerCache, AnswerStore
 from knowledge.providers.base.provider import ProviderOptions
@@ -206,8 +206,8 @@ def test_an_organ_that_is_not_in_the_list_is_named(plain: DescriptionSet) -> Non
 
 def test_one_verdict_from_many_scans() -> None:
     claim = Claim(organ="a", relation="left_of", other="b")
-    yes, no = Finding("supported", 10.0, "mm"), Finding("contradicted", -10.0, "mm")
-    cannot = Finding("untestable", None, "")
+    yes, no = ClaimVerdict("supported", 10.0, "mm"), ClaimVerdict("contradicted", -10.0, "mm")
+    cannot = ClaimVerdict("untestable", None, "")
     assert summarize(claim, [yes, yes, yes, no]).verdict == "supported"
     assert summarize(claim, [yes, yes, yes, no]).measured == pytest.approx(5.0)
     assert summarize(claim, [yes, no]).verdict == "untestable"
@@ -220,7 +220,7 @@ def test_one_verdict_from_many_scans() -> None:
 
 
 def test_a_report_without_testable_claims_has_no_share() -> None:
-    assert Report(cases=(), results=(), problems=()).supported_share is None
+    assert CheckReport(cases=(), results=(), problems=()).supported_share is None
 
 
 def test_a_mirrored_name() -> None:

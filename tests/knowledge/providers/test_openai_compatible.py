@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from knowledge.asking.valid_answers import UnusableAnswers
-from knowledge.describe import Asked, describe
+from knowledge.describe import DescribeResult, describe
 from knowledge.providers.base.answer_store import AnswerCache
 from knowledge.providers.base.budget import Budget, BudgetSpent
 from knowledge.providers.base.provider import ProviderOptions
@@ -162,7 +162,7 @@ def test_a_second_run_asks_nothing_and_a_broken_run_goes_on_where_it_stopped(
     cache = AnswerCache(tmp_path / "cache")
     with chat_server(behave) as server:
 
-        def run(**changes: object) -> Asked:
+        def run(**changes: object) -> DescribeResult:
             service = provider(server.url, memory=tmp_path / "servers.json", **changes)
             return describe(TEMPLATE, CLASSES, service, cache=cache)
 

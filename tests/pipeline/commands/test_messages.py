@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from knowledge.bank.bank import Bank
 from knowledge.bank.controls import CONTROLS
-from pipeline.cli import app, main, told
+from pipeline.cli import app, main, message_of
 from pipeline.datasets.split_drawing import candidates
 from pipeline.texts.encoders import line
 from pipeline.texts.tables import facts_of
@@ -31,16 +31,16 @@ def test_a_short_h_is_help(words, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "Usage: " in told
-    assert "--help" in told
+    message_of = " ".join(capsys.readouterr().out.split())
+    assert "Usage: " in message_of
+    assert "--help" in message_of
 
 
 def test_a_fault_of_the_system_names_the_file_and_no_number(tmp_path):
     with pytest.raises(OSError, match="Errno") as fault:
         (tmp_path / "nothing" / "a.txt").read_text()
-    assert told(fault.value) == f"{tmp_path / 'nothing' / 'a.txt'}: no such file or directory"
-    assert told(ValueError()) == "ValueError"
+    assert message_of(fault.value) == f"{tmp_path / 'nothing' / 'a.txt'}: no such file or directory"
+    assert message_of(ValueError()) == "ValueError"
 
 
 @pytest.mark.parametrize("labeled", ["50", "0", "-1"])

@@ -2,11 +2,11 @@ import pytest
 
 from pipeline.config.options import Choice
 from pipeline.config.recipe_files import read_config
-from pipeline.config.registry import choose, names
+from pipeline.config.registry import load_choice, names
 from pipeline.files import shipped
-from pipeline.runs.build import Setting, build_method
-from pipeline.runs.devices import pick_device
-from pipeline.runs.setting import conditioned
+from pipeline.runs.build import RunInputs, build_method
+from pipeline.runs.devices import select_device
+from pipeline.runs.setting import scale_vectors
 from segmentation.methods.base.method import Method
 
 RECIPES = shipped.names("recipes")
@@ -32,7 +32,7 @@ def test_every_shipped_recipe_builds_a_method(name):
         changes += ["method.cube=16", "method.location_hidden=8"]
     config = read_config(shipped.find("recipes", name), changes)
     vectors = torch.randn(4, 2, 6) if config.needs_bank else None
-    method = build_method(config, Setting(("background", "a", "b", "c"), vectors, (9, 3, 2, 1)))
+    method = build_method(config, RunInputs(("background", "a", "b", "c"), vectors, (9, 3, 2, 1)))
     assert method.predict(torch.rand(1, 1, 32, 32, 32)).shape == (1, 4, 32, 32, 32)
 
 
@@ -87,7 +87,7 @@ def test_a_choice_that_does_not_exist_is_answered_with_those_that_do(
     recipe, changes, kind, message
 ):
     with pytest.raises(kind, match=message):
-        build_method(read_config(recipe, changes), Setting(("background", "a")))
+        build_method(read_config(recipe, changes), RunInputs(("background", "a")))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_choice_that_does_not_exist_is_answered_with_those_that_do(
 def test_a_configuration_of_a_checkpoint_is_checked_when_it_is_built(recipe, table, kind, message):
     config = read_config(recipe).model_copy(update=table)
     with pytest.raises(kind, match=message):
-        build_method(config, Setting(("background", "a")))
+        build_method(config, RunInputs(("background", "a")))
 
 
 def test_changes_reach_the_configuration_in_their_types(recipe):
@@ -124,7 +124,7 @@ def test_a_file_that_is_not_toml_is_refused_by_name(tmp_path):
 def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone(recipe):
     import torch
 
-    setting = Setting(("background", "a"))
+    setting = RunInputs(("background", "a"))
     state = torch.get_rng_state()
     first, again = (build_method(read_config(recipe), setting) for _ in range(2))
     other = build_method(read_config(recipe, ["seed=1"]), setting)
@@ -139,24 +139,26 @@ def test_conditioned_vectors_are_centered_and_have_the_asked_length(recipe):
 
     text = read_config(recipe, ["text.center=true", "text.norm=15"]).text
     raw = torch.randn(5, 2, 8) + 10
-    made = conditioned(raw, text)
+    made = scale_vectors(raw, text)
     torch.testing.assert_close(made.norm(dim=-1), torch.full((5, 2), 15.0))
     flat = raw - raw.mean(0)
     torch.testing.assert_close(made / 15, flat / flat.norm(dim=-1, keepdim=True))
-    assert conditioned(raw, read_config(recipe).text) is raw
+    assert scale_vectors(raw, read_config(recipe).text) is raw
 
 
 def test_the_folder_is_the_registry():
     found = names("segmentation.methods")
     assert {"supervised", "magicnet"} <= set(found)
-    assert all(issubclass(choose("segmentation.methods", name, Method), Method) for name in found)
+    assert all(
+        issubclass(load_choice("segmentation.methods", name, Method), Method) for name in found
+    )
 
 
 def test_a_device_that_is_not_there_is_refused():
     for name in ("tpu", "cpu:x", "cuda:9"):
         with pytest.raises(ValueError, match="this machine has"):
-            pick_device(name)
-    assert pick_device("cpu").type == "cpu"
+            select_device(name)
+    assert select_device("cpu").type == "cpu"
 
 
 def test_own_folders_win_and_a_missing_name_lists_the_known(tmp_path, monkeypatch):

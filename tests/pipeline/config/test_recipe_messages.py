@@ -2,9 +2,9 @@
 
 import pytest
 
-from knowledge.common.suggest import meant, nearest
+from knowledge.common.suggest import did_you_mean, nearest
 from pipeline.config.recipe_files import read_config
-from pipeline.config.registry import choose
+from pipeline.config.registry import load_choice
 from segmentation.methods.base.method import Method
 
 OWN = (
@@ -92,9 +92,9 @@ def test_a_recipe_with_a_byte_order_mark_and_windows_line_ends_is_read(recipe):
 def test_the_nearest_name_is_found_whatever_case_and_dashes(name, expected):
     known = ["magicnet", "ss_net", "ua_mt", "urpc"]
     assert nearest(name, known) == expected
-    assert meant(name, known) == ("" if expected is None else f"; did you mean {expected}?")
+    assert did_you_mean(name, known) == ("" if expected is None else f"; did you mean {expected}?")
 
 
 def test_a_method_name_of_a_paper_leads_to_the_module():
     with pytest.raises(LookupError, match=r"did you mean ss_net\?"):
-        choose("segmentation.methods", "SS-Net", Method)
+        load_choice("segmentation.methods", "SS-Net", Method)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.config.recipe_files import read_config
-from pipeline.runs.build import Setting, build_method
+from pipeline.runs.build import RunInputs, build_method
 from segmentation.inference.sliding_window import steps_of
 from segmentation.methods.base.co_training import CoTraining
 from tests.support.paths import ROOT
@@ -19,7 +19,7 @@ def build(path, changes=()):
     voxels = tuple(range(100, 100 - len(CLASSES), -1))
     with torch.device("meta"):
         vectors = torch.empty(len(CLASSES), 2, 512) if config.needs_bank else None
-        return build_method(config, Setting(CLASSES, vectors, voxels))
+        return build_method(config, RunInputs(CLASSES, vectors, voxels))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

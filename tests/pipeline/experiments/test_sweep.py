@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.config.recipe_files import read_config
-from pipeline.experiments.sweep import Bench, cells_of, heading_of, read_variants
+from pipeline.experiments.sweep import SweepSetup, cells_of, heading_of, read_variants
 from pipeline.files import shipped
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.training.trainer import Trainer
@@ -136,13 +136,13 @@ def test_a_heading_does_not_give_a_protocol_s_name_to_other_data(prepared):
     pinned = shipped.find("data", "amos")
     spec = DatasetSpec.read(pinned)
     own = replace(prepared, spec=spec)
-    heading = heading_of(Bench(own, None, torch.device("cpu"), "test"))
+    heading = heading_of(SweepSetup(own, None, torch.device("cpu"), "test"))
     assert "protocol amos-ga, own split, split own-" in heading
 
 
 def test_without_validation_cases_nothing_is_trained(files, prepared):
     split = prepared.split.model_copy(update={"validation": ()})
-    bench = Bench(replace(prepared, split=split), None, torch.device("cpu"), "test")
+    bench = SweepSetup(replace(prepared, split=split), None, torch.device("cpu"), "test")
     with pytest.raises(ValueError, match="no validation case; a sweep chooses checkpoints"):
         bench.check(cells_of(SMALL, {"run": []}, [0], files / "runs"))
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.files import shipped
-from pipeline.files.kinds import KINDS, expect, kind_of
+from pipeline.files.kinds import KINDS, kind_of, require_kind
 from pipeline.runs import bundle
 from tests.support.small_run import make_bank, make_run
 
@@ -74,7 +74,7 @@ def test_what_is_of_no_known_kind_is_left_to_its_reader(tmp_path):
     }.items():  # fmt: skip
         (tmp_path / name).write_bytes(content)
         assert kind_of(tmp_path / name) is None
-        assert expect(tmp_path / name, "bank") == tmp_path / name
+        assert require_kind(tmp_path / name, "bank") == tmp_path / name
     assert kind_of(tmp_path) is None
 
 
@@ -141,6 +141,6 @@ def test_a_folder_that_two_commands_wrote_to_still_serves_both(things, tmp_path)
     shutil.copytree(things["prepared"], tmp_path / "mixed")
     shutil.copy(things["checkpoint"], tmp_path / "mixed" / "best.pt")
     for kind in ("run", "prepared"):
-        assert expect(tmp_path / "mixed", kind) == tmp_path / "mixed"
+        assert require_kind(tmp_path / "mixed", kind) == tmp_path / "mixed"
     with pytest.raises(ValueError, match="is a prepared data set"):
-        expect(tmp_path / "mixed", "bank")
+        require_kind(tmp_path / "mixed", "bank")

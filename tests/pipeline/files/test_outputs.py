@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app, main
-from pipeline.files.outputs import writable, writable_folder
+from pipeline.files.outputs import require_writable, require_writable_folder
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.preparation import load_prepared, prepare
 from tests.support.small_run import make_bank
@@ -53,13 +53,13 @@ def test_an_output_in_the_wrong_place_is_refused_before_anything_is_done(
 def test_a_folder_of_another_kind_is_no_place_for_a_run(prepared, population, tmp_path):
     for folder in (prepared.root, population):
         with pytest.raises(FileExistsError, match=r"is a .*data set.*; name a folder of its own"):
-            writable_folder(folder, "run")
+            require_writable_folder(folder, "run")
     (tmp_path / "plain").write_text("x")
     for path in (tmp_path / "plain", tmp_path / "plain" / "run"):
         with pytest.raises(NotADirectoryError, match="plain is a file, where a folder is needed"):
-            writable_folder(path, "run")
-    assert writable_folder(tmp_path / "new" / "run", "run") == tmp_path / "new" / "run"
-    assert writable_folder(prepared.root, "prepared") == prepared.root
+            require_writable_folder(path, "run")
+    assert require_writable_folder(tmp_path / "new" / "run", "run") == tmp_path / "new" / "run"
+    assert require_writable_folder(prepared.root, "prepared") == prepared.root
 
 
 def test_prepared_cases_are_not_put_beside_other_things(population, tmp_path):
@@ -88,5 +88,5 @@ def test_damaged_notes_of_prepared_data_are_one_line(prepared, tmp_path, change,
 
 
 def test_what_is_of_the_same_kind_is_written_over_and_new_folders_may_be_named(files):
-    assert writable(files / "bank.h5", "bank", files / "d.json") == files / "bank.h5"
-    assert writable(files / "new" / "ä b" / "bank.h5", "bank").name == "bank.h5"
+    assert require_writable(files / "bank.h5", "bank", files / "d.json") == files / "bank.h5"
+    assert require_writable(files / "new" / "ä b" / "bank.h5", "bank").name == "bank.h5"

@@ -14,8 +14,8 @@ from scipy.spatial import Delaunay
 
 from knowledge.bank.bank import Bank
 from knowledge.descriptions import DescriptionSet
-from knowledge.grounding.claims import Report, summarize
-from knowledge.grounding.scene import Finding
+from knowledge.grounding.claims import CheckReport, summarize
+from knowledge.grounding.scene import ClaimVerdict
 from pipeline.report.arms import read_arms
 from pipeline.report.cases import ShownCase, entropy_of, ranked, share_of_errors_found
 from pipeline.report.organ_shapes import hull_emptiness
@@ -242,11 +242,12 @@ def test_claims_are_shown_with_their_verdict_contradicted_ones_first(prepared, t
     described = DescriptionSet.read(describe(tmp_path, prepared))
     right, left = described.claims
     findings = {
-        right: [Finding("supported", 80.0, "mm")] * 2,
-        left: [Finding("contradicted", -60.0, "mm")] * 3 + [Finding("supported", 1.0, "mm")],
+        right: [ClaimVerdict("supported", 80.0, "mm")] * 2,
+        left: [ClaimVerdict("contradicted", -60.0, "mm")] * 3
+        + [ClaimVerdict("supported", 1.0, "mm")],
     }
     results = tuple(summarize(claim, found) for claim, found in findings.items())
-    Report(cases=("a",), results=results, problems=()).write(tmp_path / "check.json")
+    CheckReport(cases=("a",), results=results, problems=()).write(tmp_path / "check.json")
     outcome = read_outcome(tmp_path / "check.json")
     bank = Bank.read(run / "bank.h5")
     texts = organ_texts(bank, prepared.spec.classes, None, described, outcome)

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 
 from knowledge.bank.bank import Bank
 from knowledge.descriptions import DescriptionSet
-from knowledge.grounding.claims import Report, check
+from knowledge.grounding.claims import CheckReport, check
 from pipeline.cli import app
 from pipeline.report.arms import read_arms
-from pipeline.report.content import Asked, collect
+from pipeline.report.content import ReportRequest, collect
 from pipeline.report.organ_shapes import OrganShape
 from pipeline.report.page import absences
-from pipeline.report.texts import doubt_of, read_outcome
+from pipeline.report.texts import read_outcome, verdict_mismatch
 from pipeline.report.view_pictures import shapes
 from pipeline.report.view_scores import cautions, intensity_words, summary
 from pipeline.scoring.results import write_results
@@ -29,7 +29,7 @@ from tests.support.report_material import describe, make_scored_run, scores_of
 
 def gathered(*runs, rules="scan", check=None, descriptions=None):
     """What a report without data shows of runs."""
-    asked = Asked(runs, "test", rules, None, None, descriptions, check, torch.device("cpu"))
+    asked = ReportRequest(runs, "test", rules, None, None, descriptions, check, torch.device("cpu"))
     return collect(asked, None)
 
 
@@ -160,7 +160,7 @@ def test_verdicts_carry_the_digest_of_the_texts_that_they_are_of(told):
 
 def test_verdicts_on_other_texts_are_said_to_be_that(told, prepared, tmp_path):
     run, _, described, outcome = told
-    other = Report.model_validate(outcome.model_dump() | {"descriptions": "f" * 64})
+    other = CheckReport.model_validate(outcome.model_dump() | {"descriptions": "f" * 64})
     other.write(tmp_path / "check.json")
     found = gathered(run, check=tmp_path / "check.json")
     assert "of other texts: of descriptions ffffffffffff" in found.doubt
@@ -178,7 +178,7 @@ def test_verdicts_of_an_earlier_version_are_of_unknown_texts(told, tmp_path):
     (tmp_path / "old.json").write_text(json.dumps(content))
     assert "unknown of which texts" in gathered(run, check=tmp_path / "old.json").doubt
     bank = dataclasses.replace(Bank.read(run / "bank.h5"), description_digest="")
-    assert "from which ones the bank was made is unknown" in doubt_of(outcome, bank)
+    assert "from which ones the bank was made is unknown" in verdict_mismatch(outcome, bank)
 
 
 def without_organs(prepared, folder):

@@ -17,7 +17,7 @@ from pipeline import Predictor
 from pipeline.cli import main
 from pipeline.config.registry import names
 from pipeline.prediction import predictor
-from pipeline.runs.devices import told_plainly
+from pipeline.runs.devices import explain_device_errors
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.volume import Volume, write_volume
 from segmentation.inference.probability_maps import kept_probabilities
@@ -125,7 +125,7 @@ def test_no_method_keeps_float64_that_a_device_could_not_take(name):
 def test_what_a_device_cannot_do_is_one_sentence(device, fault, told):
     with (
         pytest.raises(ValueError, match=told) as seen,
-        told_plainly(torch.device(device), "less is more"),
+        explain_device_errors(torch.device(device), "less is more"),
     ):
         raise fault
     reason = str(fault).partition(". ")[0]
@@ -135,7 +135,7 @@ def test_what_a_device_cannot_do_is_one_sentence(device, fault, told):
 
 @pytest.mark.parametrize("fault", [RuntimeError("a bug"), NotImplementedError("a bug")])
 def test_a_bug_on_another_device_stays_one(fault):
-    with pytest.raises(type(fault), match="a bug"), told_plainly(torch.device("cuda"), ""):
+    with pytest.raises(type(fault), match="a bug"), explain_device_errors(torch.device("cuda"), ""):
         raise fault
 
 

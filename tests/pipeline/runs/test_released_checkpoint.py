@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.config.recipe_files import read_config
 from pipeline.runs.build import build_method
-from pipeline.runs.setting import setting_of
+from pipeline.runs.setting import load_run_inputs
 from pipeline.runs.trained_model import open_run
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.networks.released import _modules
@@ -23,7 +23,7 @@ def released(tmp_path_factory):
     folder = tmp_path_factory.mktemp("released")
     make_bank(folder / "bank.h5", SPEC)
     config = read_config(ROOT / "pipeline" / "recipes" / "tak.toml", ["seed=7"])
-    setting, _ = setting_of(config, SPEC, folder / "bank.h5")
+    setting, _ = load_run_inputs(config, SPEC, folder / "bank.h5")
     method = build_method(config, setting)
     state = method.state_dict()
     saved = {}

@@ -16,7 +16,7 @@ from pipeline.scoring.evaluation import Evaluation, claim_of_run, comparable, ev
 from pipeline.scoring.published import chosen_methods, published_rows, setting_for, settings
 from segmentation.data.case_files import FORMAT_VERSION, load_prepared, write_case
 from segmentation.data.descriptor import DatasetSpec
-from segmentation.data.protocol import Claim
+from segmentation.data.protocol import ProtocolLabel
 from segmentation.training.checkpoint import load, save
 from tests.conftest import ROOT
 from tests.support.small_run import make_run
@@ -112,13 +112,18 @@ def test_methods_are_chosen_by_name_and_otherwise_the_best_of_the_rest():
 
 
 def test_numbers_stand_beside_the_same_protocol_split_part_and_rules_alone():
-    claim = Claim("amos-ga", "5p")
+    claim = ProtocolLabel("amos-ga", "5p")
     assert setting_for(claim, "test", "ga").methods == published_rows("amos-ga", "5p")
     for other, part, rules, told in (
         (claim, "test", "scan", "--rules published scores by their rules"),
         (claim, "validation", "ga", "--part test scores the cases"),
-        (Claim("amos-ga", "10p"), "test", "ga", "another protocol or split say nothing"),
-        (Claim("amos-ga, own grid", "5p", ("grid 2 mm",)), "test", "ga", "rules ga: grid 2 mm"),
+        (ProtocolLabel("amos-ga", "10p"), "test", "ga", "another protocol or split say nothing"),
+        (
+            ProtocolLabel("amos-ga, own grid", "5p", ("grid 2 mm",)),
+            "test",
+            "ga",
+            "rules ga: grid 2 mm",
+        ),
     ):
         with pytest.raises(ValueError, match=told):
             setting_for(other, part, rules)

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from pipeline.terminal.live_table import Watcher, sparkline, voxel_table
-from pipeline.terminal.run_status import Standing, clock, memory, percent
+from pipeline.terminal.run_status import RunStatus, clock, memory, percent
 
 ORGANS = ("spleen one", "kidney of the right side", "aorta")
 NAN = float("nan")
@@ -47,7 +47,7 @@ def fed(console, past=()):
 
 
 def test_time_left_follows_the_latest_pace_and_not_that_of_earlier_sessions():
-    standing = Standing(100)
+    standing = RunStatus(100)
     standing.recall(losses(10, 5000.0))
     assert standing.time_left == "-"
     standing.see(losses(20, 1.0))
@@ -57,7 +57,7 @@ def test_time_left_follows_the_latest_pace_and_not_that_of_earlier_sessions():
 
 
 def test_the_best_validation_is_the_first_of_the_highest_and_never_nan():
-    standing = Standing(100)
+    standing = RunStatus(100)
     for step, score in ((1, NAN), (2, 0.4), (3, 0.6), (4, 0.6), (5, NAN)):
         standing.see(validation(step, [score]))
     assert standing.best() == (3, 0.6)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segmentation.evaluation.rules import GA_SHAPE, RULES, named, nearest
+from segmentation.evaluation.rules import GA_SHAPE, RULES, named, resize_nearest
 from segmentation.evaluation.surface import surface_distances, surface_scores
 
 CLASSES = ("background", "a", "b", "c", "d")
@@ -79,7 +79,7 @@ def test_both_directions_come_from_the_right_surface():
 def test_nearest_is_what_the_published_code_calls(shape):
     labels = np.random.default_rng(0).integers(0, 16, shape, dtype=np.uint8)
     wanted = F.interpolate(torch.from_numpy(labels)[None, None].float(), GA_SHAPE, mode="nearest")
-    assert np.array_equal(nearest(labels, GA_SHAPE), wanted[0, 0].numpy())
+    assert np.array_equal(resize_nearest(labels, GA_SHAPE), wanted[0, 0].numpy())
 
 
 def test_nearest_takes_the_planes_that_torch_takes_for_every_size():
@@ -87,7 +87,7 @@ def test_nearest_takes_the_planes_that_torch_takes_for_every_size():
         for old in range(1, 700):
             planes = torch.arange(old).float()
             wanted = F.interpolate(planes[None, None], new, mode="nearest")[0, 0].numpy()
-            found = nearest(np.arange(old).reshape(old, 1, 1), (new, 1, 1)).ravel()
+            found = resize_nearest(np.arange(old).reshape(old, 1, 1), (new, 1, 1)).ravel()
             assert np.array_equal(found, wanted), (old, new)
 
 

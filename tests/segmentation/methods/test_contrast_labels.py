@@ -107,12 +107,12 @@ def test_the_contrast_begins_at_its_share_of_the_run_counted_from_the_end_of_the
     for warmup_steps, first in ((0, 25), (60, 70)):
         method = make("supervised", text=True, warmup_steps=warmup_steps)
         method.network.contrast.start = 0.25
-        assert [method.aligns(step) for step in (first - 1, first)] == [False, True]
+        assert [method.uses_alignment(step) for step in (first - 1, first)] == [False, True]
 
 
 def test_what_unlabeled_patches_teach_rises_from_the_end_of_the_warm_up():
     method = make("cps", warmup_steps=60, consistency_weight=0.7, consistency_ramp=0.5)
-    rising = [math.exp(-5), math.exp(-5 * 0.25), 1, 1]
-    assert [method.rising(step) for step in (60, 70, 80, 99)] == pytest.approx(
-        [0.7 * value for value in rising]
+    unlabeled_weight = [math.exp(-5), math.exp(-5 * 0.25), 1, 1]
+    assert [method.unlabeled_weight(step) for step in (60, 70, 80, 99)] == pytest.approx(
+        [0.7 * value for value in unlabeled_weight]
     )

@@ -57,10 +57,10 @@ def test_every_term_is_its_formula(roles, learns, gives):
     cross = slow_cross(first[learns], second[gives], 0.3)
     cross += slow_cross(second[learns], first[gives], 0.3)
     worst = sum(slow_worst(view[2], view[0].argmax(1)) for view in (first, second))
-    rising = 0.7 * math.exp(-5 * (1 - 40 / STEPS) ** 2)
+    unlabeled_weight = 0.7 * math.exp(-5 * (1 - 40 / STEPS) ** 2)
     terms = {name: term.item() for name, term in method.losses(patches, 40).items()}
-    assert terms["cross"] == pytest.approx(rising * cross, rel=1e-4)
-    assert terms["worst"] == pytest.approx(rising * worst, rel=1e-4)
+    assert terms["cross"] == pytest.approx(unlabeled_weight * cross, rel=1e-4)
+    assert terms["worst"] == pytest.approx(unlabeled_weight * worst, rel=1e-4)
     labeled = sum(slow_cross_entropy(view[0][:2], patches.label) for view in (first, second))
     assert terms["cross_entropy"] == pytest.approx(labeled, rel=1e-4)
 

@@ -3,10 +3,10 @@ import inspect
 import pytest
 import torch
 
-from pipeline.config.registry import choose, names
+from pipeline.config.registry import load_choice, names
 from segmentation.losses import GA, DiceCE, OrganDiceCE
 from segmentation.methods.base.co_training import CoTraining
-from segmentation.methods.base.method import Batch, Given, Method
+from segmentation.methods.base.method import Batch, Method, MethodContext
 from segmentation.methods.cld import CLD
 from segmentation.methods.crest import CReST
 from segmentation.methods.dhc import DHC
@@ -124,9 +124,9 @@ def test_the_first_predictor_is_the_default_and_an_unknown_one_is_answered_with_
 
 @pytest.mark.parametrize("name", METHODS)
 def test_options_are_keywords_and_all_have_a_default(name):
-    kind = choose("segmentation.methods", name, Method)
+    kind = load_choice("segmentation.methods", name, Method)
     first, *options = inspect.signature(kind).parameters.values()
-    assert first.annotation is Given
+    assert first.annotation is MethodContext
     assert all(option.kind is option.KEYWORD_ONLY for option in options)
     assert all(option.default is not option.empty for option in options)
 

@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 from segmentation.losses import GA, DiceCE
 from segmentation.methods.base.cubes import partition, recover
-from segmentation.methods.base.method import Batch, Given
+from segmentation.methods.base.method import Batch, MethodContext
 from segmentation.methods.magicnet import MagicNet
 from segmentation.methods.supervised import Supervised
 from segmentation.networks.alignment import Contrast
@@ -30,7 +30,7 @@ def build(head="text", contrast=True):
 
 
 def given(build, loss=None, warmup_steps=0):
-    return Given(build, loss or GA(), 100, CLASSES, (SIDE,) * 3, warmup_steps=warmup_steps)
+    return MethodContext(build, loss or GA(), 100, CLASSES, (SIDE,) * 3, warmup_steps=warmup_steps)
 
 
 def method(head="text", contrast=True, loss=None, *, warmup_steps=0, **options):

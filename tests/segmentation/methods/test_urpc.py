@@ -59,8 +59,10 @@ def test_every_term_is_its_formula():
     assert terms["cross_entropy"] == pytest.approx(sum(entropies) / 4, rel=1e-4)
     dices = [method.loss.dice(logits, patches.label).item() for logits in labeled]
     assert terms["dice"] == pytest.approx(sum(dices) / 4, rel=1e-4)
-    rising = 0.7 * math.exp(-5 * (1 - 40 / STEPS) ** 2)
-    assert terms["consistency"] == pytest.approx(rising * slow_consistency(unlabeled), rel=1e-4)
+    unlabeled_weight = 0.7 * math.exp(-5 * (1 - 40 / STEPS) ** 2)
+    assert terms["consistency"] == pytest.approx(
+        unlabeled_weight * slow_consistency(unlabeled), rel=1e-4
+    )
 
 
 def test_outputs_that_agree_cost_nothing_and_an_outlier_costs_less_than_its_distance():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segmentation.networks.alignment import IGNORED, Contrast, contrast, nearest, sample_rows
+from segmentation.networks.alignment import IGNORED, Contrast, contrast, resize_labels, sample_rows
 from tests.support.paths import GOLDEN
 
 GOLDEN = GOLDEN / "contrast.npz"
@@ -71,7 +71,7 @@ def test_another_generator_draws_other_voxels():
 
 def test_nearest_labels_keep_ignored_voxels_and_never_mix():
     labels = torch.tensor([[IGNORED, IGNORED, 3, 3]]).view(1, 1, 1, 4).repeat(1, 4, 4, 1)
-    assert nearest(labels, (2, 2, 2))[0, 0, 0].tolist() == [IGNORED, 3]
+    assert resize_labels(labels, (2, 2, 2))[0, 0, 0].tolist() == [IGNORED, 3]
 
 
 def make(own_deepest):

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from segmentation.losses import GA
-from segmentation.methods.base.method import Given
+from segmentation.methods.base.method import MethodContext
 from segmentation.methods.magicnet import MagicNet
 from segmentation.networks.alignment import Contrast
 from segmentation.networks.heads import PARAMETERS, ConvHead, TextHead, apply_generated
@@ -27,7 +27,7 @@ def text_network(width=16, levels=5, classes=16, text_width=512, aspects=2):
 
 
 def test_tak_has_the_published_number_of_parameters():
-    given = Given(text_network, GA(), 1, classes=16, patch=(96,) * 3)
+    given = MethodContext(text_network, GA(), 1, classes=16, patch=(96,) * 3)
     method = MagicNet(given, location_bias=False)
     assert count(method) == 18_679_740
     assert count(method.network.vnet) == 9_443_232
@@ -39,7 +39,7 @@ def test_magicnet_has_the_published_number_of_parameters(classes, parameters):
     def build():
         return Network(VNet(), ConvHead(16, classes))
 
-    method = MagicNet(Given(build, GA(), 1, classes=classes, patch=(96,) * 3))
+    method = MagicNet(MethodContext(build, GA(), 1, classes=classes, patch=(96,) * 3))
     assert count(method) == parameters
 
 

@@ -23,7 +23,7 @@ import torch
 
 from segmentation.losses import GA
 from segmentation.methods import magicnet
-from segmentation.methods.base.method import Batch, Given
+from segmentation.methods.base.method import Batch, MethodContext
 from segmentation.methods.base.ramps import ramp
 from segmentation.networks import alignment
 from segmentation.networks.alignment import Contrast
@@ -184,7 +184,7 @@ def terms(released):
         return Network(vnet, TextHead(16, deep, vectors), contrast)
 
     method = magicnet.MagicNet(
-        Given(build, GA(), 10_000, classes=CLASSES, patch=(96,) * 3), location_bias=False,
+        MethodContext(build, GA(), 10_000, classes=CLASSES, patch=(96,) * 3), location_bias=False,
         cube_order="published", blend="mixed", blend_controller="cube", blend_start=0.0,
     )  # fmt: skip
     own, state = method.state_dict(), variables["model"].state_dict()

@@ -15,7 +15,7 @@ from segmentation.networks.heads import ConvHead, TextHead
 from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
 from segmentation.training.log import open_log, read_log, truncate_log
-from segmentation.training.monitor import Unpredicted, text_state
+from segmentation.training.monitor import MissingOrganWarning, text_state
 from segmentation.training.runtime import count_memory, memory_used
 from segmentation.training.trackers import MLflow, TensorBoard, WandB, trackers_of
 
@@ -31,7 +31,7 @@ def validation(step, scores, voxels):
 
 
 def test_an_organ_is_named_after_so_many_validations_without_a_voxel():
-    watch = Unpredicted(3)
+    watch = MissingOrganWarning(3)
     seen = [
         watch.see(validation(step, {"a": 0.9, "b": 0.0, "c": NAN}, {"a": 7, "b": b, "c": 0}))
         for step, b in enumerate([0, 0, 1, 0, 0, 0, 0, 0, 0, 0])
@@ -43,14 +43,16 @@ def test_an_organ_is_named_after_so_many_validations_without_a_voxel():
 
 def test_after_the_last_validation_every_organ_without_a_voxel_is_named():
     last = validation(1, {"a": 0.0, "b": 0.5, "c": NAN}, {"a": 0, "b": 3, "c": 0})
-    assert Unpredicted(3).see(last, last=True) == ["never predicted in the last validation: a"]
-    watch = Unpredicted(3)
+    assert MissingOrganWarning(3).see(last, last=True) == [
+        "never predicted in the last validation: a"
+    ]
+    watch = MissingOrganWarning(3)
     watch.see(last)
     assert watch.see(last, last=True) == ["never predicted in 2 validations in a row: a"]
 
 
 def test_records_without_a_validation_do_not_break_the_row():
-    watch = Unpredicted(2)
+    watch = MissingOrganWarning(2)
     assert not watch.see(validation(1, {"a": 0.0}, {"a": 0}))
     assert not watch.see({"step": 2, "loss": 1.0})
     assert watch.see(validation(3, {"a": 0.0}, {"a": 0}))

@@ -10,7 +10,7 @@ from segmentation.data.preparation import read_case
 from segmentation.evaluation.metrics import dice
 from segmentation.inference.prediction import probabilities
 from segmentation.losses import GA, DiceCE
-from segmentation.methods.base.method import Given
+from segmentation.methods.base.method import MethodContext
 from segmentation.methods.magicnet import MagicNet
 from segmentation.methods.supervised import Supervised
 from segmentation.networks.alignment import Contrast
@@ -37,7 +37,7 @@ def make_method(steps, *, aligned=False):
         contrast = Contrast(deep, vectors, **few) if aligned else None
         return Network(vnet, TextHead(4, deep, vectors), contrast)
 
-    given = Given(build, GA(), steps, classes=14, patch=(16,) * 3, warmup_steps=2)
+    given = MethodContext(build, GA(), steps, classes=14, patch=(16,) * 3, warmup_steps=2)
     return MagicNet(given, cube=8, location_hidden=16)
 
 
@@ -169,7 +169,7 @@ def test_training_lowers_the_loss_and_the_log_holds_every_step(prepared, tmp_pat
     def build():
         return Network(VNet(width=4, levels=3), ConvHead(4, 14))
 
-    method = Supervised(Given(build, DiceCE(), 60, classes=14, patch=(16,) * 3))
+    method = Supervised(MethodContext(build, DiceCE(), 60, classes=14, patch=(16,) * 3))
     make_trainer(prepared, tmp_path, method=method, steps=60, rate=0.05, warmup_steps=0).run()
     log = records(tmp_path)
     assert [record["step"] for record in log] == list(range(1, 61))
