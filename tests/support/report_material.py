@@ -8,6 +8,7 @@ import numpy as np
 
 from knowledge.bank.bank import Bank
 from knowledge.descriptions import Claim, Description, DescriptionSet, Origin, Sample
+from pipeline.report.cases import ShownCase
 from pipeline.scoring.evaluation import Evaluation, organ_groups
 from pipeline.scoring.results import write_results
 from segmentation.data.case_files import Prepared
@@ -112,3 +113,18 @@ def _write_log(path: Path, prepared: Prepared, better: float) -> None:
             lines.append({"step": step, **record})
     text = "\n".join(json.dumps(line) for line in lines)
     path.write_text(text + '\n{"step": 41, "lo', encoding="utf-8")  # cut off, as by a crash
+
+
+def case_of(truth, prediction, **changes):
+    """A case of gray voxels with these labels."""
+    content = {
+        "name": "case",
+        "rank": "best",
+        "scores": {"liver": 0.5, "spleen": float("nan")},
+        "image": np.full(truth.shape, 0.5, np.float32),
+        "truth": truth.astype(np.uint8),
+        "prediction": prediction.astype(np.uint8),
+        "entropy": np.zeros(truth.shape, np.float32),
+        "affine": np.diag([2.0, 2.0, 4.0, 1.0]),
+    }
+    return ShownCase(**(content | changes))

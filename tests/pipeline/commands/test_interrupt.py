@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.chat_server import Body, Reply, asked_organ, chat_server, good_answer, is_probe
 from tests.support.paths import ROOT
+from tests.support.processes import wait_until
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT as a terminal sends it")
@@ -53,10 +54,3 @@ def test_ctrl_c_ends_at_once_keeps_answers_and_the_next_run_asks_for_the_rest(
         assert len(server.questions) == before + 4
     made = json.loads((tmp_path / "d.json").read_text())
     assert made["totals"]["calls"] == 9
-
-
-def wait_until(holds) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end, "the other process did not come so far"
-        time.sleep(0.05)

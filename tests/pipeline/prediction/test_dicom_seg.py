@@ -10,12 +10,12 @@ import pydicom
 import pytest
 import SimpleITK
 from pydicom.sr.codedict import codes
-from test_formats import write_series
 
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.colors import colors
 from segmentation.imaging.volume import read_volume
 from segmentation.inference.dicom_seg import write_dicom_seg
+from tests.support.dicom_series import write_series
 from tests.support.paths import DATA
 from tests.support.small_run import make_run
 

@@ -162,7 +162,7 @@ def test_json_on_standard_output_is_all_that_is_there(tak, run, scans, tmp_path)
 
 
 def test_a_dicom_series_and_an_nrrd_become_masks_in_the_same_place(tak, run, scans, tmp_path):
-    from test_formats import INTERCEPT, SLOPE, write_series
+    from tests.support.dicom_series import INTERCEPT, SLOPE, write_series
 
     scan = Volume(2 * (voxels() // 2).astype(np.float32), AFFINE)
     (tmp_path / "in").mkdir()

@@ -12,12 +12,12 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from test_formats import write_series
-from test_interrupt import wait_until
 
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.volume import read_labels, read_volume, write_labels, write_volume
+from tests.support.dicom_series import write_series
 from tests.support.paths import ROOT
+from tests.support.processes import wait_until
 from tests.support.small_run import make_run
 
 SPEC = DatasetSpec.read(ROOT / "data" / "phantom.toml")

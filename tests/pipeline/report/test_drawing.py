@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
-from test_report_parts import case_of
 
 from pipeline.report.arms import read_arms
 from pipeline.report.figures import draw_dice, draw_shapes
@@ -25,7 +24,7 @@ from pipeline.report.theme import (
     signed,
 )
 from pipeline.report.tiles import LAYERS, most_wrong, tile, tile_figure
-from tests.support.report_material import make_scored_run
+from tests.support.report_material import case_of, make_scored_run
 
 CLASSES = ("background", "liver")
 

@@ -17,7 +17,7 @@ from knowledge.descriptions import DescriptionSet
 from knowledge.grounding.claims import CheckReport, summarize
 from knowledge.grounding.scene import ClaimVerdict
 from pipeline.report.arms import read_arms
-from pipeline.report.cases import ShownCase, entropy_of, ranked, share_of_errors_found
+from pipeline.report.cases import entropy_of, ranked, share_of_errors_found
 from pipeline.report.organ_shapes import hull_emptiness
 from pipeline.report.run_data import curves_of
 from pipeline.report.slices import joining, pack
@@ -26,22 +26,7 @@ from pipeline.report.theme import INK, SERIES, drawing, svg
 from pipeline.report.tiles import ERRORS, Cut, error_kinds, most_wrong, tile
 from pipeline.scoring.published import published_beside
 from pipeline.scoring.results import write_results
-from tests.support.report_material import ATTACK, describe, make_scored_run, scores_of
-
-
-def case_of(truth, prediction, **changes):
-    """A case of gray voxels with these labels."""
-    content = {
-        "name": "case",
-        "rank": "best",
-        "scores": {"liver": 0.5, "spleen": float("nan")},
-        "image": np.full(truth.shape, 0.5, np.float32),
-        "truth": truth.astype(np.uint8),
-        "prediction": prediction.astype(np.uint8),
-        "entropy": np.zeros(truth.shape, np.float32),
-        "affine": np.diag([2.0, 2.0, 4.0, 1.0]),
-    }
-    return ShownCase(**(content | changes))
+from tests.support.report_material import ATTACK, case_of, describe, make_scored_run, scores_of
 
 
 def test_convex_shapes_fill_their_hull_at_any_resolution():

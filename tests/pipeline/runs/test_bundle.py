@@ -185,7 +185,7 @@ def test_a_bundle_alone_is_enough_anywhere(packed, tmp_path):
         "def never(*args, **kwargs): raise AssertionError('unpickled')\n"
         "torch.load = never\n"
         "from pipeline import Predictor\n"
-        "from segmentation.volume import Volume\n"
+        "from segmentation.imaging.volume import Volume\n"
         "scan = Volume(np.random.default_rng(0).normal(0, 300, (9, 8, 7)), np.eye(4) * 7)\n"
         "print(Predictor('model.zip', device='cpu').segment(scan).labels.shape)\n"
     )

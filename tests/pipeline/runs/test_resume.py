@@ -24,7 +24,7 @@ import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from pipeline.cli import main
-from segmentation.train import Trainer
+from segmentation.training.trainer import Trainer
 
 learn = Trainer._learn
 

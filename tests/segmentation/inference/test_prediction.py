@@ -213,10 +213,10 @@ LARGE = """
 import resource, sys
 import torch
 sys.path.insert(0, sys.argv[1])
-from test_predict import CPU, spec_of
-from segmentation.predict import predict_scan
-from segmentation.volume import read_volume, write_labels
-from segmentation.windows import class_planes
+from test_prediction import CPU, spec_of
+from segmentation.inference.prediction import predict_scan
+from segmentation.imaging.volume import read_volume, write_labels
+from segmentation.inference.sliding_window import class_planes
 from typing import NamedTuple
 
 class Logits(NamedTuple):

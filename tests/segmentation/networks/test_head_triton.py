@@ -14,8 +14,8 @@ pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is n
 
 COMPARISON = """
 import torch
-from segmentation.networks import head_kernels
-from segmentation.networks.head_kernels import PointwiseOnGPU, pack, unpack
+from segmentation.networks import head_triton
+from segmentation.networks.head_triton import PointwiseOnGPU, pack, unpack
 from segmentation.networks.heads import _fault, _Pointwise
 
 torch.manual_seed(0)
@@ -36,9 +36,9 @@ for classes, voxels in ((4, 2600), (3, 100)):
 
 for kind in (torch.float32, torch.float16):
     assert _fault(torch.device("cpu"), kind) is None
-head_kernels.pack = lambda parameters: pack(parameters.flip(1))
+head_triton.pack = lambda parameters: pack(parameters.flip(1))
 assert _fault(torch.device("cpu"), torch.float32).startswith("the logits are off by")
-head_kernels.pack = None
+head_triton.pack = None
 assert _fault(torch.device("cpu"), torch.float32).startswith("TypeError")
 """
 
@@ -55,7 +55,7 @@ COMPILATION = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from segmentation.networks import head_kernels as kernels
+from segmentation.networks import head_triton as kernels
 
 numbers = {"voxels": "i32", "classes": "i32", "pairs": "i32"}
 for kernel in (kernels._forward, kernels._backward):
