@@ -1,4 +1,4 @@
-"""`tak phantom`: made-up CT scans with organ masks."""
+"""`tak phantom`: synthetic CT scans with organ masks."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,29 +9,31 @@ from pipeline.commands.shared.options import Jobs
 
 
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder for the population; new, or unfinished.")],
+    out: Annotated[Path, typer.Argument(help="New folder for the scans, or one to resume.")],
     descriptor: Annotated[
-        str, typer.Option(help="A shipped data set name, or a TOML file: which organs to draw.")
+        str, typer.Option(help="Organs: a shipped data set name, or a TOML file.")
     ] = "phantom",
-    labeled: Annotated[int, typer.Option(help="Training cases with a mask.")] = 4,
-    unlabeled: Annotated[int, typer.Option(help="Training cases without a mask file.")] = 8,
-    validation: Annotated[int, typer.Option(help="Cases that choose the checkpoint.")] = 2,
-    test: Annotated[int, typer.Option(help="Cases that training never sees.")] = 4,
+    labeled: Annotated[int, typer.Option(help="Number of training cases with a mask.")] = 4,
+    unlabeled: Annotated[int, typer.Option(help="Number of training cases without a mask.")] = 8,
+    validation: Annotated[int, typer.Option(help="Number of validation cases.")] = 2,
+    test: Annotated[int, typer.Option(help="Number of test cases.")] = 4,
     shape: Annotated[
         tuple[int, int, int] | None,
-        typer.Option(metavar="X Y Z", help="Voxels along the patient's axes; or --spacing."),
+        typer.Option(
+            metavar="X Y Z", help="Voxels along the patient's axes (instead of --spacing)."
+        ),
     ] = None,
     spacing: Annotated[
         float | None,
-        typer.Option(metavar="MM", help="Voxel size about which scans vary. [default: 5.5]"),
+        typer.Option(metavar="MM", help="Mean voxel size. [default: 5.5]"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides every subject, with its number.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     jobs: Jobs = 1,
 ) -> None:
-    """Make a population of abdominal "CT" scans, as NIfTI in nnU-Net's raw layout.
+    """Generate a population of synthetic abdominal CT scans (NIfTI, nnU-Net's raw layout).
 
-    Every subject differs in shape, pose, orientation and voxel size. A descriptor, `dataset.toml`,
-    and the lists of cases lie with the scans. A second call makes only what is missing.
+    Subjects differ in shape, pose, orientation and voxel size. The folder also gets a descriptor,
+    `dataset.toml`, and the lists of cases. A second call generates only missing scans.
 
     Example: `tak phantom phantoms --labeled 4 --unlabeled 8 --jobs 2`
     """
@@ -46,6 +48,6 @@ def phantom(
     population = Population(labeled, unlabeled, validation, test, spacing, shape, seed)
     total = sum(map(len, population.parts().values()))
     with counted("scans", total) as tick:
-        made = make_population(spec, out, population, jobs=jobs, progress=tick)
-    kept = f", {total - made} were there" if made < total else ""
-    typer.echo(f"{out}: {made} scans made{kept}; {len(spec.organs)} organs")
+        number = make_population(spec, out, population, jobs=jobs, progress=tick)
+    present = f", {total - number} were there" if number < total else ""
+    typer.echo(f"{out}: {number} scans made{present}; {len(spec.organs)} organs")

@@ -1,4 +1,4 @@
-"""How a prepared data set differs from a folder of shared arrays: per case, in words, as JSON."""
+"""Comparison of a prepared data set with shared arrays: per case, in sentences, as JSON."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,17 +17,17 @@ from segmentation.data.array_difference import CaseDifference, Line, difference
 from segmentation.data.case_files import Prepared, read_case
 from segmentation.data.layouts import RawCase, find_cases
 from segmentation.data.shared_arrays import FORMS, layouts_in, read_array
-from segmentation.imaging.volume import Volume, checked_volume, whole_labels
+from segmentation.imaging.volume import Volume, checked_volume, label_volume
 
-ALIKE = 0.85  # rank correlation from which on two pictures are taken for the same body
+ALIKE = 0.85  # rank correlation above which two images are taken for the same body
 SAME_DICE = 0.999
 SAME_HISTOGRAM = 0.005  # of the range [0, 1]
-HU_SLOPE, HU_OFFSET = 0.15, 10.0  # what resampling may change of slope 1 and offset 0
+HU_SLOPE, HU_OFFSET = 0.15, 10.0  # tolerance for slope 1 and offset 0 after resampling
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found of all cases that both have; the verdict is a list of sentences."""
+    """The differences of all common cases; the verdict is a list of sentences."""
 
     prepared: Path
     folder: Path
@@ -53,7 +53,7 @@ def compare_folder(
     jobs: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """Compare every case that a folder of shared arrays has as well.
+    """Compare every case that a folder of shared arrays has too.
 
     Raises:
         FileNotFoundError: no such folder, or no case in common.
@@ -65,7 +65,9 @@ def compare_folder(
         raise ValueError(f"{prepared.root} holds shared arrays as they are; nothing to compare")
     layouts = layouts_in(folder) if folder.is_dir() else ()
     if not layouts:
-        raise FileNotFoundError(f"{folder}: no shared arrays here: NAME_image.npy, or NAME.h5")
+        raise FileNotFoundError(
+            f"{folder}: no shared arrays here; expected NAME_image.npy, or NAME.h5"
+        )
     known = find_cases(spec, folder, layouts[0])
     both = [known[case] for case in prepared.split.cases if case in known]
     only = tuple(case for case in prepared.split.cases if case not in known)
@@ -74,14 +76,14 @@ def compare_folder(
             f"{folder}: no case of {prepared.root} ({', '.join(prepared.split.cases[:3])} ...); "
             f"there is {', '.join(list(known)[:3])} ..."
         )
-    found = []
+    differences = []
     work = partial(_compared, prepared=prepared, in_hu=FORMS[layouts[0]].in_hu)
     for one in map_processes(work, both, jobs):
-        found.append(one)
+        differences.append(one)
         if progress:
             progress(one.case)
-    found.sort(key=lambda one: one.case)
-    return Comparison(prepared.root, folder, tuple(found), only, verdict(found))
+    differences.sort(key=lambda one: one.case)
+    return Comparison(prepared.root, folder, tuple(differences), only, verdict(differences))
 
 
 def _compared(task: RawCase, prepared: Prepared, in_hu: bool) -> CaseDifference:
@@ -89,7 +91,7 @@ def _compared(task: RawCase, prepared: Prepared, in_hu: bool) -> CaseDifference:
     image = _array(task.image, "image").voxels
     labels = None
     if ours.label is not None and task.label is not None:
-        labels = whole_labels(task.label, _array(task.label, "label")).voxels
+        labels = label_volume(task.label, _array(task.label, "label")).voxels
         if labels.shape != image.shape:
             raise ValueError(
                 f"case {task.name}: {task.image} has shape {image.shape}, "
@@ -103,9 +105,9 @@ def _array(path: Path, kind: str) -> Volume:
 
 
 def verdict(cases: Sequence[CaseDifference]) -> tuple[str, ...]:
-    """What the cases have in common, and at the end whether training would see the same."""
+    """A summary of all cases; the last sentence says whether training data are the same."""
     strange = [case.case for case in cases if case.likeness[0] < ALIKE]
-    told = [_axes(cases), _grid(cases), _intensities(cases), *_labels(cases)]
+    sentences = [_axes(cases), _grid(cases), _intensities(cases), *_labels(cases)]
     differs = [
         name
         for name, same in (
@@ -121,12 +123,12 @@ def verdict(cases: Sequence[CaseDifference]) -> tuple[str, ...]:
         if not same
     ]
     if strange:
-        told.append(
+        sentences.append(
             f"Another body, or damaged: {', '.join(strange)} (pictures correlate by less than "
             f"{ALIKE:g})."
         )
     end = f"Training would see a difference in {', '.join(differs)}."
-    return (*told, end if differs else "Training on either sees the same.")
+    return (*sentences, end if differs else "Training on either sees the same.")
 
 
 def _same_grid(case: CaseDifference) -> bool:
@@ -137,19 +139,19 @@ def _same_grid(case: CaseDifference) -> bool:
 
 def _axes(cases: Sequence[CaseDifference]) -> str:
     counts = Counter(case.orientation for case in cases)
-    seen = ", ".join(f"{codes} in {count}" for codes, count in counts.most_common())
-    return f"Axes of the folder: {seen} of {len(cases)} cases; ours are RAS."
+    codes = ", ".join(f"{way} in {count}" for way, count in counts.most_common())
+    return f"Axes of the folder: {codes} of {len(cases)} cases; ours are RAS."
 
 
 def _grid(cases: Sequence[CaseDifference]) -> str:
     same = sum(_same_grid(case) for case in cases)
     spacing = [median(case.spacing_mm[axis] for case in cases) for axis in range(3)]
-    told = f"Grid: the same in {same} of {len(cases)} cases; theirs has {_sides(spacing)} mm"
+    sentence = f"Grid: the same in {same} of {len(cases)} cases; theirs has {_sides(spacing)} mm"
     cut = [case for case in cases if case.edges_mm is not None]
     if cut:
         most = max(abs(edge) for case in cut for pair in case.edges_mm or () for edge in pair)
-        told += f"; another field of view in {len(cut)} cases, by up to {most:.0f} mm"
-    return told + "."
+        sentence += f"; another field of view in {len(cut)} cases, by up to {most:.0f} mm"
+    return sentence + "."
 
 
 def _intensities(cases: Sequence[CaseDifference]) -> str:
@@ -158,16 +160,16 @@ def _intensities(cases: Sequence[CaseDifference]) -> str:
         return "Intensities: no line leads from ours to theirs."
     slope, offset = median(line.slope for line in lines), median(line.offset for line in lines)
     unit = "HU" if lines[0].in_hu else "ours"
-    told = f"Intensities: {slope:.4g} x {unit} {'-' if offset < 0 else '+'} {abs(offset):.3f}"
+    sentence = f"Intensities: {slope:.4g} x {unit} {'-' if offset < 0 else '+'} {abs(offset):.3f}"
     spread = max(abs(line.slope / slope - 1) for line in lines)
     if spread > HU_SLOPE:
-        told += f", the slope differing by up to {100 * spread:.0f} % from case to case"
+        sentence += f", the slope differing by up to {100 * spread:.0f} % from case to case"
     elif lines[0].in_hu and abs(slope - 1) < HU_SLOPE and abs(offset) < HU_OFFSET:
-        told += ", which is HU itself"
+        sentence += ", which is HU itself"
     ends = _ends(lines)
-    told += f"; clipped {ends} {unit}" if ends else "; not clipped"
-    left = median(line.left for line in lines)
-    return f"{told}; {left:.2f} {unit} of the histogram are not explained by that."
+    sentence += f"; clipped {ends} {unit}" if ends else "; not clipped"
+    residual = median(line.residual for line in lines)
+    return f"{sentence}; {residual:.2f} {unit} of the histogram are not explained by that."
 
 
 def _ends(lines: Sequence[Line]) -> str:
@@ -190,9 +192,9 @@ def _labels(cases: Sequence[CaseDifference]) -> list[str]:
         return _one_sided(cases)
     means = {name: float(np.mean(values)) for name, values in dices.items()}
     worst = min(means, key=lambda name: means[name])
-    whole = float(np.mean(list(means.values())))
+    mean = float(np.mean(list(means.values())))
     return [
-        f"Labels: mean Dice {100 * whole:.1f} %, lowest {worst} with {100 * means[worst]:.1f} %.",
+        f"Labels: mean Dice {100 * mean:.1f} %, lowest {worst} with {100 * means[worst]:.1f} %.",
         *_one_sided(cases),
     ]
 
@@ -214,12 +216,12 @@ def _one_sided(cases: Sequence[CaseDifference]) -> list[str]:
     ]
 
 
-def tables_of(found: Comparison) -> list[Table]:
+def tables_of(comparison: Comparison) -> list[Table]:
     """A row per case, and a row per organ."""
-    cases = _table(f"{found.folder} beside {found.prepared}")
+    cases = _table(f"{comparison.folder} beside {comparison.prepared}")
     for name in ("case", "shape", "theirs", "axes", "alike", "slope", "offset", "hist.", "Dice %"):
         cases.add_column(name, justify="left" if name in ("case", "axes") else "right")
-    for case in found.cases:
+    for case in comparison.cases:
         line = case.line
         cases.add_row(
             case.case,
@@ -232,20 +234,20 @@ def tables_of(found: Comparison) -> list[Table]:
             "-" if case.histogram is None else f"{case.histogram:.3f}",
             "-" if case.dice is None else f"{100 * case.dice:.1f}",
         )
-    return [cases, _organ_table(found)]
+    return [cases, _organ_table(comparison)]
 
 
 def _table(title: str) -> Table:
     return Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
-def _organ_table(found: Comparison) -> Table:
+def _organ_table(comparison: Comparison) -> Table:
     table = _table("Labels, theirs beside ours")
     for name in ("organ", "cases", "volume ratio", "Dice %", "lowest"):
         table.add_column(name, justify="left" if name == "organ" else "right")
-    names = dict.fromkeys(name for case in found.cases for name in case.organs)
+    names = dict.fromkeys(name for case in comparison.cases for name in case.organs)
     for name in names:
-        organs = [case.organs[name] for case in found.cases if name in case.organs]
+        organs = [case.organs[name] for case in comparison.cases if name in case.organs]
         ratios = [organ.volume_ratio for organ in organs if organ.volume_ratio is not None]
         dices = [organ.dice for organ in organs if organ.dice is not None]
         table.add_row(

@@ -1,4 +1,4 @@
-"""Which descriptor tells about a folder of scans: the one that is named, or the folder's own."""
+"""Lookup of the descriptor of a folder of scans: by name, or the `dataset.toml` in the folder."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def find_descriptor(root: Path, descriptor: str | None) -> DatasetSpec:
 
     Raises:
         FileNotFoundError: no such folder.
-        LookupError, ValueError: no such descriptor, or nothing says which; another kind of folder.
+        LookupError, ValueError: no such descriptor, or none is given; another kind of folder.
     """
     if not require_kind(root, "raw", "lists").is_dir():
         raise NotADirectoryError(f"{root} is a file; here goes the folder of a data set")

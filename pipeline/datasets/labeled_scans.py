@@ -1,4 +1,4 @@
-"""Labeled scans for the knowledge stage: what lies in a folder, read one at a time."""
+"""Labeled scans of a folder for the knowledge stage, read one at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ class ReadLabels(Protocol):
 
 @dataclass(frozen=True)
 class LabeledScans:
-    """Labeled cases by name, not yet read, and the label value of each organ."""
+    """Labeled cases by name, read lazily, and the label value of each organ."""
 
     labels: dict[str, int]
     cases: dict[str, ReadLabels]
 
     def scenes(self) -> Iterator[tuple[str, Scene]]:
-        """Each case with its organs, read one after the other."""
+        """Iterate over cases with their organs, reading one at a time."""
         for case, read in self.cases.items():
             labels, affine = read()
             yield case, Scene(labels, affine, self.labels)
@@ -46,15 +46,15 @@ def find_labeled(
     split: str | None = None,
     limit: int = 0,
 ) -> LabeledScans:
-    """The labeled training cases of a folder; validation and test cases are never touched.
+    """The labeled training cases of a folder; validation and test cases are never read.
 
     The folder is a prepared one, a raw data set (its own `dataset.toml`, or a descriptor and one
     of its splits), or a plain folder of masks `*.nii.gz` with a descriptor. `fallback` is the
-    descriptor of a folder that does not describe itself. `limit` takes the first so many.
+    descriptor of a folder without one. `limit` is the maximal number of cases (0: all).
 
     Raises:
         FileNotFoundError: no such folder, no mask in it, or no mask for a labeled case.
-        ValueError: nothing says which label value is which organ.
+        ValueError: no descriptor defines the label values.
     """
     if not require_kind(folder, "prepared", "raw").is_dir():
         raise NotADirectoryError(f"{folder} is a file; here goes a folder of labeled scans")
@@ -62,15 +62,15 @@ def find_labeled(
     if descriptor is None and not is_prepared and not (folder / "dataset.toml").is_file():
         descriptor = fallback
     if descriptor is None and is_prepared:
-        found = _prepared(folder)
+        scans = _prepared(folder)
     elif masks := _plain_masks(folder):
-        found = LabeledScans(read_organ_list(_named(folder, descriptor)).labels, _readers(masks))
+        scans = LabeledScans(read_organ_list(_named(folder, descriptor)).labels, _readers(masks))
     else:
-        found = _raw(folder, _named(folder, descriptor), split)
-    if not found.cases:
+        scans = _raw(folder, _named(folder, descriptor), split)
+    if not scans.cases:
         raise FileNotFoundError(f"{folder} has no labeled case")
-    names = sorted(found.cases)[: limit or None]
-    return LabeledScans(found.labels, {name: found.cases[name] for name in names})
+    names = sorted(scans.cases)[: limit or None]
+    return LabeledScans(scans.labels, {name: scans.cases[name] for name in names})
 
 
 def _prepared(folder: Path) -> LabeledScans:
@@ -89,10 +89,10 @@ def _prepared(folder: Path) -> LabeledScans:
 
 def _raw(folder: Path, descriptor: str, split: str | None) -> LabeledScans:
     spec = DatasetSpec.read(shipped.find("data", descriptor))
-    found = find_cases(spec, folder)
+    scans = find_cases(spec, folder)
     masks = {}
     for case in spec.split(split, folder).labeled:
-        mask = found[case].label if case in found else None
+        mask = scans[case].label if case in scans else None
         if mask is None:
             raise FileNotFoundError(f"{folder} has no mask of the labeled case {case}")
         masks[case] = mask
@@ -108,7 +108,7 @@ def _readers(masks: dict[str, Path]) -> dict[str, ReadLabels]:
 
 
 def _plain_masks(folder: Path) -> dict[str, Path]:
-    """Masks that lie directly in a folder, by name."""
+    """Masks directly in a folder, by name."""
     return {
         path.name.removesuffix(suffix): path
         for suffix in SUFFIXES
@@ -117,7 +117,7 @@ def _plain_masks(folder: Path) -> dict[str, Path]:
 
 
 def _named(folder: Path, descriptor: str | None) -> str:
-    """The descriptor that says which label is which organ: the user's, or the folder's own."""
+    """The descriptor of the label values: the user's, or the folder's."""
     own = folder / "dataset.toml"
     if descriptor is None and not own.is_file():
         raise ValueError(

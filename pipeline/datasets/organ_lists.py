@@ -1,4 +1,4 @@
-"""Organ lists of any anatomy: descriptors, lists of one's own, label names of other tools."""
+"""Organ lists of any anatomy: descriptors, user lists, label maps of other tools."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from segmentation.data.descriptor import DatasetSpec, read_toml
 
 @dataclass(frozen=True)
 class OrganList:
-    """A name, the classes in label order, and each organ's label value."""
+    """An organ list: name, classes in label order, label value per organ."""
 
     name: str
     classes: tuple[str, ...]
@@ -21,12 +21,12 @@ class OrganList:
 
 
 def read_organ_list(source: str) -> OrganList:
-    """The organ list that a name or a file stands for.
+    """Read an organ list by name or from a file.
 
     A shipped data set or a descriptor (TOML); a TOML with nothing but `organs = ["...", ...]`
     and perhaps a `name`; nnU-Net's `dataset.json`; a label map in JSON, value to name or name to
-    value (TotalSegmentator); a text file with one class per line, which is taken as it is. The
-    others get the background as their first class.
+    value (TotalSegmentator); a text file with one class per line, taken unchanged. The others
+    get the background as their first class.
 
     Raises:
         FileNotFoundError, LookupError: there is no such file or data set.
@@ -37,16 +37,16 @@ def read_organ_list(source: str) -> OrganList:
         return _from_json(path)
     if path.suffix == ".txt":
         return _from_lines(path)
-    found = shipped.find("data", source)
-    raw = read_toml(found) if found == path else {}
+    file = shipped.find("data", source)
+    raw = read_toml(file) if file == path else {}
     organs = raw.get("organs", [])
     if organs and all(isinstance(name, str) for name in organs):
-        return _own(raw, found)
-    spec = DatasetSpec.read(found)
+        return _from_table(raw, file)
+    spec = DatasetSpec.read(file)
     return OrganList(spec.name, spec.classes, spec.labels)
 
 
-def _own(raw: dict[str, Any], path: Path) -> OrganList:
+def _from_table(raw: dict[str, Any], path: Path) -> OrganList:
     unknown = set(raw) - {"name", "organs"}
     if unknown:
         raise ValueError(
@@ -94,7 +94,7 @@ def _from_json(path: Path) -> OrganList:
 
 
 def _checked(name: str, named: dict[str, int], path: Path) -> OrganList:
-    """Label names in order, spelled as words, with the background first."""
+    """Label names as words in order of their values, with the background first."""
     labels = {
         organ.replace("_", " ").strip(): value
         for organ, value in sorted(named.items(), key=lambda item: item[1])

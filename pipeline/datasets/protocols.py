@@ -1,8 +1,7 @@
-"""The shipped protocols, and what a run scored on prepared data may be called."""
+"""The shipped protocols, and the protocol label of prepared data."""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from knowledge.common.digests import digest_of
 from pipeline.files import shipped
@@ -14,22 +13,19 @@ from segmentation.data.readers import Reader
 from segmentation.data.shared_arrays import SharedArrays
 from segmentation.evaluation.rules import RULES
 
-if TYPE_CHECKING:  # else `tak prepare` would wait for torch
-    pass
-
 
 def protocol_folder() -> Path:
-    """Where the protocols lie; always the shipped ones, because names must not change meaning."""
+    """The folder of the shipped protocols; not replaceable, so that names keep their meaning."""
     return shipped.reference("data") / "protocols"
 
 
 def protocol_names() -> list[str]:
-    """The names that are pinned."""
+    """The names of the shipped protocols."""
     return sorted(path.stem for path in protocol_folder().glob("*.toml"))
 
 
 def claimed(spec: DatasetSpec) -> Protocol | None:
-    """The protocol whose name a descriptor carries; None if the name is not a pinned one."""
+    """The shipped protocol that a descriptor claims by name, or None."""
     if spec.protocol not in protocol_names():
         return None
     return Protocol.read(protocol_folder() / f"{spec.protocol}.toml")
@@ -44,26 +40,26 @@ def spacing_warning(reader: Reader) -> str | None:
 
 
 def data_digest(prepared: Prepared) -> str:
-    """What a run must find again when it is resumed: the preparation and the split."""
+    """Digest of preparation and split; a resumed run must find the same."""
     parts = {part: sorted(cases) for part, cases in prepared.split.parts().items()}
     return digest_of([prepared.spec.digest, parts])
 
 
 def case_marks(names: Iterable[str]) -> list[str]:
-    """Names of cases as short digests: enough to find a case again, too little to read one."""
+    """Names of cases as short digests, which can be compared but not read."""
     return sorted(digest_of(name)[:16] for name in names)
 
 
 def claim_of_data(prepared: Prepared) -> ProtocolLabel:
-    """What prepared data may be called: protocol and split, with what differs from them."""
+    """The protocol label of prepared data, with every deviation from the protocol."""
     return claim_of(prepared.spec, prepared.split, claimed(prepared.spec))
 
 
 def rules_for(name: str, spec: DatasetSpec) -> str:
-    """The name of metric rules, where `published` means those of the data set's protocol.
+    """The name of metric rules; `published` stands for those of the data set's protocol.
 
     Raises:
-        LookupError: no such rules, or `published` for a protocol that nobody published.
+        LookupError: no such rules, or `published` for a protocol that is not a shipped one.
     """
     known = [rules.name for rules in RULES]
     if name == "published":

@@ -1,4 +1,4 @@
-"""`tak split`: a labeled part drawn so that every organ occurs in it; the other lists are kept."""
+"""The work of `tak split`: draw a labeled part with every organ; other lists stay unchanged."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -19,16 +19,16 @@ from segmentation.data.layouts import find_cases
 from segmentation.data.split import Split
 from segmentation.imaging.volume import read_labels
 
-RARE = 0.05  # a plain draw that misses an organ more often than this calls it rare
+RARE = 0.05  # an organ that a uniform draw misses with a higher probability is rare
 Counted = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """A split to draw anew, and voxels per class of its training cases that have a mask.
+    """A base split, and the voxels per class of its training cases with a mask.
 
     Attributes:
-        number: of the cases to draw.
+        number: number of cases to draw.
     """
 
     spec: DatasetSpec
@@ -39,11 +39,11 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn.
+    """The drawn split.
 
     Attributes:
-        organs: per organ the cases with a mask that have it, how many of them were drawn, and how
-            likely a plain draw had missed it.
+        organs: per organ the number of cases that have it, how many of them were drawn, and the
+            probability that a uniform draw misses it.
     """
 
     split: Split
@@ -53,7 +53,7 @@ class Drawn:
 
     @property
     def rare(self) -> list[str]:
-        """The organs that a plain draw would miss too often."""
+        """The organs that a uniform draw would often miss."""
         return [name for name, facts in self.organs.items() if facts["chance_missed"] > RARE]
 
     def content(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Drawn:
         }
 
     def table(self) -> Table:
-        """Organs and in how many cases they occur."""
+        """A table of organs and the number of cases that have them."""
         table = Table("organ", box=SIMPLE_HEAD)
         for column in ("cases", "drawn", "missed by a plain draw"):
             table.add_column(column, justify="right")
@@ -79,13 +79,13 @@ class Drawn:
         return table
 
 
-def candidates(
+def read_candidates(
     folder: Path, descriptor: str | None, split: str | None, labeled: str, counted: Counted
 ) -> Candidates:
     """The training cases of a prepared or raw data set, with voxels per class.
 
-    A prepared data set knows those of its labeled cases; of a raw one every training mask is
-    read, once the rest is known to be sound.
+    A prepared data set records those of its labeled cases; of a raw one every training mask is
+    read, after everything else is checked.
 
     Args:
         labeled: a share of the training cases, `5%`, rounded down, or a number of them.
@@ -96,8 +96,8 @@ def candidates(
     """
     if (folder / "dataset.json").is_file() and any(folder.glob("*.h5")):
         prepared = load_prepared(folder)
-        noted = {case: prepared.cases[case]["voxels_per_class"] for case in prepared.split.train}
-        voxels = {case: list(counts) for case, counts in noted.items() if counts is not None}
+        recorded = {case: prepared.cases[case]["voxels_per_class"] for case in prepared.split.train}
+        voxels = {case: list(counts) for case, counts in recorded.items() if counts is not None}
         number = _number(labeled, prepared.split, len(voxels))
         return Candidates(prepared.spec, prepared.split, number, voxels)
     spec = find_descriptor(folder, descriptor)
@@ -123,32 +123,32 @@ def _counts(
         tick(case)
 
 
-def draw(found: Candidates, seed: int) -> Drawn:
-    """Draw the labeled part anew.
+def draw(candidates: Candidates, seed: int) -> Drawn:
+    """Draw a new labeled part.
 
     Raises:
         ValueError: no choice of so many cases holds every organ.
     """
-    organs, base, number = found.spec.classes[1:], found.split, found.number
-    chosen = draw_labeled(found.voxels, organs, number, seed)
+    organs, base, number = candidates.spec.classes[1:], candidates.split, candidates.number
+    chosen = draw_labeled(candidates.voxels, organs, number, seed)
     split = Split.derive(
         tuple(sorted(base.train)), chosen, base.validation, base.test, base.patients
     )
-    holders = cases_with(found.voxels, organs)
+    holders = cases_with(candidates.voxels, organs)
     facts = {
         organ: {
             "cases": len(holders[organ]),
             "drawn": len(set(holders[organ]) & set(chosen)),
-            "chance_missed": chance_missed(len(found.voxels), len(holders[organ]), number),
+            "chance_missed": chance_missed(len(candidates.voxels), len(holders[organ]), number),
         }
         for organ in organs
     }
-    return Drawn(split, len(found.voxels), seed, facts)
+    return Drawn(split, len(candidates.voxels), seed, facts)
 
 
 def _number(text: str, split: Split, with_mask: int) -> int:
-    """How many cases are to be drawn, if there are so many to draw from."""
-    number = _told_number(text, len(split.train))
+    """The number of cases to draw, checked against those with a mask."""
+    number = _parsed_number(text, len(split.train))
     if not 1 <= number <= with_mask:
         raise ValueError(
             f"--labeled {text}: that is {number} cases, and {with_mask} of the "
@@ -157,7 +157,7 @@ def _number(text: str, split: Split, with_mask: int) -> int:
     return number
 
 
-def _told_number(text: str, cases: int) -> int:
+def _parsed_number(text: str, cases: int) -> int:
     try:
         if not text.endswith("%"):
             return int(text)

@@ -16,7 +16,7 @@ from segmentation.imaging.volume import Volume, window
 PER_SHEET = 24
 COLUMNS = 4
 _SIDE = 160  # pixels of a picture
-_TINT = 0.55  # how much of an organ's pixel is its color
+_TINT = 0.55  # opacity of the organ colors
 
 Picture = NDArray[np.uint8]
 
@@ -30,7 +30,7 @@ class Tile:
 
 
 def tile_of(scan: Volume, labels: NDArray[np.integer] | None, spec: DatasetSpec) -> Tile:
-    """The slices with most of the organs, or the middle ones where there is no mask.
+    """The slices with the largest organ area, or the middle ones without a mask.
 
     Args:
         scan: in RAS+.
@@ -55,7 +55,7 @@ def _picture(
     spacing: tuple[float, float],
     spec: DatasetSpec,
 ) -> Picture:
-    """A slice [x, up] as a square picture with true proportions, head or front up."""
+    """A slice [x, up] as a square picture in true proportions, head or front up."""
     shade = window(gray, spec.window_hu)[..., None] * np.ones(3)
     if labels is not None:
         table = np.array(colors(spec.classes)) / 255
@@ -76,7 +76,7 @@ def _picture(
 def write_sheets(
     tiles: Sequence[tuple[str, Tile]], marked: set[str], spec: DatasetSpec, folder: Path
 ) -> list[Path]:
-    """`contact-sheet.png`, and `contact-sheet-2.png` ... where cases do not fit on one.
+    """Write `contact-sheet.png`, and `contact-sheet-2.png` ... for further cases.
 
     Args:
         tiles: case name and pictures.

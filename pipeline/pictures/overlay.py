@@ -1,4 +1,4 @@
-"""Pictures of a validation: truth beside prediction in three planes, and how classes compare."""
+"""Pictures of a validation: truth and prediction in three planes, and a cosine heat map."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from segmentation.data.preparation import Case
 from segmentation.imaging.colors import colors
 from segmentation.training.trackers import Picture
 
-_TINT = 0.45  # how much of an organ's pixel is its color
+_TINT = 0.45  # opacity of the organ colors
 
 
 def overlay(case: Case, prediction: NDArray[np.integer], spec: DatasetSpec) -> Picture:
     """Axial, coronal and sagittal slice of a case, truth above prediction, organs in color.
 
-    The slices are those with most of the true organs, so a case is always cut in the same places;
+    The slices are those with the largest true organ area, so they are the same in every validation;
     the patient's right and front are on the left side.
 
     Args:
@@ -51,7 +51,7 @@ def overlay(case: Case, prediction: NDArray[np.integer], spec: DatasetSpec) -> P
 
 
 def code_map(cosines: NDArray[np.floating], classes: Sequence[str]) -> Picture:
-    """The cosines [C, C] of all pairs of class codes as a map with a scale."""
+    """A heat map of the cosines [C, C] of all pairs of class codes."""
     figure = _figure(5.6, 5.0)
     axes = figure.subplots()
     shown = axes.imshow(cosines, vmin=0, vmax=1, cmap="viridis")

@@ -1,4 +1,4 @@
-"""The abdomen as solids in patient space: which organ lies where, how it varies, what it absorbs.
+"""The abdomen as solids in patient space: position, variation and attenuation of organs.
 
 Millimeters in RAS+ about the body's axis at the level of the pancreas: x to the patient's right,
 y to the front, z to the head. Positions, sizes and HU are those of an adult in the portal venous
@@ -30,7 +30,7 @@ class Part:
 
 
 class Variation:
-    """Draws one subject's deviations from the mean anatomy, all from one generator."""
+    """Random deviations of one subject from the mean anatomy, all from one generator."""
 
     def __init__(self, random: np.random.Generator) -> None:
         self.random = random
@@ -43,7 +43,7 @@ class Variation:
         *,
         shift_mm: float = 3.0,
     ) -> Ellipsoid:
-        """An ellipsoid that is moved, scaled and turned a little."""
+        """A randomly shifted, scaled and rotated ellipsoid."""
         size = np.exp(self.random.normal(0, 0.06) + self.random.normal(0, 0.03, 3))
         return Ellipsoid(
             tuple(center + self.random.normal(0, shift_mm, 3)),
@@ -52,7 +52,7 @@ class Variation:
         )
 
     def tube(self, *knots: tuple[float, float, float, float], wander_mm: float = 2.0) -> Tube:
-        """A tube through knots (x, y, z, radius) that is moved and bent a little."""
+        """A randomly shifted and bent tube through knots (x, y, z, radius)."""
         table = np.array(knots)
         path = table[:, :3] + self.random.normal(0, wander_mm, 3)
         path = path + self.random.normal(0, wander_mm / 2, path.shape)
@@ -60,15 +60,15 @@ class Variation:
 
 
 def _spleen(vary: Variation) -> Shape:
-    whole = vary.blob((-96, -24, 52), (27, 42, 46), (20, 0, -15))
-    hollow = Ellipsoid(np.add(whole.center, (34, 18, -6)), (28, 36, 48))
-    return Carved(whole, hollow)
+    body = vary.blob((-96, -24, 52), (27, 42, 46), (20, 0, -15))
+    hollow = Ellipsoid(np.add(body.center, (34, 18, -6)), (28, 36, 48))
+    return Carved(body, hollow)
 
 
 def _kidney(vary: Variation, side: int, height: float) -> Shape:
-    whole = vary.blob((62 * side, -46, height), (26, 23, 48), (8, -8 * side, 0))
-    hilum = Ellipsoid(np.add(whole.center, (-26 * side, 8, 0)), (12, 9, 13))
-    return Carved(whole, hilum)
+    body = vary.blob((62 * side, -46, height), (26, 23, 48), (8, -8 * side, 0))
+    hilum = Ellipsoid(np.add(body.center, (-26 * side, 8, 0)), (12, 9, 13))
+    return Carved(body, hilum)
 
 
 def _liver(vary: Variation) -> Shape:
@@ -90,7 +90,7 @@ def _prostate_or_uterus(vary: Variation) -> Shape:
 
 
 Draw = Callable[[Variation], Shape]
-# Painted in this order: where two overlap, the later one keeps the place.
+# Painted in this order: where two overlap, the later one overwrites the earlier.
 ORGANS: dict[str, tuple[float, Draw]] = {
     "liver": (110, _liver),
     "spleen": (120, _spleen),
@@ -159,7 +159,7 @@ ORGANS: dict[str, tuple[float, Draw]] = {
 
 
 def surroundings(vary: Variation, low_mm: float) -> list[Part]:
-    """What is no organ of the list but lies among them, down to `low_mm`."""
+    """Tissue between the organs (heart, muscles, bowel, bones), down to `low_mm`."""
     parts = [
         Part("heart", vary.blob((-18, 34, 142), (52, 42, 38)), 130),
         *(
@@ -194,20 +194,20 @@ def _pelvic_bones(vary: Variation) -> list[Part]:
 
 
 def organs(vary: Variation, names: tuple[str, ...]) -> list[Part]:
-    """The named organs of one subject in painting order; both of a pair look alike.
+    """The named organs of one subject in painting order; paired organs have the same HU.
 
     Raises:
         LookupError: a name that no shape is known for; lists those that are.
     """
-    strangers = [name for name in names if name not in ORGANS]
-    if strangers:
+    unknown = [name for name in names if name not in ORGANS]
+    if unknown:
         raise LookupError(
-            f"no shape for {', '.join(map(repr, strangers))}; there is {', '.join(ORGANS)}"
+            f"no shape for {', '.join(map(repr, unknown))}; there is {', '.join(ORGANS)}"
         )
     brighter = vary.random.normal(0, 5)
     parts = []
     for name, (hu, draw) in ORGANS.items():
-        shape = draw(vary)
+        shape = draw(vary)  # every organ is drawn, so that the random numbers stay in step
         if name in names:
             parts.append(Part(name, shape, hu + brighter))
     return parts

@@ -17,20 +17,20 @@ Vector = Sequence[float] | Array
 
 
 class Shape(Protocol):
-    """What can be asked of a solid."""
+    """A solid with a signed distance and a bounding box."""
 
     def distance(self, points: Array) -> Array:
         """Signed distance to the surface in mm, float32 [...], of points [3, ...]."""
         ...
 
     def bounds(self) -> tuple[Array, Array]:
-        """Opposite corners of a box that holds the solid."""
+        """Opposite corners of a bounding box of the solid."""
         ...
 
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """Three radii about a center, turned about x, y and z by angles in degrees."""
+    """An ellipsoid: center, three radii, rotation about x, y and z in degrees."""
 
     center: Vector
     radii: Vector
@@ -55,7 +55,7 @@ class Ellipsoid:
 
 @dataclass(frozen=True)
 class Tube:
-    """A smooth path through points, with a radius at each of them."""
+    """A tube along a smooth path through points, with a radius at each of them."""
 
     path: Sequence[Vector] | Array
     radii: Vector
@@ -90,7 +90,7 @@ class Tube:
 
 @dataclass(frozen=True)
 class Union:
-    """Solids grown together; `blend_mm` rounds the seam."""
+    """A smooth union of solids; `blend_mm` is the width of the rounded seam."""
 
     parts: Sequence[Shape]
     blend_mm: float = 6.0
@@ -112,7 +112,7 @@ class Union:
 
 @dataclass(frozen=True)
 class Carved:
-    """A solid without the part that lies in another."""
+    """A solid minus another."""
 
     whole: Shape
     cut: Shape

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and work on many of them by several processes."""
+"""Atomic writes: a file is complete or absent."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A hidden file beside `path` to write to; it takes the place of `path` if all went well."""
+    """A hidden temporary file in the folder of `path`, renamed to `path` on success."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
@@ -19,16 +19,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, all of it or nothing."""
+    """Write a text file in UTF-8 atomically."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def make_writable(folder: Path) -> None:
-    """Make a folder and see that a file can be written there, before the work that fills it.
+    """Create a folder and check that a file can be written there.
 
     Raises:
-        OSError: it cannot; says why.
+        OSError: it cannot; gives the reason.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The strict pydantic model of descriptors and splits, and its errors in words."""
+"""The strict pydantic model of descriptors and splits, and its errors as one line."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Strict(BaseModel):
-    """Frozen, and an unknown key is an error."""
+    """A frozen model that rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def explain(fault: ValidationError, path: Path) -> str:
-    """What pydantic found wrong, and under which keys of the file `path`, in one line."""
-    told = []
+    """The problems of a validation error, each with its key in the file `path`, in one line."""
+    problems = []
     for error in fault.errors():
         key = ".".join(map(str, error["loc"]))
         reason = error["msg"].removeprefix("Value error, ")
@@ -23,5 +23,5 @@ def explain(fault: ValidationError, path: Path) -> str:
             reason = "missing key"
         elif not isinstance(error["input"], dict | BaseModel):
             reason += f", not {error['input']!r}"
-        told.append(f"{key}: {reason}" if key else reason)
-    return f"{path}: {'; '.join(told)}"
+        problems.append(f"{key}: {reason}" if key else reason)
+    return f"{path}: {'; '.join(problems)}"

@@ -1,4 +1,4 @@
-"""Work on many files by several processes."""
+"""A parallel map over worker processes."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +14,9 @@ Result = TypeVar("Result")
 def map_processes(
     work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
 ) -> Iterator[Result]:
-    """Results of `work` over the tasks, as they get done, by `jobs` processes.
+    """Results of `work` over the tasks from `jobs` processes, in order of completion.
 
-    The first fault ends it: tasks that have not begun are dropped, the fault is raised.
+    The first error is raised, and tasks that have not started are canceled.
     """
     if jobs < 1:
         raise ValueError(f"jobs is the number of processes, at least 1, not {jobs}")

@@ -1,6 +1,6 @@
-"""How a prepared case differs from the array of the same case in a folder that others share.
+"""The differences between a prepared case and the shared array of the same case.
 
-Legend: `ours` is the prepared case, [x, y, z] in RAS+; `theirs` the stored array, of unknown axes.
+Legend: `ours` is the prepared case, [x, y, z] in RAS+; `theirs` the stored array, axes unknown.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from segmentation.data.preparation import scaled
 from segmentation.imaging.affines import EVERY
 from segmentation.imaging.volume import Array, Sizes, Volume, resample
 
-_CUBE = (32, 32, 32)  # to this all 48 orientations are tried
+_CUBE = (32, 32, 32)  # grid on which all 48 orientations are compared
 _QUANTILES = np.linspace(0.002, 0.998, 499)
-_FEWEST_ORGANS = 4  # that it takes to measure a grid by them
-_BETTER = 0.02  # in rank correlation, and another field of view is believed
-_SAME_EDGE_MM = 1.5  # edges of two fields of view that are nearer than this, and ...
-_SAME_EDGE_VOXELS = 0.75  # ... nearer than this are the same edge
-_FEWEST_VOXELS = 50  # that it takes to tell how intensities relate
-_CLIPPED = 0.001  # share of voxels at an extreme from which on it was clipped there
+_FEWEST_ORGANS = 4  # needed to estimate a grid from organ centers
+_BETTER = 0.02  # gain in rank correlation needed to accept another field of view
+_SAME_EDGE_MM = 1.5  # edges of two fields of view closer than this, or ...
+_SAME_EDGE_VOXELS = 0.75  # ... closer than this count as the same edge
+_FEWEST_VOXELS = 50  # needed to fit a line between intensities
+_CLIPPED = 0.001  # share of voxels at an extreme above which it counts as clipped
 
 
 class OrganDifference(NamedTuple):
@@ -42,30 +42,30 @@ class Line(NamedTuple):
 
     Attributes:
         window: our values at their extremes, where they are clipped; else None.
-        left: mean distance of the two histograms after the line was undone, in our unit.
+        residual: mean distance of the two histograms after inverting the line, in our unit.
     """
 
     slope: float
     offset: float
     in_hu: bool
     window: tuple[float | None, float | None]
-    left: float
+    residual: float
 
 
 @dataclass(frozen=True)
 class CaseDifference:
-    """What was found of one case.
+    """The differences between one prepared case and its shared array.
 
     Attributes:
-        orientation: axis codes of the stored array, the best of 48 by its picture.
-        likeness: rank correlation of the two pictures in that orientation, and in the next best.
-        spacing_mm: of their grid along x, y and z; measured by organs where both have a mask, else
-            that of the same field of view.
-        edges_mm: how far their field of view goes beyond ours, low and high, along x, y and z;
+        orientation: axis codes of the stored array, the best of 48 by image correlation.
+        likeness: rank correlation of the two images in that orientation, and in the next best.
+        spacing_mm: of their grid along x, y and z; estimated from organs where both have a mask,
+            else from equal fields of view.
+        edges_mm: by how much their field of view exceeds ours, low and high, along x, y and z;
             None where it is the same.
         line: None where intensities are too few, or do not fit.
-        histogram: mean distance of what a network sees, in units of our [0, 1]; None where the
-            fields of view share no voxel.
+        histogram: mean distance of the network's inputs, in units of our [0, 1]; None where the
+            fields of view do not overlap.
     """
 
     case: str
@@ -100,7 +100,7 @@ def difference(
     Args:
         theirs: stored intensities, axes in any order and direction.
         their_labels: stored labels in the same order.
-        in_hu: whether stored intensities are HU, that `prepare` would scale.
+        in_hu: whether stored intensities are HU, to be scaled as `prepare` does.
     """
     try:
         orientation, likeness = best_orientation(ours.image, theirs)
@@ -110,9 +110,9 @@ def difference(
     image = orientations.apply_orientation(theirs, turn)
     labels = None if their_labels is None else orientations.apply_orientation(their_labels, turn)
     spacing = np.linalg.norm(ours.affine[:3, :3], axis=0)
-    step, start, edges = _placed(ours, image, labels, spec, spacing)
+    step, start, edges = _align(ours, image, labels, spec, spacing)
     sampled, inside = _sampled(ours.image, step, start, image.shape)
-    seen = scaled(image, spec) if in_hu else image
+    scaled_image = scaled(image, spec) if in_hu else image
     organs = {}
     if labels is not None and ours.label is not None:
         organs = _organs(ours.label, labels, step, start, spec.labels)
@@ -126,45 +126,45 @@ def difference(
         spacing_mm=(x, y, z),
         edges_mm=edges,
         line=line_between(sampled, image, inside & _untouched(sampled), spec),
-        histogram=_distance(sampled[inside], seen[inside]) if inside.any() else None,
+        histogram=_distance(sampled[inside], scaled_image[inside]) if inside.any() else None,
         organs=organs,
     )
 
 
 def best_orientation(ours: Array, theirs: Array) -> tuple[str, tuple[float, float]]:
-    """The axis codes under which an array looks most like a picture in RAS+, of all 48.
+    """The axis codes, of all 48, under which an array correlates best with an image in RAS+.
 
-    By rank correlation of both, made small, so that no monotonous change of intensity matters;
-    where ours is within its window, for air lies around everybody. Returns the codes, and the
-    correlation of the best and of the second best.
+    Rank correlation of both on a coarse grid, invariant to monotonic changes of intensity, over
+    voxels where ours is inside its window (the surrounding air is alike in every orientation).
+    Returns the codes, and the correlation of the best and of the second best.
 
     Raises:
-        ValueError: our picture has no two values within its window.
+        ValueError: our image has no two values within its window.
     """
     one, other = (resample(Volume(image, np.eye(4)), _CUBE).voxels for image in (ours, theirs))
     body = (one > one.min()) & (one < one.max())
     if np.unique(one[body]).size < 2:
         raise ValueError(
-            "nothing to tell the orientation by: of the prepared image no two values lie within "
+            "the orientation cannot be determined: the prepared image has no two values within "
             "its window; was it prepared with another window, or from an empty scan?"
         )
     mine, ranks = _standard(stats.rankdata(one[body])), stats.rankdata(other).reshape(_CUBE)
-    found = {
+    correlations = {
         codes: float(
             (mine * _standard(orientations.apply_orientation(ranks, _turn(codes))[body])).mean()
         )
         for codes in EVERY
     }
-    best, second = sorted(found, key=lambda codes: -found[codes])[:2]
-    return best, (found[best], found[second])
+    best, second = sorted(correlations, key=lambda codes: -correlations[codes])[:2]
+    return best, (correlations[best], correlations[second])
 
 
 def line_between(ours: Array, theirs: Array, free: Array, spec: DatasetSpec) -> Line | None:
-    """The line from our intensities to theirs, by quantiles over the voxels that are `free`.
+    """The line from our intensities to theirs, fitted to quantiles over the voxels in `free`.
 
-    These are to lie away from what our window clipped: whether clipping comes before resampling
-    or after it changes a voxel at the border of air. Noise that two ways of resampling leave would
-    flatten a line through the voxels themselves; quantiles hardly feel it.
+    `free` excludes voxels near clipped ones: clipping before or after resampling changes a voxel
+    at the border of air. Quantiles instead of voxel pairs, because the noise of two resampling
+    methods would flatten a regression line (attenuation).
     """
     in_hu = spec.scaling == "window"
     low, high = spec.window_hu if in_hu else (0.0, 1.0)
@@ -183,23 +183,23 @@ def line_between(ours: Array, theirs: Array, free: Array, spec: DatasetSpec) -> 
         (end - offset) / slope if (theirs == end).mean() > _CLIPPED else None
         for end in (least, most)
     )
-    left = _distance(mine, (other - offset) / slope)
-    return Line(slope, offset, in_hu, (low_end, high_end), left)
+    residual = _distance(mine, (other - offset) / slope)
+    return Line(slope, offset, in_hu, (low_end, high_end), residual)
 
 
 def _untouched(image: Array) -> Array:
-    """Voxels of a prepared image whose neighbors, too, are within the window."""
+    """Mask of the voxels of a prepared image whose neighbors are all inside the window."""
     least, most = (find(image, 3) for find in (ndimage.minimum_filter, ndimage.maximum_filter))
     return (least > 0) & (most < 1)
 
 
-def _placed(
+def _align(
     ours: Case, image: Array, labels: Array | None, spec: DatasetSpec, spacing: Array
 ) -> tuple[Array, Array, tuple[tuple[float, float], ...] | None]:
-    """Our index at their index 0 and per step of theirs, and how much further they see.
+    """Our index per step of theirs, our index at their index 0, and the extra field of view.
 
-    Both show the same field of view, unless organs that both have lie otherwise and the pictures,
-    laid upon each other by these organs, are more alike.
+    Both grids are assumed to cover the same field of view, unless the centers of shared organs
+    disagree and the images, aligned by these organs, correlate better.
     """
     sides, shape = np.array(ours.image.shape), image.shape
     step = sides / shape
@@ -208,6 +208,7 @@ def _placed(
         return step, start, None
     mine, other = (centers(mask, spec.labels.items()) for mask in (ours.label, labels))
     shared = [name for name in mine if name in other]
+    # An organ cut off by the border has the center of a part: it would bias the fit.
     cut = {label for mask in (ours.label, labels) for label in _at_border(mask)}
     shared = [name for name in shared if spec.labels[name] not in cut]
     if len(shared) < _FEWEST_ORGANS:
@@ -218,6 +219,7 @@ def _placed(
         )
         for axis in range(3)
     ]
+    # Theil-Sen slopes per axis: robust to organs that one of the masks delineates otherwise.
     by_organs = np.array([fit.slope for fit in fits])
     first = np.array([fit.intercept for fit in fits])
     lows = (-0.5 * by_organs + first + 0.5) * spacing
@@ -227,7 +229,9 @@ def _placed(
     if same.all() or (by_organs <= 0).any():
         return step, start, None
     fitted = np.where(same, step, by_organs), np.where(same, start, first)
-    if _alike(ours.image, image, *fitted) < _alike(ours.image, image, step, start) + _BETTER:
+    if _correlation(ours.image, image, *fitted) < (
+        _correlation(ours.image, image, step, start) + _BETTER
+    ):
         return step, start, None
     step, start = fitted
     edges = [
@@ -237,8 +241,8 @@ def _placed(
     return step, start, tuple(edges)
 
 
-def _alike(ours: Array, theirs: Array, step: Array, start: Array) -> float:
-    """Rank correlation of the pictures, so placed, within our window."""
+def _correlation(ours: Array, theirs: Array, step: Array, start: Array) -> float:
+    """Rank correlation of the two images under that alignment, within our window."""
     sampled, inside = _sampled(ours, step, start, theirs.shape)
     body = inside & (sampled > ours.min()) & (sampled < ours.max())
     if body.sum() < _FEWEST_VOXELS:
@@ -248,7 +252,7 @@ def _alike(ours: Array, theirs: Array, step: Array, start: Array) -> float:
 
 
 def _at_border(labels: Array) -> set[int]:
-    """Labels that reach the border of their array, so that their centers may be those of a part."""
+    """Labels that touch the border of their array: their centers may be those of a part."""
     faces = [np.take(labels, end, axis) for axis in range(3) for end in (0, -1)]
     return {int(label) for face in faces for label in np.unique(face)}
 
@@ -264,17 +268,17 @@ def _organs(
         np.bincount(array.ravel(), minlength=size)
         for array in (ours, theirs, placed, placed[placed == theirs])
     )
-    found = {}
+    correlations = {}
     for name, label in labels.items():
         total = moved[label] + other[label]
         ratio = float(other[label] * step.prod() / mine[label]) if mine[label] else None
         dice = float(2 * both[label] / total) if total else None
-        found[name] = OrganDifference(int(mine[label]), int(other[label]), ratio, dice)
-    return found
+        correlations[name] = OrganDifference(int(mine[label]), int(other[label]), ratio, dice)
+    return correlations
 
 
 def _sampled(image: Array, step: Array, start: Array, shape: Sizes) -> tuple[Array, Array]:
-    """Our image at their voxels, and where these lie within it."""
+    """Our image resampled at their voxels, and a mask of those inside our field of view."""
     sampled = ndimage.affine_transform(
         image, step, start, output_shape=shape, order=1, mode="nearest"
     )
@@ -287,12 +291,12 @@ def _sampled(image: Array, step: Array, start: Array, shape: Sizes) -> tuple[Arr
 
 
 def _thinned(values: Array) -> Array:
-    """At most about 300,000 of the values, evenly taken: quantiles need no more."""
+    """At most about 300,000 of the values, evenly spaced: enough for quantiles."""
     return values[:: max(values.size // 300_000, 1)]
 
 
 def _standard(values: Array) -> Array:
-    """With mean 0 and deviation 1; zeros where there is no deviation."""
+    """Values with mean 0 and standard deviation 1; zeros for constant values."""
     return (values - values.mean()) / (values.std() or 1.0)
 
 

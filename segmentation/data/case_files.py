@@ -1,8 +1,8 @@
-"""The prepared form of a data set on disk: a case per HDF5 file, and what is known of them all.
+"""The prepared form of a data set on disk: one HDF5 file per case, and `dataset.json`.
 
 A case file holds `image` float32 [x, y, z], in [0, 1] unless the descriptor's `scaling` is
 `stored`, and, unless the case is unlabeled, `label` uint8 [x, y, z] and `source_label` uint8 in the
-array order of the scan. `dataset.json` beside them is written last: where it lies, all is there.
+array order of the scan. `dataset.json` is written last: if it exists, the folder is complete.
 """
 
 import json
@@ -31,7 +31,7 @@ class Case:
         image: float32 [x, y, z]; in [0, 1], unless the data's `scaling` is `stored`.
         label: uint8 [x, y, z], class indices.
         affine: of the grid, voxel index to RAS+ mm.
-        source_affine, source_shape: of the scan that it was made from.
+        source_affine, source_shape: of the scan that the case was prepared from.
     """
 
     path: Path
@@ -43,16 +43,16 @@ class Case:
 
     @cached_property
     def source_label(self) -> Array | None:
-        """The mask on the scan's own grid and in its array order; read when asked for."""
+        """The mask on the scan's native grid and in its array order; read lazily."""
         with opened(self.path) as file:
             return file["source_label"][:] if "source_label" in file else None
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared data set: descriptor, split, folder, and what is known of each case.
+    """A prepared data set: descriptor, split, folder, and a record per case.
 
-    `note` is what was assumed of data that do not say where their voxels lie.
+    `note` states assumptions about data that do not define the position of their voxels.
     """
 
     spec: DatasetSpec
@@ -73,40 +73,42 @@ class Prepared:
 
 
 def load_prepared(out: str | Path) -> Prepared:
-    """The data set that `prepare` left in a folder.
+    """Load the data set that `prepare` wrote to a folder.
 
     Raises:
-        FileNotFoundError: nothing was prepared there, or not to the end, or a case is gone.
+        FileNotFoundError: nothing was prepared there, not completely, or a case file is missing.
         ValueError: written by another version, or damaged.
     """
     out = Path(out)
-    noted = out / "dataset.json"
-    if not noted.is_file():
-        raise FileNotFoundError(f"{noted}: not there, so {out} is not (or not fully) prepared")
-    content = read_noted(noted)
-    lacking = sorted({"spec", "split", "cases"} - content.keys())
-    if lacking:
-        raise ValueError(f"{noted}: damaged, it lacks {', '.join(lacking)}; prepare again")
-    spec = DatasetSpec.check(content["spec"], noted)
+    record_file = out / "dataset.json"
+    if not record_file.is_file():
+        raise FileNotFoundError(
+            f"{record_file}: not there, so {out} is not (or not fully) prepared"
+        )
+    content = read_dataset_json(record_file)
+    missing = sorted({"spec", "split", "cases"} - content.keys())
+    if missing:
+        raise ValueError(f"{record_file}: damaged, it lacks {', '.join(missing)}; prepare again")
+    spec = DatasetSpec.check(content["spec"], record_file)
     try:
         split = Split(**content["split"])
     except ValidationError as fault:
-        raise ValueError(f"{explain(fault, noted)}; damaged, so prepare again") from None
+        raise ValueError(f"{explain(fault, record_file)}; damaged, so prepare again") from None
     unknown = [case for case in split.cases if case not in content["cases"]]
     if unknown:
-        raise ValueError(f"{noted}: damaged, it lacks the case {unknown[0]}; prepare again")
+        raise ValueError(f"{record_file}: damaged, it lacks the case {unknown[0]}; prepare again")
     prepared = Prepared(spec, split, out, content["cases"], content.get("note"))
-    gone = [case for case in prepared.split.cases if not prepared.file(case).is_file()]
-    if gone:
-        raise FileNotFoundError(f"{out}: case files are gone: {', '.join(gone)}; prepare again")
+    deleted = [case for case in prepared.split.cases if not prepared.file(case).is_file()]
+    if deleted:
+        raise FileNotFoundError(f"{out}: case files are gone: {', '.join(deleted)}; prepare again")
     return prepared
 
 
 def read_case(path: str | Path) -> Case:
-    """A prepared case in memory, but for its `source_label`, which is read when asked for.
+    """Read a prepared case into memory; its `source_label` is read lazily.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, or it is no case of this version.
+        FileNotFoundError, ValueError: no such file, or not a case of this version.
     """
     path = Path(path)
     with opened(path) as file:
@@ -122,16 +124,17 @@ def read_case(path: str | Path) -> Case:
 
 
 def case_shape(path: Path) -> Sizes:
-    """The voxels of a prepared image along x, y and z, without reading them."""
+    """The shape [x, y, z] of a prepared image, without reading its voxels."""
     with opened(path) as file:
         x, y, z = file["image"].shape
     return x, y, z
 
 
 def read_crop(path: Path, box: tuple[slice, ...], *, labeled: bool) -> tuple[Array, Array | None]:
-    """Image and, if asked for and there, label of a box [x, y, z] of a case; nothing else is read.
+    """Image and, if requested and present, label of a box [x, y, z] of a case.
 
-    A box of 96^3 out of 400 x 400 x 200 voxels is there in a twentieth of the time of all of them.
+    Only the chunks of the box are read: 96^3 out of 400 x 400 x 200 voxels takes a twentieth of
+    the time of the full case.
     """
     with opened(path) as file:
         return file["image"][box], file["label"][box] if labeled and "label" in file else None
@@ -141,7 +144,7 @@ def opened(path: Path) -> h5py.File:
     """A case file, open for reading.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, or it is no case of this version.
+        FileNotFoundError, ValueError: no such file, or not a case of this version.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such prepared case")
@@ -158,9 +161,9 @@ def opened(path: Path) -> h5py.File:
     return file
 
 
-def read_noted(path: Path) -> dict[str, Any]:
+def read_dataset_json(path: Path) -> dict[str, Any]:
     """The content of a `dataset.json` of this version."""
-    content = read_own(path)
+    content = read_any_version(path)
     if content["format_version"] != FORMAT_VERSION:
         raise ValueError(
             f"{path}: format version {content['format_version']} where {FORMAT_VERSION} is read; "
@@ -169,11 +172,11 @@ def read_noted(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_own(path: Path) -> dict[str, Any]:
+def read_any_version(path: Path) -> dict[str, Any]:
     """The content of a `dataset.json` of any version.
 
     Raises:
-        ValueError: the file is something else; other programs have a `dataset.json`, too.
+        ValueError: the file is something else; other programs write a `dataset.json`, too.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -187,10 +190,10 @@ def read_own(path: Path) -> dict[str, Any]:
 
 
 def write_case(path: Path, arrays: dict[str, Array], attributes: dict[str, Any]) -> None:
-    """Write a case file, all of it or nothing; chunked so that crops read fast."""
+    """Write a case file atomically, in chunks so that crops are read fast."""
     with replacing(path) as target, h5py.File(target, "w") as file:
         for name, array in arrays.items():
             chunks = tuple(min(CHUNK, side) for side in array.shape)
-            packed = None if name == "image" else "gzip"
-            file.create_dataset(name, data=array, chunks=chunks, compression=packed)
+            compression = None if name == "image" else "gzip"
+            file.create_dataset(name, data=array, chunks=chunks, compression=compression)
         file.attrs.update(attributes)

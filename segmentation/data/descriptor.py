@@ -20,7 +20,7 @@ Layout = Literal["amos", "synapse", "nnunet", "npy-ga", "npy-dhc", "h5-magicnet"
 
 
 class Organ(Strict):
-    """One foreground class: its name, its label value, and what sets it apart.
+    """One foreground class: name, label value, side, size and code.
 
     `snomed` is the SNOMED CT code of the structure, whatever its side; DICOM segments carry it.
     """
@@ -34,12 +34,12 @@ class Organ(Strict):
 
 
 class Grid(Strict):
-    """The voxel grid that scans are brought to, [x, y, z]: one of three ways to say it.
+    """The target voxel grid of scans, [x, y, z], given in one of three ways.
 
     Attributes:
         spacing_mm: the same voxel size for all scans.
         shape: the same number of voxels for all scans.
-        shrink: every scan's own grid, with so many voxels along each axis made one.
+        shrink: the native grid of every scan, divided by these factors along each axis.
     """
 
     spacing_mm: tuple[float, float, float] | None = None
@@ -58,14 +58,14 @@ class Grid(Strict):
     def __str__(self) -> str:
         """In words: `1.5 x 1.5 x 2 mm`, `160 x 160 x 80 voxels`, `own voxels / 2 x 2 x 1`."""
         sides = self.spacing_mm or self.shape or self.shrink or ()
-        told = " x ".join(f"{side:g}" for side in sides)
+        text = " x ".join(f"{side:g}" for side in sides)
         if self.shrink:
-            return f"own voxels / {told}"
-        return f"{told} {'mm' if self.spacing_mm else 'voxels'}"
+            return f"own voxels / {text}"
+        return f"{text} {'mm' if self.spacing_mm else 'voxels'}"
 
 
 class SplitFiles(Strict):
-    """Text files that make one split, one case per line, relative to the descriptor."""
+    """The text files of one split, one case per line, relative to the descriptor."""
 
     train: str
     labeled: str
@@ -74,14 +74,14 @@ class SplitFiles(Strict):
 
 
 class DatasetSpec(Strict):
-    """A data set as its descriptor states it: what the classes are and how scans are prepared.
+    """The descriptor of a data set: classes, and how scans are prepared.
 
     Attributes:
-        shared: the layout in which the authors of the protocol hand out their prepared arrays.
-        scaling: what becomes 0 and 1: the ends of the window, or the least and the largest value
-            that a scan has within it. `stored` is of shared arrays that were scaled by a recipe
-            that nobody knows; nothing is changed, and no scan can be brought to them.
-        refused: why a list of labeled cases that is known to be unsound is not to be used, by the
+        shared: the layout of the prepared arrays that the protocol's authors distribute.
+        scaling: the values mapped to 0 and 1: the ends of the window, or the minimum and maximum
+            of a scan within it. `stored`: shared arrays scaled by an unpublished recipe, used
+            unchanged; no scan in HU can be converted to them.
+        refused: reasons against lists of labeled cases that are known to be flawed, by the
             list's SHA-256 (see `split.list_digest`).
     """
 
@@ -120,12 +120,12 @@ class DatasetSpec(Strict):
     def read(cls, path: str | Path) -> Self:
         """The descriptor in a TOML file.
 
-        `extends = "other.toml"` takes what the file does not say from one beside it.
+        `extends = "other.toml"` inherits missing keys from a file in the same folder.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: not TOML, an unknown or missing key, or a value that cannot be; the
-                message names file and key.
+            ValueError: not TOML, an unknown or missing key, or an invalid value; the message
+                names file and key.
         """
         path = Path(path)
         content = read_toml(path)
@@ -167,7 +167,7 @@ class DatasetSpec(Strict):
 
     @property
     def paired(self) -> tuple[tuple[int, int], ...]:
-        """(right, left) label values of the organs that only their side tells apart."""
+        """(right, left) label values of organs that differ in their side alone."""
         sides: dict[str, dict[str, int]] = {}
         for organ in self.by_label:
             if organ.side:
@@ -177,13 +177,13 @@ class DatasetSpec(Strict):
 
     @property
     def deciding(self) -> dict[str, Any]:
-        """All that decides a prepared case: labels, window, scaling, grid, protocol; JSON-able."""
+        """The settings that determine a prepared case, JSON-able: labels, window, grid, ..."""
         keys = {"name", "modality", "orientation", "window_hu", "scaling", "grid", "protocol"}
         return self.model_dump(mode="json", include=keys) | {"labels": self.labels}
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that decides a prepared case."""
+        """SHA-256 of the settings that determine a prepared case."""
         return hashlib.sha256(json.dumps(self.deciding, sort_keys=True).encode()).hexdigest()
 
     def with_spacing(self, spacing_mm: tuple[float, float, float]) -> Self:
@@ -211,7 +211,7 @@ class DatasetSpec(Strict):
 
     @property
     def split_names(self) -> tuple[str, ...]:
-        """The names that `split` knows; `data` where the splits lie with the data."""
+        """The names that `split` accepts; `data` if the splits are stored with the data."""
         return ("data",) if self.splits == "data" else tuple(self.splits)
 
     def split(self, name: str | Path | None = None, root: Path | None = None) -> Split:
@@ -219,7 +219,7 @@ class DatasetSpec(Strict):
 
         Args:
             name: one of `split_names`, or a folder as `Split.read` takes it. None: the only one.
-            root: the raw data; needed where the splits lie with the data, in `root/splits`.
+            root: folder of the raw data; needed if the splits are stored in `root/splits`.
 
         Raises:
             LookupError: no such name.

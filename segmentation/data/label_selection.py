@@ -1,4 +1,4 @@
-"""Which training cases get to be labeled: few, drawn at random, and every organ among them."""
+"""Random selection of the labeled training cases such that every organ occurs in one of them."""
 
 from collections.abc import Mapping, Sequence
 from math import comb
@@ -11,10 +11,10 @@ _TRIES = 1000
 def draw_labeled(
     voxels: Mapping[str, Sequence[int]], organs: Sequence[str], number: int, seed: int
 ) -> tuple[str, ...]:
-    """So many cases that every organ occurs in one of them; the same for the same seed.
+    """Draw `number` cases that together contain every organ; deterministic in the seed.
 
-    The organs are taken from the rarest to the most common: where no drawn case has one yet, one
-    of the cases that have it is drawn. The rest is drawn from all cases alike.
+    Organs are visited from the rarest to the most common: if no drawn case has the organ yet, one
+    of the cases that have it is drawn. The remaining cases are drawn uniformly.
 
     Args:
         voxels: of each class, background first, in every case that can be labeled.
@@ -64,5 +64,5 @@ def cases_with(voxels: Mapping[str, Sequence[int]], organs: Sequence[str]) -> di
 
 
 def chance_missed(cases: int, holders: int, number: int) -> float:
-    """How likely a plain draw of `number` of `cases` has none of the `holders` of an organ."""
+    """Probability that a uniform draw of `number` of `cases` misses all `holders` of an organ."""
     return comb(cases - holders, number) / comb(cases, number)

@@ -1,6 +1,6 @@
-"""Where the scans and masks of a data set lie: the folder layouts that people download.
+"""Folder layouts of published data sets: where scans and masks are stored.
 
-`npy-ga`, `npy-dhc` and `h5-magicnet` hold arrays without affine that other repositories prepared;
+`npy-ga`, `npy-dhc` and `h5-magicnet` hold arrays without affine, prepared by other repositories;
 `segmentation.data.shared_arrays` reads them.
 """
 
@@ -24,20 +24,20 @@ class RawCase:
 
 
 def find_cases(spec: DatasetSpec, root: Path, layout: str | None = None) -> dict[str, RawCase]:
-    """All cases below `root`, by name, in that layout, or in the one that the descriptor names.
+    """All cases below `root` by name, in the given layout or that of the descriptor.
 
     Raises:
         LookupError: no such layout.
         FileNotFoundError: no such folder, or no scan in it.
-        ValueError: two files for one case, or a `dataset.json` that numbers organs otherwise.
+        ValueError: two files for one case, or a `dataset.json` with other label values.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder of scans")
     _check_numbering(spec, root / "dataset.json")
-    name_of_layout = layout or spec.layout
-    if name_of_layout not in LAYOUTS:
-        raise LookupError(f"no layout {name_of_layout!r}; there is {', '.join(LAYOUTS)}")
-    find, expected = LAYOUTS[name_of_layout]
+    layout = layout or spec.layout
+    if layout not in LAYOUTS:
+        raise LookupError(f"no layout {layout!r}; there is {', '.join(LAYOUTS)}")
+    find, expected = LAYOUTS[layout]
     images: dict[str, Path] = {}
     labels: dict[str, Path] = {}
     for kind, name, path in find(root):
@@ -46,14 +46,14 @@ def find_cases(spec: DatasetSpec, root: Path, layout: str | None = None) -> dict
             raise ValueError(f"case {name} has two {kind} files: {known[name]} and {path}")
         known[name] = path
     if not images:
-        raise FileNotFoundError(f"{root}: no scan in the layout {name_of_layout!r} ({expected})")
+        raise FileNotFoundError(f"{root}: no scan in the layout {layout!r} ({expected})")
     return {name: RawCase(name, path, labels.get(name)) for name, path in sorted(images.items())}
 
 
-Found = Iterator[tuple[str, str, Path]]
+Files = Iterator[tuple[str, str, Path]]  # ("image" or "label", case, file)
 
 
-def _amos(root: Path) -> Found:
+def _amos(root: Path) -> Files:
     """`images{Tr,Va,Ts}/amos_0001.nii.gz` and `labels{Tr,Va,Ts}/` with the same names."""
     for kind in ("image", "label"):
         for part in ("Tr", "Va", "Ts"):
@@ -61,7 +61,7 @@ def _amos(root: Path) -> Found:
                 yield kind, stem, path
 
 
-def _synapse(root: Path) -> Found:
+def _synapse(root: Path) -> Files:
     """`img0001.nii.gz` and `label0001.nii.gz`, in one folder or several, at any depth."""
     folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
     for folder in folders:
@@ -71,7 +71,7 @@ def _synapse(root: Path) -> Found:
                     yield kind, stem.removeprefix(prefix), path
 
 
-def _nnunet(root: Path) -> Found:
+def _nnunet(root: Path) -> Files:
     """`images{Tr,Ts}/case_0000.nii.gz` and `labels{Tr,Ts}/case.nii.gz`; one channel."""
     for part in ("Tr", "Ts"):
         for stem, path in _scans(root / f"images{part}"):
@@ -86,8 +86,8 @@ def _nnunet(root: Path) -> Found:
             yield "label", stem, path
 
 
-def _npy(root: Path) -> Found:
-    """`NAME_image.npy` and `NAME_label.npy`, in the folder itself or in its `npy`."""
+def _npy(root: Path) -> Files:
+    """`NAME_image.npy` and `NAME_label.npy`, in the folder or its subfolder `npy`."""
     for folder in (root, root / "npy"):
         for stem, path in _files(folder, (".npy",)):
             case, _, kind = stem.rpartition("_")
@@ -95,15 +95,15 @@ def _npy(root: Path) -> Found:
                 yield kind, case, path
 
 
-def _h5(root: Path) -> Found:
-    """`NAME.h5`: image and label in one file, in the folder itself or in its `h5` or `data`."""
+def _h5(root: Path) -> Files:
+    """`NAME.h5`: image and label in one file, in the folder or its subfolder `h5` or `data`."""
     for folder in (root, root / "h5", root / "data"):
         for stem, path in _files(folder, (".h5",)):
             yield "image", stem, path
             yield "label", stem, path
 
 
-LAYOUTS: dict[str, tuple[Callable[[Path], Found], str]] = {
+LAYOUTS: dict[str, tuple[Callable[[Path], Files], str]] = {
     "amos": (_amos, "imagesTr/NAME.nii.gz, labelsTr/NAME.nii.gz, also Va and Ts"),
     "synapse": (_synapse, "img0001.nii.gz, label0001.nii.gz"),
     "nnunet": (_nnunet, "imagesTr/NAME_0000.nii.gz, labelsTr/NAME.nii.gz, also Ts"),
@@ -114,12 +114,12 @@ LAYOUTS: dict[str, tuple[Callable[[Path], Found], str]] = {
 
 
 def _scans(folder: Path) -> Iterator[tuple[str, Path]]:
-    """NIfTI files directly in a folder, with their names less the suffix."""
+    """NIfTI files directly in a folder, with their names without the suffix."""
     return _files(folder, SUFFIXES)
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
-    """Files directly in a folder, with their names less the suffix; hidden ones left out."""
+    """Files directly in a folder, with their names without the suffix; hidden ones are skipped."""
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
@@ -131,7 +131,7 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]
 def _check_numbering(spec: DatasetSpec, path: Path) -> None:
     """Compare the label table of a `dataset.json`, where there is one, with the descriptor.
 
-    Names that the descriptor does not know are passed over: spellings differ between releases.
+    Names that the descriptor does not know are ignored: spellings differ between releases.
     """
     if not path.is_file():
         return

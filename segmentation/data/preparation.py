@@ -1,4 +1,4 @@
-"""A raw data set to prepared cases: oriented, windowed and resampled as its descriptor says."""
+"""Preparation of a raw data set: orient, window and resample by its descriptor."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ from segmentation.data.case_files import (
     Prepared,
     load_prepared,
     opened,
+    read_any_version,
     read_case,
-    read_noted,
-    read_own,
+    read_dataset_json,
     write_case,
 )
 from segmentation.data.checks import check_labeled, image_digest
@@ -40,14 +40,14 @@ __all__ = ["Case", "Prepared", "load_prepared", "prepare", "read_case", "to_grid
 
 
 def to_grid(volume: Volume, spec: DatasetSpec) -> Volume:
-    """A scan in HU as networks see it: RAS+, windowed to [0, 1], on the grid; float32 [x, y, z].
+    """The network input for a scan in HU: RAS+, windowed to [0, 1], resampled; float32 [x, y, z].
 
-    The outer edges of the field of view stay, so a spacing is met to within half a voxel over the
-    whole extent.
+    The outer edges of the field of view are kept, so a spacing is met to within half a voxel over
+    the full extent.
 
     Raises:
-        ValueError: the scan's own range is to be stretched to [0, 1], and it has none; or the
-            descriptor is of shared arrays whose intensities nobody knows how to make from HU.
+        ValueError: a constant scan is to be scaled by its own range; or the descriptor is of
+            shared arrays whose intensity scaling is unknown.
     """
     if spec.scaling == "stored":
         raise ValueError(
@@ -56,12 +56,12 @@ def to_grid(volume: Volume, spec: DatasetSpec) -> Volume:
             "`tak prepare` read itself"
         )
     upright = canonical(volume)
-    seen = Volume(scaled(upright.voxels, spec), upright.affine)
-    return resample(seen, grid_shape(upright, spec))
+    windowed = Volume(scaled(upright.voxels, spec), upright.affine)
+    return resample(windowed, grid_shape(upright, spec))
 
 
 def scaled(voxels: Array, spec: DatasetSpec) -> Array:
-    """HU clipped to the window; its ends, or the scan's own extremes in it, become 0 and 1."""
+    """HU clipped to the window and scaled to [0, 1] by its ends or by the scan's own range."""
     if spec.scaling == "window":
         return window(voxels, spec.window_hu)
     low, high = (float(end) for end in np.clip([voxels.min(), voxels.max()], *spec.window_hu))
@@ -103,11 +103,11 @@ def prepare(
 
     The mask of an unlabeled case is never opened, even if there is one. Cases that an earlier
     call finished from the same files by the same descriptor are kept, unless `force`. `reader`
-    reads scans and masks; without one they are files that say themselves where they lie.
-    `progress` is called with the name of each case.
+    reads scans and masks; the default reads files with an affine. `progress` is called with the
+    name of each case.
 
     Raises:
-        FileNotFoundError: a scan or mask that the split needs.
+        FileNotFoundError: a scan or mask of the split is missing.
         ValueError: a damaged file, an unknown label value, image and mask that do not fit, no
             organ in the mask of any labeled case, or `out` holds data of another descriptor.
         FileExistsError, NotADirectoryError: `out` holds something else, or is a file.
@@ -137,88 +137,88 @@ def prepare(
 
 
 def _claim(out: Path, spec: DatasetSpec, force: bool) -> None:
-    """Make the folder, refuse one with data of another descriptor, take back its completeness."""
-    noted = out / "dataset.json"
-    if not noted.is_file():
+    """Create the folder, or refuse one with data of another descriptor; remove `dataset.json`."""
+    record_file = out / "dataset.json"
+    if not record_file.is_file():
         _check_free(out)
         out.mkdir(parents=True, exist_ok=True)
         return
-    read_own(noted)  # nobody else's file is removed, whatever is forced
+    read_any_version(record_file)  # never remove a file of another program, even with force
     if not force:
-        before = DatasetSpec.check(read_noted(noted)["spec"], noted)
+        before = DatasetSpec.check(read_dataset_json(record_file)["spec"], record_file)
         if before.digest != spec.digest:
             raise ValueError(
                 f"{out} holds data prepared by another descriptor: {_changes(before, spec)}; "
                 "take another folder or --force"
             )
-    noted.unlink()
+    record_file.unlink()
 
 
 def _changes(before: DatasetSpec, now: DatasetSpec) -> str:
-    """What decides a case and differs, in words; the protocol, named after it, only if alone."""
+    """The settings that differ, in words; the protocol's name only if nothing else differs."""
     changed = [key for key, value in now.deciding.items() if value != before.deciding[key]]
     changed = [key for key in changed if key != "protocol"] or changed
-    told = []
+    differences = []
     for key in changed:
         if key == "labels":
             names = sorted({name for name, _ in before.labels.items() ^ now.labels.items()})
-            told.append(f"labels of {_few(names)}")
+            differences.append(f"labels of {_few(names)}")
         else:
-            told.append(f"{key} {_plain(before, key)} there against {_plain(now, key)} now")
-    return ", ".join(told)
+            differences.append(f"{key} {_plain(before, key)} there, {_plain(now, key)} now")
+    return ", ".join(differences)
 
 
 def _plain(spec: DatasetSpec, key: str) -> str:
-    """A value of a descriptor without brackets: `-150 to 250`, `12 x 12 x 12 mm`."""
+    """A value of a descriptor as text: `-150 to 250`, `12 x 12 x 12 mm`."""
     value = getattr(spec, key)
     return " to ".join(f"{end:g}" for end in value) if key == "window_hu" else str(value)
 
 
 def _check_free(out: Path) -> None:
-    """Refuse a file, and a folder that holds more than cases of an unfinished call."""
+    """Refuse a file, or a folder with anything but cases of an unfinished call."""
     above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not above.is_dir():
         raise NotADirectoryError(f"-o {out}: {above} is a file, where a folder is needed")
     held = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    strange = [name for name in held if not name.startswith(".") and not name.endswith(".h5")]
-    if strange:
+    foreign = [name for name in held if not name.startswith(".") and not name.endswith(".h5")]
+    if foreign:
         raise FileExistsError(
-            f"{out} holds {_few(strange)}; prepared data need a folder of their own"
+            f"{out} holds {_few(foreign)}; prepared data need a folder of their own"
         )
 
 
 def _few(names: Sequence[str]) -> str:
-    """The first names of many, and how many there are."""
+    """The first names of a long list, and the number of the others."""
     if len(names) <= 4:
         return ", ".join(names)
     return f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
-def _tasks(found: dict[str, RawCase], split: Split, root: Path) -> list[RawCase]:
-    """The cases to prepare; those without a label are not to have one, even if a file exists."""
-    missing = [case for case in split.cases if case not in found]
+def _tasks(cases: dict[str, RawCase], split: Split, root: Path) -> list[RawCase]:
+    """The cases to prepare; unlabeled ones without a mask, even if a file exists."""
+    missing = [case for case in split.cases if case not in cases]
     if missing:
         raise FileNotFoundError(
-            f"{root}: no scan for {_few(missing)}; there is {_few(list(found))}"
+            f"{root}: no scan for {_few(missing)}; there is {_few(list(cases))}"
         )
-    bare = [case for case in split.with_labels if found[case].label is None]
+    bare = [case for case in split.with_labels if cases[case].label is None]
     if bare:
         raise FileNotFoundError(
             f"{root}: no mask for {_few(bare)}; labeled, validation and test cases need one"
         )
-    unlabeled = [RawCase(case, found[case].image, None) for case in split.unlabeled]
-    return [found[case] for case in split.with_labels] + unlabeled
+    unlabeled = [RawCase(case, cases[case].image, None) for case in split.unlabeled]
+    return [cases[case] for case in split.with_labels] + unlabeled
 
 
 def _prepare_case(
     task: RawCase, spec: DatasetSpec, reader: Reader, out: Path, force: bool
 ) -> tuple[str, dict[str, Any]]:
-    """Write one case, unless it is there, and return what `dataset.json` tells of it."""
+    """Write one case, unless it is up to date, and return its record for `dataset.json`."""
     path = out / f"{task.name}.h5"
     stamp = _stamp(task, spec, reader)
-    kept = None if force else _record(path, stamp)
-    if kept is not None:
-        return task.name, kept
+    existing = None if force else _existing_record(path, stamp)
+    if existing is not None:
+        return task.name, existing
     scan = reader.scan(task)
     grid = canonical(scan) if spec.scaling == "stored" else to_grid(scan, spec)
     arrays = {"image": grid.voxels}
@@ -253,10 +253,10 @@ def _prepare_case(
 
 
 def checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -> Volume:
-    """The mask as uint8, if it lies where the scan lies and holds no unknown value.
+    """The mask as uint8, checked to be on the scan's grid and to hold known labels only.
 
     Raises:
-        ValueError: another shape or affine than the scan's, or a label that the descriptor lacks.
+        ValueError: shape or affine differ from the scan's, or an unknown label.
     """
     if mask.voxels.shape != scan.voxels.shape:
         raise ValueError(
@@ -282,7 +282,7 @@ def checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -
 
 
 def _stamp(task: RawCase, spec: DatasetSpec, reader: Reader) -> str:
-    """What a case was made from: descriptor, way of reading, and size and time of its files."""
+    """The inputs of a case: digest of descriptor, reader, and size and time of its files."""
     stamps = [spec.digest, *([reader.stamp] if reader.stamp else [])]
     for path in (task.image, task.label):
         if path is not None:
@@ -291,8 +291,8 @@ def _stamp(task: RawCase, spec: DatasetSpec, reader: Reader) -> str:
     return " ".join(stamps)
 
 
-def _record(path: Path, stamp: str) -> dict[str, Any] | None:
-    """What is known of a case that was prepared before; None unless it is made from the same."""
+def _existing_record(path: Path, stamp: str) -> dict[str, Any] | None:
+    """The record of an existing case file; None unless it was made from the same inputs."""
     try:
         with opened(path) as file:
             return json.loads(file.attrs["record"]) if file.attrs["stamp"] == stamp else None

@@ -1,7 +1,7 @@
-"""Protocols: what a result must have kept to so that its numbers may stand beside others.
+"""Study protocols: the settings that make two results comparable.
 
-A descriptor claims a protocol by its name; a `Protocol` says what the name stands for. A result
-that departs from it is not refused, but does not carry the bare name.
+A descriptor claims a protocol by its name; a `Protocol` defines the name. A result that departs
+from it is not refused, but does not carry the bare name.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ class PinnedSplit(Strict):
 
 
 class Protocol(Strict):
-    """What the name of a protocol stands for.
+    """The definition of a protocol: classes, window, grid, splits, evaluation.
 
     Attributes:
         classes: SHA-256 of the class names in the order of their labels, a line feed after each.
@@ -41,8 +41,8 @@ class Protocol(Strict):
             the protocol's grid, unless they are shrunk here; and its window and scaling, if their
             intensities are taken as they are stored.
         splits: SHA-256 of every list, by the split's name.
-        sources: where all this was read.
-        doubts: what is not known of it, or not followed here.
+        sources: papers and code that these values are from.
+        doubts: details that are unknown or not followed here.
     """
 
     name: str
@@ -75,15 +75,15 @@ class Protocol(Strict):
 
     def split_name(self, split: Split) -> str | None:
         """The name under which a split is pinned here; None if its lists are others."""
-        found = split.digests
+        digests = split.digests
         pinned = {name: lists.model_dump() for name, lists in self.splits.items()}
-        return next((name for name, lists in pinned.items() if lists == found), None)
+        return next((name for name, lists in pinned.items() if lists == digests), None)
 
     def departures(self, spec: DatasetSpec) -> dict[str, str]:
-        """In what a descriptor departs from the protocol: which part, and both sides in words."""
-        found = {}
+        """The parts in which a descriptor departs from the protocol, with both values in words."""
+        departures = {}
         if class_digest(spec.classes) != self.classes:
-            found["organs"] = "other organs, or in another order"
+            departures["organs"] = "other organs, or in another order"
         known = self._known_from(spec)
         for part, one, other in (
             ("window", _hu(spec.window_hu), _hu(self.window_hu)),
@@ -91,11 +91,11 @@ class Protocol(Strict):
             ("grid", str(spec.grid), str(self.grid)),
         ):
             if one != other and part not in known:
-                found[part] = f"{part} {one} where {self.name} has {other}"
-        return found
+                departures[part] = f"{part} {one} where {self.name} has {other}"
+        return departures
 
     def _known_from(self, spec: DatasetSpec) -> set[str]:
-        """What is the protocol's because the data are its authors' arrays, as they were stored."""
+        """The parts that hold because the data are the arrays of the protocol's authors."""
         if spec.layout != self.shared:
             return set()
         known = {"window", "scaling"} if spec.scaling == "stored" else set()
@@ -105,11 +105,11 @@ class Protocol(Strict):
 
 @dataclass(frozen=True)
 class ProtocolLabel:
-    """What a prepared data set, and what is measured on it, may be called.
+    """The protocol name that a data set and its results may carry.
 
     Attributes:
-        protocol: the name to be carried: bare if all is as the protocol says, otherwise with
-            what is not, such as `amos-ga, own grid and split`.
+        protocol: the bare name if every part is the protocol's, otherwise followed by the parts
+            that are not, such as `amos-ga, own grid and split`.
         split: name of the split; `own-` and the first letters of its digest if it is not pinned.
         departures: both sides in words, one entry for each thing that differs.
     """
@@ -127,24 +127,24 @@ class ProtocolLabel:
 def claim_of(
     spec: DatasetSpec, split: Split, protocol: Protocol | None, own: Mapping[str, str] | None = None
 ) -> ProtocolLabel:
-    """What of the protocol that a descriptor claims holds for it and for a split.
+    """The protocol label of a descriptor and a split.
 
     Args:
-        protocol: what the name that the descriptor claims stands for; None if the name is the
-            user's own, and stands for whatever the descriptor says.
-        own: other things that are not the protocol's, and why, in words.
+        protocol: the definition of the claimed name; None if the name is the user's own and
+            stands for the descriptor itself.
+        own: further departures: part, and the reason in words.
     """
     named = None if protocol is None else protocol.split_name(split)
     lists = [f"{part} {digest}" for part, digest in split.digests.items()]
     name = named or f"own-{list_digest(lists)[:8]}"
-    found = {} if protocol is None else protocol.departures(spec)
+    departures = {} if protocol is None else protocol.departures(spec)
     if protocol is not None and named is None:
         known = ", ".join(protocol.splits)
-        found["split"] = f"lists of cases that are none of {protocol.name}'s ({known})"
-    found |= own or {}
+        departures["split"] = f"lists of cases that are none of {protocol.name}'s ({known})"
+    departures |= own or {}
     base = spec.protocol if protocol is None else protocol.name
-    label = f"{base}, own {_joined(list(found))}" if found else base
-    return ProtocolLabel(label, name, tuple(found.values()))
+    label = f"{base}, own {_joined(list(departures))}" if departures else base
+    return ProtocolLabel(label, name, tuple(departures.values()))
 
 
 def class_digest(names: Sequence[str]) -> str:

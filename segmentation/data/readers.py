@@ -1,4 +1,4 @@
-"""How scans and masks of a raw data set are read: what `prepare` asks, and the answer for files."""
+"""Readers of the scans and masks of a raw data set."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,33 +11,33 @@ from segmentation.imaging.volume import Volume, read_labels, read_volume
 
 
 class Reader(Protocol):
-    """Reads the cases of one raw data set; the same for every process that prepares."""
+    """Reads the cases of one raw data set; picklable, shared by all worker processes."""
 
     @property
     def layout(self) -> str | None:
-        """How the folder is laid out; None as the descriptor says."""
+        """The layout of the folder; None for that of the descriptor."""
 
     @property
     def stamp(self) -> str:
-        """What a case depends on beside its files."""
+        """Settings of the reader that a prepared case depends on."""
 
     @property
     def note(self) -> str | None:
-        """What a user of the prepared cases has to know; None if nothing was assumed."""
+        """Assumptions of the reader, for users of the prepared cases; None if there are none."""
 
     def scan(self, case: RawCase) -> Volume:
         """The scan, float32."""
 
     def mask(self, case: RawCase) -> Volume:
-        """The mask, int32, of a case that has one."""
+        """The mask of a case that has one, int32."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """Files that say themselves where their voxels lie: NIfTI, NRRD, MetaImage, DICOM.
+    """Files with an affine: NIfTI, NRRD, MetaImage, DICOM.
 
     Attributes:
-        orientation: axis codes for NIfTI files that state none; such files are refused without.
+        orientation: axis codes for files without an orientation; they are refused without it.
     """
 
     layout: str | None = None
@@ -52,13 +52,13 @@ class Files:
     def note(self) -> str | None:
         """The orientation that was given, if any."""
         given = self.orientation
-        return given and f"files that state no orientation were taken as {given}, as told"
+        return given and f"files that state no orientation were read as {given}, as given"
 
     def scan(self, case: RawCase) -> Volume:
         """The scan, float32.
 
         Raises:
-            FileNotFoundError, ValueError: as for `read_volume`; or nothing says how it lies.
+            FileNotFoundError, ValueError: as for `read_volume`; or no orientation is known.
         """
         return self._placed(case.image, read_volume(case.image))
 
@@ -66,7 +66,7 @@ class Files:
         """The mask, int32.
 
         Raises:
-            FileNotFoundError, ValueError: as for `read_labels`; or nothing says how it lies.
+            FileNotFoundError, ValueError: as for `read_labels`; or no orientation is known.
         """
         assert case.label is not None
         return self._placed(case.label, read_labels(case.label))

@@ -1,7 +1,7 @@
-"""Arrays that other repositories prepared and share, read as they are: no affine, no header.
+"""Reader of prepared arrays that other repositories share: no affine, no header.
 
-Their axes are known by their layout, but not which way these run: that is found from the organs,
-or told. Their spacing is assumed: that of the protocol's grid, or told.
+The order of their axes follows from their layout; their directions are given by the user or
+estimated from the organs. Their spacing is given, or assumed to be that of the protocol's grid.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from segmentation.imaging.volume import (
     Volume,
     canonical_shape,
     checked_volume,
-    whole_labels,
+    label_volume,
 )
 
 Spacing = tuple[float, float, float]
@@ -32,7 +32,7 @@ Spacing = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Form:
-    """What is known of the arrays of a layout: their axes, and whether intensities are HU."""
+    """Axis order of the arrays of a layout, and whether intensities are HU."""
 
     axes: str
     in_hu: bool
@@ -49,15 +49,15 @@ FORMS = {
 
 @dataclass(frozen=True)
 class SharedArrays:
-    """Reads shared arrays as volumes of an assumed place.
+    """Reads shared arrays as volumes with an assumed affine.
 
     Attributes:
         layout: one of `FORMS`.
         orientation: axis codes of the arrays, such as LPS.
-        spacing_mm: along the patient's x, y and z; None where nothing is known, then 1 mm is put.
-        shape: the number of voxels [x, y, z] that the protocol fixes, if it does.
-        told: whether the user gave the orientation; else the organs did.
-        against: how many masks' organs lie otherwise.
+        spacing_mm: along the patient's x, y and z; None if unknown, then 1 mm is used.
+        shape: the number of voxels [x, y, z], if fixed by the protocol.
+        orientation_given: whether the user gave the orientation; else it is estimated.
+        against: number of masks whose organs indicate another orientation.
         volumes_ml: of each organ, the median over the masks that have it; none without a spacing.
     """
 
@@ -65,7 +65,7 @@ class SharedArrays:
     orientation: str
     spacing_mm: Spacing | None
     shape: Sizes | None = None
-    told: bool = False
+    orientation_given: bool = False
     against: int = 0
     volumes_ml: dict[str, float] = field(default_factory=dict)
 
@@ -76,10 +76,10 @@ class SharedArrays:
 
     @property
     def note(self) -> str:
-        """What was taken as it is, and what was assumed."""
-        source = "as told" if self.told else "by their organs"
+        """The assumed axes and spacing, in words."""
+        source = "as given" if self.orientation_given else "by their organs"
         if self.against:
-            source += f", though the organs of {self.against} masks lie otherwise"
+            source += f", though the organs of {self.against} masks indicate others"
         spacing = "spacing unknown, so that distances count voxels"
         if self.spacing_mm is not None:
             spacing = f"spacing {' x '.join(f'{side:g}' for side in self.spacing_mm)} mm assumed"
@@ -104,7 +104,7 @@ class SharedArrays:
         """
         assert case.label is not None
         placed = self._placed(case.label, read_array(case.label, "label"))
-        return whole_labels(case.label, placed)
+        return label_volume(case.label, placed)
 
     def _placed(self, path: Path, voxels: Array) -> Volume:
         sides = self.spacing_mm or (1.0, 1.0, 1.0)
@@ -121,9 +121,9 @@ class SharedArrays:
 
 
 def layouts_in(root: Path) -> tuple[str, ...]:
-    """The layouts that shared arrays in a folder can have, by their files; none: nothing shared.
+    """The layouts that fit the shared arrays in a folder; empty if it holds none.
 
-    The two kinds of .npy differ in the order of their axes alone, which `open_arrays` finds out.
+    The two .npy layouts differ in the order of their axes alone; `open_arrays` decides.
 
     Raises:
         ValueError: cases that `tak prepare` wrote, or a damaged file.
@@ -149,21 +149,20 @@ def open_arrays(
     spacing_mm: Spacing | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[DatasetSpec, SharedArrays]:
-    """The descriptor and the reader that fit a folder of shared arrays.
+    """The descriptor and the reader for a folder of shared arrays.
 
     Args:
-        cases: with a mask; their organs tell the orientation, or are compared with a given one.
-        layouts: those that come into question; the order of the axes decides.
-        orientation: axis codes of the arrays; None finds them.
-        spacing_mm: along x, y, z; None takes that of the descriptor's grid.
+        cases: cases with a mask, from whose organs the orientation is estimated or checked.
+        layouts: candidates; the order of the axes decides.
+        orientation: axis codes of the arrays; None estimates them.
+        spacing_mm: along x, y, z; None for that of the descriptor's grid.
 
     Raises:
         FileNotFoundError: no such folder, or no array in it.
-        ValueError: organs that lie as in no or in several orientations, or axes that are not
-            those of a layout.
+        ValueError: organs that fit no or several orientations, or an axis order of no layout.
     """
-    seen = _seen(spec, find_cases(spec, root, layouts[0]), cases, progress)
-    codes = orientation or _settled(seen, root)
+    survey = _survey_masks(spec, find_cases(spec, root, layouts[0]), cases, progress)
+    codes = orientation or _common_orientation(survey, root)
     fitting = [name for name in layouts if FORMS[name].axes == axes_of(codes)]
     if not fitting:
         known = "; ".join(f"{name} has {', '.join(form.axes)}" for name, form in FORMS.items())
@@ -171,27 +170,27 @@ def open_arrays(
             f"{root}: axes {codes} run along {', '.join(axes_of(codes))}, which is not the order "
             f"of {' or '.join(layouts)}: {known}"
         )
-    against = sum(len(names) for way, names in seen.ways.items() if way not in (codes, None))
+    against = sum(len(names) for way, names in survey.ways.items() if way not in (codes, None))
     spacing = spacing_mm or spec.grid.spacing_mm
     reader = SharedArrays(
         fitting[0],
         codes,
         spacing,
         shape=spec.grid.shape,
-        told=orientation is not None,
+        orientation_given=orientation is not None,
         against=against,
-        volumes_ml={} if spacing is None else _volumes(spec, seen.counts, spacing),
+        volumes_ml={} if spacing is None else _volumes(spec, survey.counts, spacing),
     )
     return _descriptor(spec, fitting[0], spacing_mm), reader
 
 
 @dataclass
-class _Seen:
-    """What masks say of the arrays beside them.
+class _MaskSurvey:
+    """Orientations and organ sizes estimated from masks.
 
     Attributes:
         ways: names of cases by the orientation of their organs, None if undecided.
-        empty: names of cases without an organ, which say nothing of an orientation.
+        empty: names of cases without an organ.
         counts: voxels per class, for each mask.
     """
 
@@ -200,61 +199,61 @@ class _Seen:
     counts: list[NDArray[np.intp]] = field(default_factory=list)
 
 
-def _seen(
+def _survey_masks(
     spec: DatasetSpec,
     known: dict[str, RawCase],
     cases: Sequence[str],
     progress: Callable[[str], None] | None,
-) -> _Seen:
-    seen = _Seen()
+) -> _MaskSurvey:
+    survey = _MaskSurvey()
     for name in cases:
         path = known[name].label if name in known else None
         if path is not None:
             bare = checked_volume(path, read_array(path, "label"), np.eye(4))
-            labels = whole_labels(path, bare).voxels
+            labels = label_volume(path, bare).voxels
             if is_empty(labels):
-                seen.empty.append(name)
+                survey.empty.append(name)
             else:
-                seen.ways.setdefault(orientation_by_organs(labels, spec), []).append(name)
+                survey.ways.setdefault(orientation_by_organs(labels, spec), []).append(name)
             listed = labels[(labels >= 0) & (labels < len(spec.classes))]
-            seen.counts.append(np.bincount(listed, minlength=len(spec.classes)))
+            survey.counts.append(np.bincount(listed, minlength=len(spec.classes)))
         if progress:
             progress(name)
-    return seen
+    return survey
 
 
 def _volumes(
     spec: DatasetSpec, counts: Sequence[NDArray[np.intp]], spacing_mm: Spacing
 ) -> dict[str, float]:
-    """Volume in ml of each organ that a mask has, the median over those masks."""
+    """Median volume in ml of each organ over the masks that have it."""
     ml = float(np.prod(spacing_mm)) / 1000
     voxels = {
-        name: [seen[label] for seen in counts if seen[label]] for name, label in spec.labels.items()
+        name: [mask[label] for mask in counts if mask[label]] for name, label in spec.labels.items()
     }
-    return {name: ml * float(np.median(seen)) for name, seen in voxels.items() if seen}
+    return {name: ml * float(np.median(sizes)) for name, sizes in voxels.items() if sizes}
 
 
-def _settled(seen: _Seen, root: Path) -> str:
-    """The one orientation that all masks with an organ agree on."""
-    codes = next(iter(seen.ways), None)
-    if len(seen.ways) == 1 and codes is not None:
+def _common_orientation(survey: _MaskSurvey, root: Path) -> str:
+    """The orientation that all masks with an organ agree on."""
+    codes = next(iter(survey.ways), None)
+    if len(survey.ways) == 1 and codes is not None:
         return codes
-    told = "; ".join(
+    votes = "; ".join(
         f"{way or 'undecided'} in {len(names)} (such as {names[0]})"
         for way, names in [
-            *sorted(seen.ways.items(), key=lambda pair: -len(pair[1])),
-            *([("empty", seen.empty)] if seen.empty else []),
+            *sorted(survey.ways.items(), key=lambda pair: -len(pair[1])),
+            *([("empty", survey.empty)] if survey.empty else []),
         ]
     )
     raise ValueError(
         f"{root}: the arrays do not say which way their axes run, and the organs in their masks "
-        f"do not settle it: {told or 'no mask to look at'}; give --orientation, such as RAS or "
+        f"do not settle it: {votes or 'no mask to look at'}; give --orientation, such as RAS or "
         "LPS, to take all arrays so"
     )
 
 
 def _descriptor(spec: DatasetSpec, layout: str, spacing_mm: Spacing | None) -> DatasetSpec:
-    """The descriptor whose protocol names the arrays, unless they are the protocol's own."""
+    """The descriptor; its protocol name mentions the arrays unless they are the protocol's."""
     changes: dict[str, Any] = {"layout": layout}
     if spec.shared != layout:
         changes["protocol"] = f"{spec.protocol}, arrays of {layout}"

@@ -1,4 +1,4 @@
-"""Which case is used for what: labeled, unlabeled, validation and test share no case."""
+"""Splits of a data set into labeled, unlabeled, validation and test cases."""
 
 import hashlib
 from collections import Counter
@@ -16,10 +16,10 @@ PATIENTS = "patients.txt"
 
 
 class Split(Strict):
-    """Which case is used for what; the four parts share no case.
+    """A split into four disjoint parts.
 
     Attributes:
-        patients: of each case whose patient is known. Training, validation and test share none;
+        patients: patient by case, where known. Training, validation and test share no patient;
             a patient may have labeled and unlabeled scans.
     """
 
@@ -35,13 +35,13 @@ class Split(Strict):
             twice = [case for case, count in Counter(cases).items() if count > 1]
             if twice:
                 raise ValueError(f"{part} lists {', '.join(twice)} more than once")
-        found = []
+        overlaps = []
         for (first, one), (second, other) in combinations(self.parts().items(), 2):
             common = sorted(set(one) & set(other))
             if common:
-                found.append(f"{len(common)} in {first} and {second}: {', '.join(common)}")
-        if found:
-            raise ValueError(f"a case belongs to one part only; shared are {'; '.join(found)}")
+                overlaps.append(f"{len(common)} in {first} and {second}: {', '.join(common)}")
+        if overlaps:
+            raise ValueError(f"a case belongs to one part only; shared are {'; '.join(overlaps)}")
         return self
 
     @model_validator(mode="after")
@@ -52,15 +52,15 @@ class Split(Strict):
             for case in cases:
                 if case in self.patients:
                     scans.setdefault(self.patients[case], {}).setdefault(use, []).append(case)
-        found = []
+        overlaps = []
         for patient, used in scans.items():
             if len(used) > 1:
-                told = "; ".join(f"{use}: {', '.join(cases)}" for use, cases in used.items())
-                found.append(f"{patient} ({told})")
-        if found:
+                uses_of = "; ".join(f"{use}: {', '.join(cases)}" for use, cases in used.items())
+                overlaps.append(f"{patient} ({uses_of})")
+        if overlaps:
             raise ValueError(
                 "a patient belongs to training, validation or test only; shared are "
-                f"{', '.join(found)}"
+                f"{', '.join(overlaps)}"
             )
         return self
 
@@ -80,12 +80,12 @@ class Split(Strict):
 
     @property
     def train(self) -> tuple[str, ...]:
-        """All cases that training may look at: labeled, then unlabeled."""
+        """All training cases: labeled, then unlabeled."""
         return self.labeled + self.unlabeled
 
     @property
     def with_labels(self) -> tuple[str, ...]:
-        """The cases whose label file is read: all but the unlabeled ones."""
+        """The cases whose mask is read: all but the unlabeled ones."""
         return self.labeled + self.validation + self.test
 
     @property
@@ -107,10 +107,10 @@ class Split(Strict):
         Raises:
             ValueError: a labeled case is no training case, or two parts share a case.
         """
-        strangers = sorted(set(labeled) - set(train))
-        if strangers:
+        unknown = sorted(set(labeled) - set(train))
+        if unknown:
             raise ValueError(
-                f"{len(strangers)} labeled cases are not in the train list: {', '.join(strangers)}"
+                f"{len(unknown)} labeled cases are not in the train list: {', '.join(unknown)}"
             )
         unlabeled = tuple(case for case in train if case not in set(labeled))
         return cls(
@@ -126,8 +126,8 @@ class Split(Strict):
         """The split in `folder`: labeled, validation, test, and train or unlabeled (`.txt`).
 
         One case per line. With `train.txt` the unlabeled cases are derived; `unlabeled.txt` is
-        for lists that name them outright. A part without cases is an empty file. `patients.txt`,
-        where it lies there, has a case and its patient on each line.
+        for lists that name them directly. A part without cases is an empty file. `patients.txt`,
+        if present, has a case and its patient on each line.
 
         Raises:
             FileNotFoundError: a list is missing.
@@ -175,15 +175,15 @@ class Split(Strict):
 
 def _read_patients(path: Path) -> dict[str, str]:
     """The patient of each case in a text file, `case patient` per line; none without the file."""
-    found: dict[str, str] = {}
+    patients: dict[str, str] = {}
     for line in read_list(path) if path.is_file() else ():
         words = line.split()
         if len(words) != 2:
             raise ValueError(f"{path}: {line!r} is not a case and its patient")
         case, patient = words
-        if found.setdefault(case, patient) != patient:
-            raise ValueError(f"{path}: {case} is of {found[case]} and of {patient}")
-    return found
+        if patients.setdefault(case, patient) != patient:
+            raise ValueError(f"{path}: {case} is of {patients[case]} and of {patient}")
+    return patients
 
 
 def read_list(path: Path) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""Affines: the axes they name, and axes that are not at right angles (rounding, tilted gantry).
+"""Affines: axis codes, and axes that are not orthogonal (rounding, tilted gantry).
 
-ITK, and with it 3D Slicer and ITK-SNAP, opens no NIfTI file that states only such an affine.
+ITK, and with it 3D Slicer and ITK-SNAP, opens no NIfTI file whose only affine is sheared.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from nibabel import orientations
 
 Array = np.ndarray
 
-_SAME_PLACE = 0.25  # of the smallest voxel side: what is nearer than this lies in the same place
-_ROUNDING_DEGREES = 0.5  # more than digits that a header leaves away ever turn an axis
+_SAME_PLACE = 0.25  # tolerance as a share of the smallest voxel side
+_ROUNDING_DEGREES = 0.5  # more than rounding in a header can turn an axis
 
 
 def straightened(affine: Array) -> Array:
-    """The nearest affine [4, 4] with the same voxel sizes and axes at right angles.
+    """The nearest affine [4, 4] with the same voxel sizes and orthogonal axes.
 
-    By the polar decomposition of the directions; the first voxel stays where it is.
+    Polar decomposition of the directions; the position of the first voxel is unchanged.
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     left, _, right = np.linalg.svd(affine[:3, :3] / spacing)
@@ -28,12 +28,12 @@ def straightened(affine: Array) -> Array:
 
 
 def is_straight(affine: Array, shape: Sequence[int]) -> bool:
-    """Whether the axes are at right angles but for rounding.
+    """Whether the axes are orthogonal up to rounding.
 
     `straightened` then moves no corner of the grid by more than a quarter of a voxel.
 
     Args:
-        shape: of the grid, whose first three sides count.
+        shape: of the grid; the first three sides are used.
     """
     if tilt_degrees(affine) > _ROUNDING_DEGREES:
         return False
@@ -44,7 +44,7 @@ def is_straight(affine: Array, shape: Sequence[int]) -> bool:
 
 
 def tilt_degrees(affine: Array) -> float:
-    """The largest angle by which two axes miss the right angle; 0 where they do not."""
+    """The largest deviation of two axes from a right angle, in degrees."""
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     cosines = np.abs(directions.T @ directions - np.eye(3)).max()
     return float(np.degrees(np.arcsin(min(cosines, 1.0))))
@@ -81,7 +81,7 @@ def axes_of(codes: str) -> str:
 
 
 def affine_of(codes: str, shape: Sequence[int], spacing_mm: Sequence[float]) -> Array:
-    """An affine to RAS+ mm for an array that has none; its first voxel in RAS+ lies at 0.
+    """An affine to RAS+ mm for an array without one; its first voxel in RAS+ order is at 0.
 
     Args:
         codes: of the array's axes.

@@ -1,4 +1,4 @@
-"""A color for every class, and the files that tell viewers names and colors."""
+"""A color for every class, and the color tables of viewers."""
 
 import colorsys
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from segmentation.common.files import write_text
 
 Color = tuple[int, int, int]
 
-_GOLDEN = 0.618034  # steps around the color wheel that never come close to an earlier one
+_GOLDEN = 0.618034  # golden ratio: steps around the color wheel stay far from earlier ones
 
 
 def colors(classes: Sequence[str]) -> list[Color]:
     """Red, green, blue in 0..255 per class: background black, then colors far apart."""
-    found: list[Color] = [(0, 0, 0)]
+    palette: list[Color] = [(0, 0, 0)]
     for index in range(1, len(classes)):
         value = (1.0, 0.78, 0.92)[index % 3]
         share = colorsys.hsv_to_rgb((0.02 + index * _GOLDEN) % 1, 0.72, value)
-        found.append((round(255 * share[0]), round(255 * share[1]), round(255 * share[2])))
-    return found
+        palette.append((round(255 * share[0]), round(255 * share[1]), round(255 * share[2])))
+    return palette
 
 
 def write_slicer_colors(path: Path, classes: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What is measured on a mask, and whether a scan's intensities look like HU."""
+"""Organ volumes and intensities of a mask, and a plausibility check of HU."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 
 from segmentation.imaging.volume import Array, Volume
 
-_AIR_HU = -300.0  # lung, bowel gas, fat at its lowest and the air around a patient lie below
-_TISSUE_HU = (-20.0, 120.0)  # blood, muscle and the solid organs, with and without contrast
+_AIR_HU = -300.0  # lung, bowel gas and the air around a patient are below
+_TISSUE_HU = (-20.0, 120.0)  # blood, muscle, parenchymal organs, with or without contrast
 _LEAST_TISSUE = 0.01
 
 
@@ -40,18 +40,18 @@ def measure_organs(
 
 
 def intensity_warning(scan: Volume) -> str | None:
-    """Why intensities do not look like HU of a body, in one sentence; None if they do."""
+    """A warning if intensities do not look like Hounsfield units, else None."""
     sparse = scan.voxels[tuple(slice(None, None, max(side // 64, 1)) for side in scan.voxels.shape)]
     low, high = float(scan.voxels.min()), float(scan.voxels.max())
-    found = f"intensities from {low:g} to {high:g}"
+    range_text = f"intensities from {low:g} to {high:g}"
     if low == high:
         return f"all intensities are {low:g}; nothing can be seen"
     if low > _AIR_HU:
-        return f"{found} hold no air, so they are hardly HU (windowed, shifted, or no CT?)"
+        return f"{range_text} hold no air, so they are hardly HU (windowed, shifted, or no CT?)"
     share = float(((sparse > _TISSUE_HU[0]) & (sparse < _TISSUE_HU[1])).mean())
     if share < _LEAST_TISSUE:
         return (
-            f"{found}, but only {100 * share:.1f} % of the voxels are within "
+            f"{range_text}, but only {100 * share:.1f} % of the voxels are within "
             f"{_TISSUE_HU[0]:g} to {_TISSUE_HU[1]:g} HU, where soft tissue lies; is this CT in HU?"
         )
     return None

@@ -1,4 +1,4 @@
-"""Scans and masks in memory and on disk: read, write, orient, resample, window.
+"""Volumes: read, write, orient, resample and window scans and masks.
 
 Arrays are [i, j, k] in file order; after `canonical` they are [x, y, z] in RAS+: x grows to the
 patient's right, y to the front, z to the head. An affine maps voxel indices to RAS+ mm.
@@ -51,11 +51,11 @@ def read_labels(path: str | Path) -> Volume:
         FileNotFoundError, ValueError: as for `read_volume`.
         ValueError: a value that is no whole number, or is below 0; quotes it.
     """
-    return whole_labels(Path(path), read_volume(path))
+    return label_volume(Path(path), read_volume(path))
 
 
-def whole_labels(path: Path, volume: Volume) -> Volume:
-    """The volume as int32 label values, if they are whole numbers from 0 on.
+def label_volume(path: Path, volume: Volume) -> Volume:
+    """The volume as int32 label values, checked to be integers from 0 on.
 
     Raises:
         ValueError: another value; quotes it and the file.
@@ -126,8 +126,8 @@ def resampled_shape(volume: Volume, spacing_mm: tuple[float, float, float]) -> S
 def resample(volume: Volume, shape: Sizes) -> Volume:
     """An image on `shape` voxels over the same extent: outer voxel edges stay where they are.
 
-    Linear; along axes that shrink by a factor f, a Gaussian of (f - 1) / 2 voxels goes before it,
-    so that detail that the new grid cannot hold is averaged, not skipped. Returns float32.
+    Linear; along axes that shrink by a factor f, after a Gaussian of (f - 1) / 2 voxels
+    (anti-aliasing). Returns float32.
     """
     factor = np.divide(volume.voxels.shape, shape)
     smooth = _smoothed(volume.voxels.astype(np.float32), factor)
@@ -135,11 +135,11 @@ def resample(volume: Volume, shape: Sizes) -> Volume:
 
 
 def resample_labels(volume: Volume, shape: Sizes) -> Volume:
-    """A mask on `shape` voxels over the same extent: each voxel gets its commonest class.
+    """A mask on `shape` voxels over the same extent: each voxel gets its most frequent class.
 
-    Every class is resampled as an image of ones and zeros and the largest share wins, ties going
-    to the larger label. Nearest neighbor would shift thin organs by up to half a voxel and, when
-    shrinking, leave holes in them. Only the surroundings of each class are worked on.
+    Every class is resampled as a binary image and the largest share wins; ties go to the larger
+    label. Nearest neighbor would shift thin organs by up to half a voxel and leave holes when
+    downsampling. Only the bounding box of each class is processed.
     """
     factor = np.divide(volume.voxels.shape, shape)
     best = np.full(shape, 0.0, np.float32)
@@ -166,7 +166,7 @@ def window(image: Array, window_hu: tuple[float, float]) -> Array:
 def _class_share(
     labels: Array, value: int, box: tuple[slice, ...], factor: Array, shape: Sizes
 ) -> tuple[tuple[slice, ...], Array]:
-    """Where on the new grid a class can occur, and its share of each voxel there."""
+    """The box of the new grid in which a class can occur, and its share of each voxel there."""
     reach = np.ceil(4 * np.maximum(factor - 1, 0) / 2 + factor + 1).astype(int)
     low = np.maximum([side.start for side in box] - reach, 0)
     high = np.minimum([side.stop for side in box] + reach, labels.shape)
@@ -185,24 +185,24 @@ def _smoothed(image: Array, factor: Array) -> Array:
 
 
 def _sample(image: Array, factor: Array, start: Array, shape: Sizes) -> Array:
-    """Linear samples at `start + factor * index`; beyond the border its value goes on."""
+    """Linear samples at `start + factor * index`; border values are replicated."""
     return ndimage.affine_transform(
         image, factor, start, output_shape=tuple(shape), order=1, mode="nearest"
     )
 
 
 def _stretched(volume: Volume, factor: Array) -> Array:
-    """The affine of a grid whose voxels are `factor` times as large, with the same outer edges."""
+    """The affine of a grid with voxels `factor` times as large and the same outer edges."""
     change = np.diag([*factor, 1.0])
     change[:3, 3] = factor / 2 - 0.5
     return volume.affine @ change
 
 
 def checked_volume(path: Path, voxels: Array, affine: Array) -> Volume:
-    """Voxels and affine, if they are one three-dimensional scan of finite numbers with a place.
+    """A volume, checked: three-dimensional, finite intensities, invertible affine.
 
     Raises:
-        ValueError: they are not; quotes shape or count and the file.
+        ValueError: one of these does not hold; quotes shape or count and the file.
     """
     if voxels.ndim > 3 and voxels.shape[:3] and voxels.size == np.prod(voxels.shape[:3]):
         voxels = voxels.reshape(voxels.shape[:3])

@@ -1,4 +1,4 @@
-"""A made-up population of abdominal scans as NIfTI files, in the folders of nnU-Net's raw layout.
+"""A synthetic population of abdominal scans as NIfTI files in nnU-Net's raw layout.
 
 ```
 imagesTr/phantom_0000_0000.nii.gz   labelsTr/phantom_0000.nii.gz   (none for unlabeled cases)
@@ -29,10 +29,10 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Population:
-    """How many subjects of which kind, how finely scanned, and the seed that decides them.
+    """Number of subjects per part, voxel size and seed.
 
-    Case k is decided by (seed, k) and the voxel size alone. Exactly one of spacing_mm (the voxel
-    size about which the scans vary) and shape (voxels along the patient's x, y, z) is given.
+    Case k is a function of (seed, k) and the voxel size alone. Exactly one of spacing_mm (the
+    mean voxel size of the scans) and shape (voxels along the patient's x, y, z) is given.
     """
 
     labeled: int
@@ -74,30 +74,30 @@ def make_population(
     jobs: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> int:
-    """Write a population to `out` and return how many cases had to be made.
+    """Write a population to `out` and return the number of scans written.
 
-    A second call makes only what is missing. `progress` is called with the name of each case.
+    A second call writes only missing files. `progress` is called with the name of each case.
 
     Raises:
-        LookupError: an organ of the descriptor that cannot be drawn; lists those that can.
+        LookupError: an organ of the descriptor that has no shape; lists those that do.
         ValueError: `out` holds another population, or voxels so large that organs get lost.
     """
     drawn = tuple(_drawn_as(organ) for organ in spec.by_label)
-    begun = _claim(out, population, spec)
+    created = _claim(out, population, spec)
     for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs", "splits"):
         (out / folder).mkdir(exist_ok=True)
     parts = population.parts()
     every = [(case, part) for part in parts for case in parts[part]]
-    missing = [task for task in every if _lacks(out, *task)]
-    tell = progress or (lambda case: None)
+    missing = [task for task in every if _is_missing(out, *task)]
+    report = progress or (lambda case: None)
     for case, _ in set(every) - set(missing):
-        tell(case)
+        report(case)
     work = partial(_make_case, names=drawn, out=out, population=population)
     try:
         for case in map_processes(work, missing, jobs):
-            tell(case)
+            report(case)
     except ValueError:
-        if begun and not any(out.glob("images*/*.nii.gz")):
+        if created and not any(out.glob("images*/*.nii.gz")):
             shutil.rmtree(out)
         raise
     lists = {part: parts[part] for part in ("labeled", "validation", "test")}
@@ -136,7 +136,7 @@ def _toml(table: Mapping[str, object]) -> list[str]:
 
 
 def _drawn_as(organ: Organ) -> str:
-    """The name under which an organ can be drawn: its own, or one of its aliases."""
+    """The name of the shape of an organ: its name, or one of its aliases."""
     for name in (organ.name, *organ.aliases):
         if name.casefold() in ORGANS:
             return name.casefold()
@@ -144,9 +144,9 @@ def _drawn_as(organ: Organ) -> str:
 
 
 def _claim(out: Path, population: Population, spec: DatasetSpec) -> bool:
-    """Note in an empty `out` what is made there, or check that it is what was begun before.
+    """Record the population in an empty `out`, or check that `out` holds the same one.
 
-    Returns whether this call is the beginning.
+    Returns whether the folder was empty before.
     """
     recipe = {
         "format_version": FORMAT_VERSION,
@@ -178,7 +178,7 @@ def _paths(out: Path, case: str, part: str) -> tuple[Path, Path | None]:
     return out / f"images{side}" / f"{case}_0000.nii.gz", label
 
 
-def _lacks(out: Path, case: str, part: str) -> bool:
+def _is_missing(out: Path, case: str, part: str) -> bool:
     return not all(path.is_file() for path in _paths(out, case, part) if path)
 
 

@@ -1,4 +1,4 @@
-"""A made-up CT scanner: one subject's solids, bent and posed, on a grid of any orientation."""
+"""A synthetic CT scanner: deformed solids of one subject on a grid of any orientation."""
 
 from dataclasses import dataclass
 
@@ -28,13 +28,13 @@ from segmentation.anatomy.shapes import Array
 NOISE_HU = 10.0
 TEXTURE_HU = 7.0
 BIAS_HU = 8.0
-# What a typical scan shows, left to right and back to front; the height follows the organs.
+# Field of view of a typical scan, left-right and back-front; the height follows the organs.
 WIDTH_MM, DEPTH_MM = 344.0, 262.0
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A made-up CT scan: HU int16 and labels uint8 [i, j, k], and the affine to RAS+ mm."""
+    """A synthetic CT scan: HU int16 and labels uint8 [i, j, k], and the affine to RAS+ mm."""
 
     voxels: Array
     labels: Array
@@ -43,7 +43,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Pose:
-    """From patient space to the mean anatomy: shift, turn, size, and a sum of smooth waves."""
+    """Map from patient space to the mean anatomy: shift, rotation, scale, smooth deformation."""
 
     shift_mm: Array
     turn: Array
@@ -71,7 +71,7 @@ class Pose:
         )
 
     def to_anatomy(self, points: Array) -> Array:
-        """Where points [3, n] of patient space lie in the mean anatomy, float32 [3, n]."""
+        """Points [3, n] of patient space mapped to the mean anatomy, float32 [3, n]."""
         straight = (self.turn.T @ (points - self.shift_mm[:, None])) / self.size[:, None]
         straight = straight.astype(np.float32)
         waves = self.waves.astype(np.float32) @ straight
@@ -80,11 +80,11 @@ class Pose:
 
 
 class Canvas:
-    """The voxels of one scan while solids are painted on them, later ones over earlier ones.
+    """The voxels of a scan onto which solids are painted; later ones overwrite earlier ones.
 
     Args:
         points: voxel centers in the mean anatomy, [3, n] in mm.
-        voxel_mm: the width over which a border is shared between two tissues (partial volume).
+        voxel_mm: width of the partial volume effect at borders.
         fat_mm: thickness of the fat under the skin.
     """
 
@@ -99,13 +99,13 @@ class Canvas:
         self.cavity = self._oval(wide, deep)
 
     def paint(self, distance: Array, hu: float, *, where: Array | None = None) -> None:
-        """Fill the inside of a signed distance [n] (or of the chosen points) with one HU."""
+        """Fill the inside of a signed distance [n] (or at the chosen points) with one HU."""
         share = np.clip(0.5 - distance / self.voxel_mm, 0, 1)
         target = slice(None) if where is None else where
         self.hu[target] += share * (hu - self.hu[target])
 
     def paint_part(self, part: Part, label: int) -> None:
-        """Paint a solid, as far as it lies within the abdominal wall, and label its inside."""
+        """Paint a solid, clipped to the abdominal cavity, and label its inside."""
         low, high = (corner.astype(np.float32)[:, None] for corner in part.shape.bounds())
         margin = self.voxel_mm
         near = ((self.points > low - margin) & (self.points < high + margin)).all(axis=0)
@@ -116,7 +116,7 @@ class Canvas:
         self.labels[chosen[distance < 0]] = label
 
     def paint_trunk(self) -> None:
-        """Skin to spine: fat, muscle wall, the fat of the cavity, lungs and bones."""
+        """Paint fat, muscle wall, cavity, lungs and bones."""
         for distance, hu in ((self.skin, FAT), (self.wall, MUSCLE), (self.cavity, FAT)):
             self.paint(distance, hu)
         self._paint_lungs()
@@ -159,7 +159,7 @@ class Canvas:
 
 
 def field_of_view_mm(names: tuple[str, ...]) -> tuple[float, float]:
-    """The lowest and highest z in mm that a scan of these organs must show."""
+    """The lowest and highest z in mm of a field of view with these organs."""
     low = PELVIS_MM if set(names) & set(PELVIC) else ABDOMEN_MM[0]
     return low, ABDOMEN_MM[1]
 
@@ -171,17 +171,17 @@ def scan_subject(
     spacing_mm: float | None = None,
     shape: tuple[int, int, int] | None = None,
 ) -> Scan:
-    """One subject's scan, oriented and spaced at random; label k is `names[k - 1]`.
+    """A scan of one subject with random orientation and spacing; label k is `names[k - 1]`.
 
     Args:
         names: organs by label value, out of `segmentation.anatomy.body.ORGANS`.
-        random: decides subject and scanner.
-        spacing_mm: voxel size about which that of the scan varies, or
+        random: random numbers of subject and scanner.
+        spacing_mm: mean voxel size of the scanner, or
         shape: voxels along the patient's x, y, z (stored in any order); the spacing follows.
 
     Raises:
-        LookupError: an organ that no shape is known for.
-        ValueError: voxels so large that an organ falls between them.
+        LookupError: an organ without a shape.
+        ValueError: voxels so large that an organ has none.
     """
     vary = Variation(random)
     parts = organs(vary, names)
@@ -232,7 +232,7 @@ def _grid(
 
 
 def _measured(hu: Array, random: np.random.Generator) -> Array:
-    """HU as measured: a smooth bias, the grain of tissue, and noise; int16."""
+    """HU with a smooth bias field, tissue texture and noise; int16."""
     noise = random.standard_normal((2, *hu.shape), np.float32)
     grain = gaussian_filter(noise[0], 1.0)
     bend = np.zeros_like(hu)

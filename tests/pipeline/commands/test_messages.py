@@ -11,7 +11,7 @@ from typer.main import get_command
 from knowledge.bank.bank import Bank
 from knowledge.bank.controls import CONTROLS
 from pipeline.cli import app, main, message_of
-from pipeline.datasets.split_drawing import candidates
+from pipeline.datasets.split_drawing import read_candidates
 from pipeline.texts.encoders import line
 from pipeline.texts.tables import facts_of
 from segmentation.data.descriptor import DatasetSpec
@@ -51,7 +51,9 @@ def test_more_cases_than_have_a_mask_are_refused_before_a_mask_is_read(
     for mask in (tmp_path / "raw" / "labelsTr").iterdir():
         mask.write_bytes(b"no mask can be read")
     with pytest.raises(ValueError, match=f"--labeled {labeled}: that is .* 2 of the 4 training"):
-        candidates(tmp_path / "raw", None, None, labeled, lambda words, total: pytest.fail("read"))
+        read_candidates(
+            tmp_path / "raw", None, None, labeled, lambda words, total: pytest.fail("read")
+        )
 
 
 def test_lists_that_are_not_there_lead_to_the_option(population):

@@ -47,7 +47,7 @@ def test_what_lies_in_npy_or_h5_below_the_folder_is_found(tak, phantoms, tmp_pat
     words = ["--layout", "npy-dhc", "--orientation", "spr"]
     code, out, _ = tak("prepare", tmp_path / "shared", "-o", tmp_path / "done", *words)
     assert code == 0
-    assert "axes SPR as told, spacing 7" in " ".join(out.split())
+    assert "axes SPR as given, spacing 7" in " ".join(out.split())
 
 
 def test_a_run_on_stored_intensities_is_scored_but_sees_no_scan(tak, phantoms, tmp_path):
@@ -127,7 +127,7 @@ def test_bad_input_is_one_line(tak, phantoms, tmp_path):
     assert tak(*own)[0] == 0
     for words, told in [
         ([*own, "--json"], "--json prints a comparison; say with what by --compare FOLDER"),
-        ([*own, "--compare", tmp_path / "empty"], "no shared arrays here: NAME_image.npy"),
+        ([*own, "--compare", tmp_path / "empty"], "no shared arrays here; expected NAME_image.npy"),
         ([*own, "--compare", tmp_path / "none"], "no shared arrays here"),
         ([*own, "--layout", "zip"], "no layout 'zip'; there is amos, synapse, nnunet, npy-ga"),
         ([*own, "--orientation", "up"], "orientation 'up': three letters are needed"),
@@ -171,7 +171,7 @@ def test_nifti_without_orientation_is_refused_unless_it_is_told(tak, phantoms, t
     )
     code, out, _ = tak(*words, "--orientation", "LAS")
     assert code == 0
-    assert "files that state no orientation were taken as LAS, as told" in out
+    assert "files that state no orientation were read as LAS, as given" in out
     assert tak("prepare", phantoms, "-o", tmp_path / "own")[0] == 0
     own = load_prepared(tmp_path / "own")
     for case in own.split.cases:

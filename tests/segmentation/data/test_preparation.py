@@ -214,11 +214,11 @@ def test_another_descriptor_does_not_overwrite(raw, spec, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"grid": Grid(spacing_mm=(3, 2, 1.5))}, "grid 2 x 2 x 2 mm there against 3 x 2 x 1.5 mm"),
-        ({"window_hu": (-150, 300)}, "window_hu -150 to 250 there against -150 to 300 now"),
-        ({"protocol": "mine"}, "protocol phantom there against mine now"),
-        ({"name": "a", "protocol": "b"}, "another descriptor: name phantom there against a now;"),
-        ({"scaling": "volume"}, "scaling window there against volume now"),
+        ({"grid": Grid(spacing_mm=(3, 2, 1.5))}, "grid 2 x 2 x 2 mm there, 3 x 2 x 1.5 mm"),
+        ({"window_hu": (-150, 300)}, "window_hu -150 to 250 there, -150 to 300 now"),
+        ({"protocol": "mine"}, "protocol phantom there, mine now"),
+        ({"name": "a", "protocol": "b"}, "another descriptor: name phantom there, a now;"),
+        ({"scaling": "volume"}, "scaling window there, volume now"),
         (
             {"organs": PHANTOM.organs[:-2]},
             "another descriptor: labels of duodenum, left adrenal gland;",

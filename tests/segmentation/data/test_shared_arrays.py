@@ -175,7 +175,7 @@ def test_masks_that_disagree_want_to_be_told(shared, tmp_path):
     with pytest.raises(ValueError, match=r"LPS in 2 .*RPS in 1 .*give --orientation"):
         prepared(folder, tmp_path / "out")
     done = prepared(folder, tmp_path / "out", orientation="LPS")
-    assert "axes LPS as told, though the organs of 1 masks lie otherwise" in (done.note or "")
+    assert "axes LPS as given, though the organs of 1 masks indicate others" in (done.note or "")
     with pytest.raises(ValueError, match="axes LSP run along x, z, y, which is not the order of"):
         prepared(folder, tmp_path / "out", orientation="LSP")
     with pytest.raises(ValueError, match=r"axes LPS .* is not the order of npy-dhc: npy-ga has x"):
