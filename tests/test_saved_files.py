@@ -14,8 +14,7 @@ import torch
 
 from knowledge.bank.bank import Bank
 from knowledge.descriptions import DescriptionSet
-from pipeline.runs import bundle
-from pipeline.runs.trained_model import open_run
+from pipeline.runs.open_model import open_model
 from pipeline.scoring.results import read_evaluation
 from segmentation.data.case_files import load_prepared, read_case
 from segmentation.training.log import read_log
@@ -58,11 +57,7 @@ def test_a_prepared_case():
 
 @pytest.mark.parametrize("kind", ["run", "bundle"])
 def test_a_network_that_predicts(kind):
-    opened = (
-        open_run(SAVED / "run", device=CPU)
-        if kind == "run"
-        else bundle.read(SAVED / "bundle.zip", CPU)
-    )
+    opened = open_model(SAVED / ("run" if kind == "run" else "bundle.zip"), device=CPU)
     prepared = load_prepared(SAVED / "prepared")
     image = torch.from_numpy(read_case(prepared.file(prepared.split.test[0])).image)
     with torch.no_grad():

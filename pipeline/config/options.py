@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ALIGNMENTS = ("none", "contrast")
 # What a run hands to constructors itself: no option of a recipe.
-GIVEN = ("own_deepest", "vectors")
+GIVEN = ("own_deepest",)
 
 
 def faults_of(config: "RunConfig") -> Iterator[tuple[str, str]]:

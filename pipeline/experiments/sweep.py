@@ -6,7 +6,7 @@ import json
 import math
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from knowledge.common.files import read_text, without_nan, write_whole
 from pipeline.config.recipe import RunConfig
 from pipeline.config.recipe_files import read_config
 from pipeline.datasets.protocols import claim_of_data
-from pipeline.runs.build import build_method
+from pipeline.runs.build import RunInputs, build_method
 from pipeline.runs.folder import CONFIG
+from pipeline.runs.open_model import open_model
 from pipeline.runs.resuming import differing
 from pipeline.runs.setting import load_run_inputs
-from pipeline.runs.trained_model import TrainedModel, chosen_predictor, open_run
+from pipeline.runs.trained_model import TrainedModel, choose_predictor
 from pipeline.runs.training import start
 from pipeline.scoring.evaluation import GROUPS, evaluate
 from pipeline.scoring.results import read_evaluation, write_results
@@ -131,13 +132,13 @@ class SweepSetup:
                     f"{cell.folder} holds a run of another configuration: {'; '.join(apart[:3])}; "
                     "-o names another folder for this sweep"
                 )
-        voxels = (1,) * len(self.prepared.spec.classes)
         for cell in {cell.variant: cell for cell in cells}.values():
             try:
                 bank = self.bank if cell.config.needs_bank else None
                 setting, _ = load_run_inputs(cell.config, self.prepared.spec, bank)
-                method = build_method(cell.config, replace(setting, voxels=voxels))
-                chosen_predictor(method, cell.config.inference.predictor)
+                inputs = RunInputs.for_prediction(setting.classes, setting.vectors)
+                method = build_method(cell.config, inputs)
+                choose_predictor(method, cell.config.inference.predictor)
             except (ValueError, LookupError) as fault:
                 raise ValueError(f"variant {cell.variant}: {fault}") from None
 
@@ -181,7 +182,7 @@ def fill(cell: SweepRun, bench: SweepSetup, report: RecordCallback, recall: Reco
     )
     for name in ("", "-untrained") if finished else ():
         stem = cell.folder / f"evaluation-{bench.part}{name}"
-        opened = open_run(cell.folder, device=bench.device, untrained=bool(name))
+        opened = open_model(cell.folder, device=bench.device, untrained=bool(name))
         if not _is_of(stem.with_suffix(".json"), opened):
             write_results(evaluate(opened, bench.prepared, bench.part, lambda case: None), stem)
     return finished

@@ -18,7 +18,7 @@ from pipeline.report.cases import ShownCase, ranked, show_cases
 from pipeline.report.organ_shapes import OrganShape, organ_shapes
 from pipeline.report.run_data import RunData
 from pipeline.report.texts import OrganText, organ_texts, read_outcome, verdict_mismatch
-from pipeline.runs.trained_model import open_run
+from pipeline.runs.open_model import open_model
 from pipeline.scoring.comparison import PairedDifference, differences
 from pipeline.scoring.evaluation import evaluate
 from pipeline.scoring.published import Published, published_beside
@@ -143,7 +143,7 @@ def _scored(arm: Arm, prepared: Prepared, asked: ReportRequest, counted: Counted
     runs = []
     for run in arm.runs:
         if run.evaluation is None:
-            opened = open_run(run.path, checkpoint=run.checkpoint, device=asked.device)
+            opened = open_model(run.path, checkpoint=run.checkpoint, device=asked.device)
             rules = rules_for(asked.rules, run.spec)
             cases = getattr(prepared.split, asked.part)
             with counted(f"scoring {run.name}", len(cases)) as tick:
@@ -159,7 +159,7 @@ def _cases(
 ) -> tuple[ShownCase, ...]:
     assert run.evaluation is not None
     chosen = ranked(run.evaluation)
-    opened = open_run(
+    opened = open_model(
         run.path,
         checkpoint=Path(run.evaluation.checkpoint).stem,
         predictor=run.evaluation.predictor,

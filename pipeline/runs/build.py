@@ -19,7 +19,7 @@ from segmentation.networks.vnet import VNet
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What the data bring to a run.
+    """The data set's and the bank's contribution to a method.
 
     Attributes:
         classes: class names with background first.
@@ -30,6 +30,16 @@ class RunInputs:
     classes: tuple[str, ...]
     vectors: torch.Tensor | None = None
     voxels: tuple[int, ...] | None = None
+
+    @classmethod
+    def for_prediction(
+        cls, classes: tuple[str, ...], vectors: torch.Tensor | None = None
+    ) -> "RunInputs":
+        """Inputs of a method that predicts or loads a state, and is not trained from here.
+
+        Methods that weigh classes get equal counts; their statistics come with the state.
+        """
+        return cls(classes, vectors, (1,) * len(classes))
 
 
 def build_method(config: RunConfig, setting: RunInputs) -> Method:
@@ -74,7 +84,7 @@ def build_loss(config: RunConfig) -> Loss:
 
 
 def network_builder(config: RunConfig, setting: RunInputs) -> Callable[[], Network]:
-    """What makes a freshly initialized network of a run."""
+    """A function that makes a freshly initialized network of a run."""
     aligned = config.alignment.name == "contrast"
     allowed = checked_options(Contrast, config.alignment.options, "alignment", GIVEN)
     if not aligned and allowed:
@@ -83,17 +93,18 @@ def network_builder(config: RunConfig, setting: RunInputs) -> Callable[[], Netwo
     def build() -> Network:
         vnet = VNet(**config.network.model_dump())
         deep_widths = vnet.widths[-DEEP:]
+        vectors = setting.vectors if config.needs_bank else None
+        aspects, text_width = (0, 0) if vectors is None else vectors.shape[1:]
         text_head = config.head.name == "text"
         head: ConvHead | TextHead
         if text_head:
-            assert setting.vectors is not None
-            head = TextHead(vnet.width, deep_widths, setting.vectors, kernel=config.head.kernel)
+            kernel = config.head.kernel
+            head = TextHead(vnet.width, deep_widths, aspects, text_width, kernel=kernel)
         else:
             head = ConvHead(vnet.width, len(setting.classes))
         contrast = None
         if aligned:
-            assert setting.vectors is not None
-            contrast = Contrast(deep_widths, setting.vectors, own_deepest=not text_head, **allowed)
-        return Network(vnet, head, contrast)
+            contrast = Contrast(deep_widths, text_width, own_deepest=not text_head, **allowed)
+        return Network(vnet, head, contrast, vectors)
 
     return build

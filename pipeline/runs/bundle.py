@@ -14,27 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from knowledge.bank.bank import Bank
 from knowledge.common.files import write_whole
-from knowledge.common.models import problems
-from pipeline.config.recipe import RunConfig
 from pipeline.files.kinds import require_kind
-from pipeline.runs.build import RunInputs, build_method
+from pipeline.runs.bundle_reader import CARD, FORMAT_VERSION, METADATA, TEXTS, WEIGHTS
 from pipeline.runs.folder import BANK
 from pipeline.runs.model_card import model_card
-from pipeline.runs.trained_model import TrainedModel, open_run, trained_on
-from segmentation.data.descriptor import DatasetSpec
+from pipeline.runs.open_model import open_model
+from pipeline.runs.trained_model import TrainedModel
 from segmentation.training.checkpoint import load
 
-FORMAT_VERSION = 1
-METADATA, CARD = "configs/metadata.json", "docs/README.md"
-WEIGHTS, TEXTS = "models/model.safetensors", "knowledge/texts.json"
-_VECTORS = ("head.vectors", "contrast.vectors")
 _SCORED = {"part", "protocol", "rules", "step", "predictor", "cases", "organs", "means"}
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same run gives the same bytes
 
@@ -61,19 +52,19 @@ def write(
     """
     if target.suffix.lower() != ".zip":
         raise ValueError(f"-o {target}: a bundle's name ends in .zip")
-    opened = open_run(run, checkpoint=checkpoint, predictor=predictor, device=torch.device("cpu"))
+    model = open_model(run, checkpoint=checkpoint, predictor=predictor, device=torch.device("cpu"))
     weights = {
         name: tensor.detach().clone(memory_format=torch.contiguous_format)
-        for name, tensor in opened.network.state_dict().items()
+        for name, tensor in model.network.state_dict().items()
     }
     packed = save_tensors(weights)
-    digest = load(opened.checkpoint).identity.bank
+    digest = load(model.checkpoint).identity.bank
     folder = run if run.is_dir() else run.parent
     if bank is None and digest is not None and (folder / BANK).is_file():
         bank = folder / BANK
     texts = None if bank is None else _texts(Bank.read(require_kind(bank, "bank")), bank, digest)
-    metrics = _metrics(folder, opened)
-    metadata = _metadata(opened, digest, hashlib.sha256(packed).hexdigest())
+    metrics = _metrics(folder, model)
+    metadata = _metadata(model, digest, hashlib.sha256(packed).hexdigest())
     files = {METADATA: _json(metadata), WEIGHTS: packed}
     files |= {f"metrics/{name}": _json(content) for name, content in metrics.items()}
     if texts is not None:
@@ -83,76 +74,9 @@ def write(
     return metadata
 
 
-def read(path: Path, device: torch.device) -> TrainedModel:
-    """A bundle as something that predicts.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: no bundle, damaged, altered or of a newer version.
-    """
-    metadata = read_metadata(path)
-    try:
-        packed = read_member(path, WEIGHTS)
-        if hashlib.sha256(packed).hexdigest() != metadata["weights_sha256"]:
-            raise ValueError(f"{path}: the weights do not have the digest that the metadata state")
-        config = RunConfig.model_validate(metadata["run"])
-        spec = DatasetSpec.model_validate(metadata["dataset"])
-        weights = load_tensors(packed)
-        network = _network(config, spec, str(metadata["predictor"]), weights)
-        step, predictor = int(metadata["step"]), str(metadata["predictor"])
-    except ValidationError as fault:
-        raise ValueError(f"{path}: {METADATA}: {problems(fault)}") from None
-    except (KeyError, RuntimeError, SafetensorError) as fault:
-        raise ValueError(f"{path}: damaged or altered ({str(fault).splitlines()[0]})") from None
-    data = metadata.get("data_digest")  # bundles of earlier versions do not tell
-    network = network.to(device).eval()
-    told, seen = trained_on(metadata, spec), frozenset(metadata.get("training_cases", ()))
-    return TrainedModel(config, spec, network, device, step, predictor, path, data, told, seen)
-
-
-def _network(
-    config: RunConfig, spec: DatasetSpec, predictor: str, weights: dict[str, torch.Tensor]
-) -> torch.nn.Module:
-    """The network of that name as the run's method builds it, with the bundle's weights."""
-    vectors = next((weights[name] for name in sorted(weights) if name.endswith(_VECTORS)), None)
-    voxels = (1,) * len(spec.classes)  # statistics of training, which prediction does not read
-    network = build_method(config, RunInputs(spec.classes, vectors, voxels)).predictors()[predictor]
-    network.load_state_dict(weights)
-    return network
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """What a bundle says about itself.
-
-    Raises:
-        FileNotFoundError, ValueError: as for `read`.
-    """
-    try:
-        metadata = json.loads(read_member(path, METADATA))
-        found = metadata["tak_format_version"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise ValueError(f"{path}: {METADATA} is not of a bundle that `tak bundle` wrote") from None
-    if found != FORMAT_VERSION:
-        raise ValueError(f"{path}: format {found}; this program reads format {FORMAT_VERSION}")
-    return metadata
-
-
-def read_member(path: Path, name: str) -> bytes:
-    """The bytes of one file in a bundle; nothing is unpacked to disk."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no bundle there")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(name)
-    except KeyError:
-        raise ValueError(f"{path}: no bundle of tak-seg, it lacks {name}") from None
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as fault:
-        raise ValueError(f"{path}: damaged, cut short or no ZIP file ({fault})") from None
-
-
-def _metadata(opened: TrainedModel, bank: str | None, weights: str) -> dict[str, Any]:
+def _metadata(model: TrainedModel, bank: str | None, weights: str) -> dict[str, Any]:
     """In MONAI's words where it has them, and the run's own tables whole."""
-    spec, config = opened.spec, opened.config
+    spec, config = model.spec, model.config
     packages = {name: version(name) for name in ("numpy", "monai", "nibabel", "safetensors")}
     image = {
         "type": "image",
@@ -183,19 +107,19 @@ def _metadata(opened: TrainedModel, bank: str | None, weights: str) -> dict[str,
         "required_packages_version": packages,
         "name": config.title,
         "task": f"segmentation of {len(spec.organs)} organs",
-        "description": f"{config.title}, trained on {spec.title} ({opened.trained_on})",
+        "description": f"{config.title}, trained on {spec.title} ({model.trained_on})",
         "data_source": spec.title,
         "intended_use": "research; not for clinical decisions",
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": prediction}},
         "run": config.model_dump(mode="json", exclude_none=True),
         "dataset": spec.model_dump(mode="json"),
-        "step": opened.step,
-        "checkpoint": opened.checkpoint.stem,
-        "predictor": opened.predictor,
+        "step": model.step,
+        "checkpoint": model.checkpoint.stem,
+        "predictor": model.predictor,
         "bank_digest": bank,
-        "data_digest": opened.data,
-        "trained_on": opened.trained_on,
-        "training_cases": sorted(opened.training_cases),
+        "data_digest": model.data,
+        "trained_on": model.trained_on,
+        "training_cases": sorted(model.training_cases),
         "weights_sha256": weights,
     }
 
@@ -219,7 +143,7 @@ def _texts(bank: Bank, path: Path, digest: str | None) -> dict[str, Any]:
     }
 
 
-def _metrics(folder: Path, opened: TrainedModel) -> dict[str, Any]:
+def _metrics(folder: Path, model: TrainedModel) -> dict[str, Any]:
     """The evaluations in the run's folder, by file name; those of other weights are left out.
 
     Raises:
@@ -234,7 +158,7 @@ def _metrics(folder: Path, opened: TrainedModel) -> dict[str, Any]:
             raise ValueError(f"{path}: damaged evaluation ({fault}); evaluate again") from None
         if lacking:
             raise ValueError(f"{path}: lacks {', '.join(sorted(lacking))}; evaluate again")
-        if (content["step"], content["predictor"]) == (opened.step, opened.predictor):
+        if (content["step"], content["predictor"]) == (model.step, model.predictor):
             found[path.name] = content
     return found
 

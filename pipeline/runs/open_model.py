@@ -1,12 +1,18 @@
-"""A trained model opened from a run, a checkpoint or a bundle."""
+"""Open a trained model from a run's folder, a checkpoint file or a bundle."""
 
 from pathlib import Path
 
 import torch
 
+from knowledge.common.models import checked
+from pipeline.config.recipe import RunConfig
 from pipeline.files.kinds import require_kind
-from pipeline.runs import bundle
-from pipeline.runs.trained_model import TrainedModel, open_run
+from pipeline.runs import bundle_reader
+from pipeline.runs.build import RunInputs, build_method
+from pipeline.runs.trained_model import TrainedModel, choose_predictor, training_label
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.networks.network import text_vectors
+from segmentation.training.checkpoint import TrainState, load
 
 
 def open_model(
@@ -17,21 +23,71 @@ def open_model(
     device: torch.device,
     untrained: bool = False,
 ) -> TrainedModel:
-    """A run's folder, a checkpoint file or a bundle as something that predicts.
+    """Open a trained model for prediction.
+
+    Args:
+        path: a run's folder, a checkpoint file or a bundle.
+        checkpoint: `best` or `last`, where `path` is a folder.
+        predictor: another network than the recipe names, or than the method's first.
+        untrained: the network as it was before the first step, for comparison; not in a bundle.
 
     Raises:
-        FileNotFoundError, ValueError: nothing there that can be read, or a bundle is asked for
-            the network as it was before its training.
+        FileNotFoundError, ValueError: nothing there that can be read, or an untrained network is
+            requested of a bundle.
         LookupError: no predictor of that name.
     """
     require_kind(path, "run", "checkpoint", "bundle")
     if path.suffix.lower() != ".zip":
-        return open_run(
-            path, checkpoint=checkpoint, predictor=predictor, device=device, untrained=untrained
-        )
+        return _from_checkpoint(_checkpoint_file(path, checkpoint), predictor, device, untrained)
     if untrained:
         raise ValueError(f"{path}: a bundle holds no untrained network; give the run's folder")
-    opened = bundle.read(path, device)
-    if predictor not in (None, opened.predictor):
-        raise LookupError(f"no predictor {predictor!r} in {path}; there is {opened.predictor}")
-    return opened
+    model = bundle_reader.read(path, device)
+    if predictor not in (None, model.predictor):
+        raise LookupError(f"no predictor {predictor!r} in {path}; there is {model.predictor}")
+    return model
+
+
+def _checkpoint_file(path: Path, checkpoint: str) -> Path:
+    file = path / f"{checkpoint}.pt" if path.is_dir() else path
+    if not file.exists() and (path / "last.pt").is_file():
+        raise FileNotFoundError(
+            f"{file}: no checkpoint there, because the run was not validated yet; "
+            "--checkpoint last takes its last state"
+        )
+    return file
+
+
+def _from_checkpoint(
+    file: Path, predictor: str | None, device: torch.device, untrained: bool
+) -> TrainedModel:
+    state = load(file)
+    config = checked(state.config["run"], RunConfig, file)
+    spec = DatasetSpec.check(state.config["dataset"], file)
+    inputs = RunInputs.for_prediction(state.identity.classes, _vectors(state, file))
+    method = build_method(config, inputs)
+    if not untrained:
+        method.load_state_dict(state.method)
+    name = choose_predictor(method, predictor or config.inference.predictor)
+    return TrainedModel(
+        config,
+        spec,
+        method.predictors()[name].to(device).eval(),
+        device,
+        step=0 if untrained else state.step,
+        predictor=name,
+        checkpoint=file,
+        data=state.identity.data,
+        trained_on=training_label(state.config, spec),
+        training_cases=frozenset(state.config.get("training_cases", ())),
+    )
+
+
+def _vectors(state: TrainState, file: Path) -> torch.Tensor | None:
+    """The text vectors of a checkpoint, of the shape that its metadata state."""
+    shape = state.config["vectors"]
+    if shape is None:
+        return None
+    vectors = text_vectors(state.method)
+    if vectors is None or list(vectors.shape) != list(shape):
+        raise ValueError(f"{file}: the text vectors {list(shape)} are missing; the file is damaged")
+    return vectors

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from knowledge.common.files import write_whole
 from pipeline.config.recipe import RunConfig
-from pipeline.runs.build import build_method
+from pipeline.runs.build import RunInputs, build_method
 from pipeline.runs.folder import BANK, CONFIG, config_text
 from pipeline.runs.setting import load_run_inputs
 from segmentation.data.descriptor import DatasetSpec
@@ -37,7 +36,7 @@ def adopt(
         raise FileExistsError(f"{out} holds a run; -o names another folder")
     published = read_published(checkpoint)
     setting, digest = load_run_inputs(config, spec, bank)
-    method = build_method(config, replace(setting, voxels=(1,) * len(spec.classes)))
+    method = build_method(config, RunInputs.for_prediction(setting.classes, setting.vectors))
     own = method.state_dict()
     try:
         for prefix in ("network.", "teacher."):

@@ -1,20 +1,17 @@
-"""A run on disk, opened again for prediction, and the text that it was built with."""
+"""A trained model: network, configuration and data set, ready to predict."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from knowledge.common.models import checked
 from pipeline.config.recipe import RunConfig
-from pipeline.files.kinds import require_kind
-from pipeline.runs.build import RunInputs, build_method
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.inference.prediction import probabilities
 from segmentation.inference.sliding_window import Overlap
 from segmentation.methods.base.method import Method
-from segmentation.training.checkpoint import TrainState, load
 
 
 def classify_image(
@@ -34,7 +31,7 @@ def classify_image(
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained run, ready to predict: its checkpoint alone is enough.
+    """A trained model loaded from a checkpoint or a bundle; `open_model` opens one.
 
     Attributes:
         step: completed steps of the checkpoint.
@@ -61,61 +58,15 @@ class TrainedModel:
         return classify_image(self.network, image.to(self.device), self.config, overlap)
 
 
-def open_run(
-    path: Path,
-    *,
-    checkpoint: str = "best",
-    predictor: str | None = None,
-    device: torch.device,
-    untrained: bool = False,
-) -> TrainedModel:
-    """A run folder, or a checkpoint file, as something that predicts.
+def training_label(metadata: Mapping[str, Any], spec: DatasetSpec) -> str:
+    """Protocol and split of the training data, as a checkpoint's or bundle's metadata name them.
 
-    Args:
-        checkpoint: `best` or `last`, where `path` is a folder.
-        predictor: another network than the recipe names, or than the method's first.
-        untrained: the network as it was before the first step, for comparison.
-
-    Raises:
-        FileNotFoundError, ValueError: no checkpoint there, or not one of this program.
-        LookupError: no predictor of that name.
+    Metadata without them may belong to any cases, so that the protocol's bare name is not given.
     """
-    require_kind(path, "run", "checkpoint")
-    file = path / f"{checkpoint}.pt" if path.is_dir() else path
-    if not file.exists() and (path / "last.pt").is_file():
-        raise FileNotFoundError(
-            f"{file}: no checkpoint there, because the run was not validated yet; "
-            "--checkpoint last takes its last state"
-        )
-    state: TrainState = load(file)
-    config = checked(state.config["run"], RunConfig, file)
-    spec = DatasetSpec.check(state.config["dataset"], file)
-    shape = state.config["vectors"]
-    vectors = None if shape is None else _stored_vectors(state, tuple(shape), file)
-    # Statistics that begin with the labeled voxels come from the checkpoint.
-    voxels = (1,) * len(state.identity.classes)
-    method = build_method(config, RunInputs(state.identity.classes, vectors, voxels))
-    if not untrained:
-        method.load_state_dict(state.method)
-    name = chosen_predictor(method, predictor or config.inference.predictor)
-    network = method.predictors()[name].to(device).eval()
-    step = 0 if untrained else state.step
-    told = trained_on(state.config, spec)
-    seen = frozenset(state.config.get("training_cases", ()))
-    return TrainedModel(
-        config, spec, network, device, step, name, file, state.identity.data, told, seen
-    )
+    return str(metadata.get("trained_on", f"{spec.protocol}, unknown training cases"))
 
 
-def trained_on(told: dict[str, Any], spec: DatasetSpec) -> str:
-    """Protocol and split that a checkpoint or bundle says it was trained on.
-
-    One that does not tell may have learned from any cases, so it does not get the bare name.
-    """
-    return str(told.get("trained_on", f"{spec.protocol}, unknown training cases"))
-
-
-def chosen_predictor(method: Method, name: str | None) -> str:
+def choose_predictor(method: Method, name: str | None) -> str:
     """The name of the network that predicts: the method's first unless one is given.
 
     Raises:
@@ -127,10 +78,3 @@ def chosen_predictor(method: Method, name: str | None) -> str:
     if name not in known:
         raise LookupError(f"no predictor {name!r}; there is {', '.join(known)}")
     return name
-
-
-def _stored_vectors(state: TrainState, shape: tuple[int, ...], file: Path) -> torch.Tensor:
-    for key in ("network.head.vectors", "network.contrast.vectors"):
-        if key in state.method and tuple(state.method[key].shape) == shape:
-            return state.method[key]
-    raise ValueError(f"{file}: the text vectors {list(shape)} are missing; the file is damaged")

@@ -15,7 +15,7 @@ from pipeline.runs.folder import BANK, _claim, run_lock
 from pipeline.runs.provenance import session
 from pipeline.runs.resuming import check_config, check_inputs
 from pipeline.runs.setting import load_run_inputs
-from pipeline.runs.trained_model import chosen_predictor
+from pipeline.runs.trained_model import choose_predictor
 from pipeline.runs.validation import Tick, validator
 from segmentation.common.files import make_writable
 from segmentation.data.checks import check_images
@@ -63,7 +63,7 @@ def start(
         bank_path = own
     setting, identity = _checked(folder, config, prepared, bank_path, resume)
     method = build_method(config, setting).to(device)
-    chosen_predictor(method, config.inference.predictor)
+    choose_predictor(method, config.inference.predictor)
     trainer = Trainer(
         method,
         _stream(config, prepared, device),

@@ -137,9 +137,9 @@ class MagicNet(MeanTeacher):
         features = network.encode(torch.cat(seen))
         used = [level[: labeled + len(mixed)] for level in features]
         decoded, deep = network.decode(used), used[-DEEP:]
-        whole = network.head(decoded[:labeled], [level[:labeled] for level in deep])
+        whole = network.logits(decoded[:labeled], [level[:labeled] for level in deep])
         undo = sources.argsort(0)
-        crossed = network.head(
+        crossed = network.logits(
             exchange(decoded[labeled:], undo, self.grid),
             [exchange(level[labeled:], undo, self.grid) for level in deep],
         )
@@ -182,7 +182,7 @@ class MagicNet(MeanTeacher):
     def _recovered_logits(self, network: Network, cubes: Sequence[Tensor]) -> Tensor:
         """Logits [B, C, x, y, z] from features of cubes, put together before the head."""
         deep = [self._recover(level) for level in cubes[-DEEP:]]
-        return network.head(self._recover(network.decode(cubes)), deep)
+        return network.logits(self._recover(network.decode(cubes)), deep)
 
     def _location_loss(self, deepest: Tensor) -> Tensor:
         """Cross-entropy of the guessed number of every cube in its grid, image by image.
@@ -228,9 +228,9 @@ class MagicNet(MeanTeacher):
         """Logits of a network's head; mixed blending gives it the student's class codes."""
         head = network.head
         if self.blend == "mixed" and isinstance(head, TextHead):
-            assert isinstance(self.network.head, TextHead)
-            return head(decoded, deep, self.network.head.class_codes())
-        return head(decoded, deep)
+            assert network.vectors is not None
+            return head(decoded, deep, network.vectors, self.network.class_codes())
+        return network.logits(decoded, deep)
 
     def _embeddings(
         self, deep: Sequence[Tensor], cube_deep: Sequence[Tensor], undo: Tensor, labeled: int

@@ -92,7 +92,7 @@ class SSNet(Method):
         generator = self.generator(step, images.device)
         features = network.encode(images)
         decoded, deep = network.decode(features), features[-DEEP:]
-        logits = network.head(decoded, deep).float()
+        logits = network.logits(decoded, deep).float()
         probabilities = logits.detach().softmax(1)
         guess = probabilities.argmax(1)
         unlabeled_weight = self.unlabeled_weight(step)

@@ -68,7 +68,7 @@ class URPC(Method):
         features = self.network.encode(images)
         deep = features[-DEEP:]
         finest, *coarser = self.network.vnet.pyramid(features)
-        outputs = [self.network.head(finest, deep).float()]
+        outputs = [self.network.logits(finest, deep).float()]
         for head, decoded in zip(self.side, coarser, strict=True):
             small = head(decoded).float()
             outputs.append(F.interpolate(small, size=images.shape[2:], mode="trilinear"))

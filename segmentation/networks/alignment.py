@@ -15,9 +15,11 @@ IGNORED = -1
 class Contrast(nn.Module):
     """Supervised contrast at the three deepest levels; text vectors are rows of every class.
 
+    The text vectors [C, A, E] themselves belong to the network, which passes them.
+
     Args:
         deep_widths: channels of the three deepest levels, finest first.
-        vectors: text vectors [C, A, E].
+        text_width: E of the text vectors.
         own_deepest: whether the deepest text projection is made here; the text head brings its own.
         weight: factor of the summed loss.
         start: share of the run after which the term is used.
@@ -25,12 +27,10 @@ class Contrast(nn.Module):
         temperature: divides the cosine similarities.
     """
 
-    vectors: Tensor
-
     def __init__(
         self,
         deep_widths: Sequence[int],
-        vectors: Tensor,
+        text_width: int,
         *,
         own_deepest: bool,
         weight: float = 0.1,
@@ -45,8 +45,6 @@ class Contrast(nn.Module):
             raise ValueError(f"temperature must be positive, not {temperature}")
         self.weight, self.start = weight, start
         self.samples, self.temperature = tuple(samples), temperature
-        self.register_buffer("vectors", vectors.detach().float().clone())
-        text_width = vectors.shape[-1]
         projected = deep_widths if own_deepest else deep_widths[:-1]
         self.text = nn.ModuleList(
             nn.Sequential(nn.Linear(text_width, width), nn.ReLU()) for width in projected
@@ -57,15 +55,16 @@ class Contrast(nn.Module):
         """Embeddings of the three deepest levels, same shapes."""
         return [visual(level) for visual, level in zip(self.visual, deep, strict=True)]
 
-    def anchors(self, deepest: Tensor | None) -> list[Tensor]:
+    def anchors(self, vectors: Tensor, deepest: Tensor | None) -> list[Tensor]:
         """Text anchors [C, A, width] per level; `deepest` are those of the text head, if any."""
-        made = [text(self.vectors) for text in self.text]
-        return made if deepest is None else [*made, deepest]
+        anchors = [text(vectors) for text in self.text]
+        return anchors if deepest is None else [*anchors, deepest]
 
     def forward(
         self,
         embeddings: Sequence[Tensor],
         labels: Tensor,
+        vectors: Tensor,
         deepest: Tensor | None,
         generator: torch.Generator,
     ) -> Tensor:
@@ -74,11 +73,12 @@ class Contrast(nn.Module):
         Args:
             embeddings: per level [N, c, x, y, z], as `project` gives them.
             labels: [N, X, Y, Z], `IGNORED` where a voxel takes no part.
+            vectors: text vectors [C, A, E].
             deepest: text anchors of the deepest level, or None where they are made here.
             generator: draws the voxels.
         """
         total = labels.new_zeros((), dtype=torch.float32)
-        levels = zip(embeddings, self.anchors(deepest), self.samples, strict=True)
+        levels = zip(embeddings, self.anchors(vectors, deepest), self.samples, strict=True)
         for features, text, samples in levels:
             small = resize_labels(labels, features.shape[2:])
             rows, kinds = sample_rows(features, small, samples, len(text), generator)

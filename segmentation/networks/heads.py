@@ -31,8 +31,10 @@ class ConvHead(nn.Conv3d):
     def __init__(self, width: int, classes: int) -> None:
         super().__init__(width, classes, 1)
 
-    def forward(self, decoded: Tensor, deep: Sequence[Tensor] = ()) -> Tensor:
-        """Logits [B, C, x, y, z]; the deep features are not looked at."""
+    def forward(
+        self, decoded: Tensor, deep: Sequence[Tensor] = (), vectors: Tensor | None = None
+    ) -> Tensor:
+        """Logits [B, C, x, y, z]; neither deep features nor text are read."""
         return super().forward(decoded)
 
 
@@ -46,24 +48,24 @@ class TextHead(nn.Module):
     Args:
         width: channels of the decoded features.
         deep_widths: channels of the three deepest levels.
-        vectors: text vectors [C, A, E]; kept as a buffer, never trained.
+        aspects, text_width: A and E of the text vectors, which the network keeps.
         kernel: of the generated networks, `auto` or `plain`; see `apply_generated`.
     """
 
-    vectors: Tensor
-
     def __init__(
-        self, width: int, deep_widths: Sequence[int], vectors: Tensor, *, kernel: str = "auto"
+        self,
+        width: int,
+        deep_widths: Sequence[int],
+        aspects: int,
+        text_width: int,
+        *,
+        kernel: str = "auto",
     ) -> None:
         super().__init__()
         if kernel not in KERNELS:
             raise LookupError(f"no kernel {kernel!r}; there is {', '.join(KERNELS)}")
         self.kernel = kernel
-        if vectors.ndim != 3:
-            raise ValueError(f"text vectors must be [class, aspect, dim], not {vectors.shape}")
-        _, aspects, text_width = vectors.shape
         code = deep_widths[-1]
-        self.register_buffer("vectors", vectors.detach().float().clone())
         self.project = nn.Sequential(nn.Linear(text_width, code), nn.ReLU())
         self.combine = nn.Sequential(nn.Linear(aspects * code, code), nn.ReLU())
         self.pool = nn.ModuleList(PooledCode(channels, code) for channels in deep_widths)
@@ -72,13 +74,13 @@ class TextHead(nn.Module):
             nn.GroupNorm(gcd(16, width), width), nn.ReLU(), nn.Conv3d(width, _INNER, 1)
         )
 
-    def aspect_codes(self) -> Tensor:
-        """Every text vector, projected: [C, A, Q]."""
-        return self.project(self.vectors)
+    def aspect_codes(self, vectors: Tensor) -> Tensor:
+        """Text vectors [C, A, E], each projected: [C, A, Q]."""
+        return self.project(vectors)
 
-    def class_codes(self) -> Tensor:
-        """One code per class from all its aspects: [C, Q]."""
-        return self.combine(self.aspect_codes().flatten(1))
+    def class_codes(self, vectors: Tensor) -> Tensor:
+        """One code per class from all its aspects: [C, A, E] -> [C, Q]."""
+        return self.combine(self.aspect_codes(vectors).flatten(1))
 
     def image_code(self, deep: Sequence[Tensor]) -> Tensor:
         """One code per image, the mean over three levels: [B, Q]."""
@@ -95,13 +97,17 @@ class TextHead(nn.Module):
         return self.controller(torch.cat(pairs, dim=-1))
 
     def forward(
-        self, decoded: Tensor, deep: Sequence[Tensor], classes: Tensor | None = None
+        self,
+        decoded: Tensor,
+        deep: Sequence[Tensor],
+        vectors: Tensor,
+        codes: Tensor | None = None,
     ) -> Tensor:
-        """Logits [B, C, x, y, z] of decoded features [B, width, x, y, z].
+        """Logits [B, C, x, y, z] of decoded features [B, width, x, y, z] and text [C, A, E].
 
-        `classes` are the codes of another head, [C, Q]; without them the head uses its own.
+        `codes` are the class codes [C, Q] of another head; by default they are made of `vectors`.
         """
-        codes = self.class_codes() if classes is None else classes
+        codes = self.class_codes(vectors) if codes is None else codes
         points, parameters = self._prepared(decoded), self.generated(deep, codes)
         return apply_generated(points, parameters, kernel=self.kernel)
 

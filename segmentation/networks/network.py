@@ -1,7 +1,8 @@
 """A V-Net with its head and, where text is aligned with features, the projections for that."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 from segmentation.networks.alignment import Contrast
 from segmentation.networks.heads import ConvHead, TextHead
 from segmentation.networks.vnet import VNet, decode_levels
+
+_Value = TypeVar("_Value")
+_FORMER_VECTORS = re.compile(r"(?:head|contrast)\.vectors$")
 
 DEEP = 3  # the levels that text head and alignment look at, counted from the deepest
 
@@ -21,13 +25,34 @@ class Output(NamedTuple):
 
 
 class Network(nn.Module):
-    """Image [B, 1, x, y, z] to logits [B, C, x, y, z] through a V-Net and a head."""
+    """Image [B, 1, x, y, z] to logits [B, C, x, y, z] through a V-Net and a head.
+
+    Args:
+        vectors: text vectors [C, A, E] that a text head and the alignment read; a buffer, never
+            trained. None where neither reads text.
+
+    Raises:
+        ValueError: vectors of another shape, or none where text is read.
+    """
+
+    vectors: Tensor | None
 
     def __init__(
-        self, vnet: VNet, head: ConvHead | TextHead, contrast: Contrast | None = None
+        self,
+        vnet: VNet,
+        head: ConvHead | TextHead,
+        contrast: Contrast | None = None,
+        vectors: Tensor | None = None,
     ) -> None:
         super().__init__()
+        if vectors is None and (contrast is not None or isinstance(head, TextHead)):
+            raise ValueError("a text head and an alignment need text vectors; got none")
+        if vectors is not None and vectors.ndim != 3:
+            raise ValueError(f"text vectors must be [class, aspect, dim], not {vectors.shape}")
         self.vnet, self.head, self.contrast = vnet, head, contrast
+        self.register_buffer(
+            "vectors", None if vectors is None else vectors.detach().float().clone()
+        )
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Features of every level, finest first."""
@@ -44,7 +69,17 @@ class Network(nn.Module):
     def read(self, features: Sequence[Tensor]) -> Output:
         """Logits and deep features from the features of every level, finest first."""
         deep = list(features[-DEEP:])
-        return Output(self.head(self.decode(features), deep), deep)
+        return Output(self.logits(self.decode(features), deep), deep)
+
+    def logits(self, decoded: Tensor, deep: Sequence[Tensor]) -> Tensor:
+        """Logits [B, C, x, y, z] from decoded features and the three deepest levels."""
+        return self.head(decoded, deep, self.vectors)
+
+    def class_codes(self) -> Tensor:
+        """The text head's code of every class: [C, Q]."""
+        assert isinstance(self.head, TextHead)
+        assert self.vectors is not None
+        return self.head.class_codes(self.vectors)
 
     def align(
         self, embeddings: Sequence[Tensor], labels: Tensor, generator: torch.Generator
@@ -54,22 +89,40 @@ class Network(nn.Module):
         Raises:
             ValueError: the network was built without alignment.
         """
-        if self.contrast is None:
+        if self.contrast is None or self.vectors is None:
             raise ValueError("this network has no alignment; build it with alignment = contrast")
-        shared = self.head.aspect_codes() if isinstance(self.head, TextHead) else None
-        return self.contrast(embeddings, labels, shared, generator)
+        text_head = self.head if isinstance(self.head, TextHead) else None
+        deepest = None if text_head is None else text_head.aspect_codes(self.vectors)
+        return self.contrast(embeddings, labels, self.vectors, deepest, generator)
 
 
 class Branch(nn.Module):
     """Decoder and head taken from a network; they read the features of another one's encoder."""
 
+    vectors: Tensor | None
+
     def __init__(self, network: Network) -> None:
         super().__init__()
         vnet = network.vnet
+        self.register_buffer("vectors", network.vectors)
         self.up, self.decoder, self.dropout = vnet.up, vnet.decoder, vnet.dropout
         self.head = network.head
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Logits [B, C, x, y, z] from the features of every level, finest first."""
         finest = decode_levels(features, self.up, self.decoder)[0]
-        return self.head(self.dropout(finest), list(features[-DEEP:]))
+        return self.head(self.dropout(finest), list(features[-DEEP:]), self.vectors)
+
+
+def with_current_names(state: Mapping[str, _Value]) -> dict[str, _Value]:
+    """A state of networks in which the text vectors have their present name.
+
+    Up to format 1 of checkpoints and bundles, head and alignment kept a copy of them each:
+    `head.vectors` and `contrast.vectors`, in place of the network's `vectors`.
+    """
+    return {_FORMER_VECTORS.sub("vectors", name): value for name, value in state.items()}
+
+
+def text_vectors(state: Mapping[str, Tensor]) -> Tensor | None:
+    """The text vectors [C, A, E] in a state of one or several networks, None without text."""
+    return next((state[name] for name in state if name.rpartition(".")[2] == "vectors"), None)

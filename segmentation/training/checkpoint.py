@@ -7,7 +7,10 @@ from typing import Any
 
 import torch
 
-FORMAT_VERSION = 1
+from segmentation.networks.network import with_current_names
+
+FORMAT_VERSION = 2  # 1: head and alignment kept the text vectors in place of the network
+READABLE = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,11 @@ def load(path: Path) -> TrainState:
     if not isinstance(content, dict) or "format_version" not in content:
         raise ValueError(f"{path}: not a checkpoint of tak-seg")
     version = content.pop("format_version")
-    if version != FORMAT_VERSION:
-        raise ValueError(f"{path}: format {version}; this program reads format {FORMAT_VERSION}")
+    if version not in READABLE:
+        raise ValueError(
+            f"{path}: format {version}; this program reads formats {READABLE[0]} to {READABLE[-1]}"
+        )
+    content["method"] = with_current_names(content["method"])
     identity = content.pop("identity")
     known = Identity(**{**identity, "classes": tuple(identity["classes"])})
     return TrainState(identity=known, **content)

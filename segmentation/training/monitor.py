@@ -105,7 +105,7 @@ def text_state(network: Network, patch: Tensor) -> TextState | None:
     training = network.training
     network.eval()
     try:
-        codes = network.head.class_codes()
+        codes = network.class_codes()
         deep = network.encode(patch[None, None])[-DEEP:]
         weights = network.head.generated(deep, codes)[0]
     finally:

@@ -33,8 +33,8 @@ def builder(text=False, norm="instance", dropout=0.0):
         if not text:
             return Network(vnet, ConvHead(4, CLASSES))
         vectors = 3 * torch.randn(CLASSES, 2, 6)
-        contrast = Contrast(vnet.widths, vectors, own_deepest=False, samples=(4, 3, 2))
-        return Network(vnet, TextHead(4, vnet.widths, vectors), contrast)
+        contrast = Contrast(vnet.widths, 6, own_deepest=False, samples=(4, 3, 2))
+        return Network(vnet, TextHead(4, vnet.widths, 2, 6), contrast, vectors)
 
     return build
 

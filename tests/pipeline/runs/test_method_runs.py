@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pipeline.config.recipe_files import read_config
-from pipeline.runs.trained_model import open_run
+from pipeline.runs.open_model import open_model
 from pipeline.runs.training import labeled_voxels, start
 from segmentation.data.preparation import read_case
 from segmentation.methods.dhc import rarity_weights
@@ -31,9 +31,9 @@ def test_class_weights_start_from_the_voxels_of_the_labeled_cases_alone(prepared
 def test_two_networks_predict_together_unless_one_is_asked_for(prepared, tmp_path):
     run = begin(tmp_path, prepared)
     image = torch.rand(16, 16, 16)
-    assert open_run(run, device=CPU).predictor == "ensemble"
+    assert open_model(run, device=CPU).predictor == "ensemble"
     one, two, both = (
-        open_run(run, device=CPU, predictor=name).network(image[None, None]).logits
+        open_model(run, device=CPU, predictor=name).network(image[None, None]).logits
         for name in ("first", "second", "ensemble")
     )
     torch.testing.assert_close(both, (one + two) / 2)

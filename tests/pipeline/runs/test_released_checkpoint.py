@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.config.recipe_files import read_config
 from pipeline.runs.build import build_method
+from pipeline.runs.open_model import open_model
 from pipeline.runs.setting import load_run_inputs
-from pipeline.runs.trained_model import open_run
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.networks.released import _modules
 from tests.support.paths import ROOT
@@ -53,7 +53,7 @@ def test_student_and_teacher_are_the_network_that_was_saved(released, tmp_path):
     with torch.inference_mode():
         expected = method.network.eval()(image).logits
         for name in ("student", "teacher"):
-            opened = open_run(tmp_path / "run", predictor=name, device=torch.device("cpu"))
+            opened = open_model(tmp_path / "run", predictor=name, device=torch.device("cpu"))
             torch.testing.assert_close(opened.network(image).logits, expected)
     assert opened.trained_on == "phantom, unknown training cases"
     again = adopted(folder, tmp_path / "run")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.datasets.protocols import claim_of_data, data_digest, rules_for
-from pipeline.runs.trained_model import open_run
+from pipeline.runs.open_model import open_model
 from pipeline.scoring.evaluation import Evaluation, claim_of_run, comparable, evaluate
 from pipeline.scoring.published import chosen_methods, published_rows, setting_for, settings
 from segmentation.data.case_files import FORMAT_VERSION, load_prepared, write_case
@@ -171,13 +171,13 @@ def test_a_tolerance_is_a_distance(run, synapse, tmp_path, millimeters):
 
 def test_a_run_that_learned_from_other_cases_does_not_carry_the_protocol(synapse, tmp_path):
     folder = make_run(tmp_path / "run", synapse.spec)
-    opened = open_run(folder, device=torch.device("cpu"))
+    opened = open_model(folder, device=torch.device("cpu"))
     claim = claim_of_run(opened, synapse)
     assert claim.protocol == "synapse-ga, own training cases"
     assert "does not say on which cases" in claim.departures[0]
     spec = DatasetSpec.read(ROOT / "data" / "synapse.toml")
     other = small_synapse(tmp_path / "other", spec.split("10p"))
-    opened = open_run(trained_on(folder, other), device=torch.device("cpu"))
+    opened = open_model(trained_on(folder, other), device=torch.device("cpu"))
     assert "trained on another split" in claim_of_run(opened, synapse).departures[0]
     assert claim_of_data(synapse).protocol == "synapse-ga"
 
@@ -214,7 +214,7 @@ def test_stored_grid_rules_read_the_prepared_mask(run, synapse):
         def __getattr__(self, name):
             return getattr(opened, name)
 
-    opened = open_run(run, device=torch.device("cpu"))
+    opened = open_model(run, device=torch.device("cpu"))
     found = evaluate(Copies(), synapse, "test", lambda case: None, rules="magicnet")
     assert found.organ("liver", "dice") == (1, 0)
     assert found.organ("liver", "nsd_1_voxel")[0] == pytest.approx(1)

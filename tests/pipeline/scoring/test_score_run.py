@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.config.recipe_files import read_config
 from pipeline.runs.open_model import open_model
-from pipeline.runs.trained_model import open_run
 from pipeline.runs.training import start
 from pipeline.scoring.evaluation import evaluate
 from segmentation.data.descriptor import Split
@@ -36,7 +35,7 @@ def test_a_case_that_a_run_was_trained_on_is_not_scored(run, prepared, part, tmp
     parts[part] = tuple(name for name in parts[part] if name != seen)
     swapped = replace(prepared, split=Split.model_validate(parts))
     with pytest.raises(ValueError, match=f"was trained on {seen}, in the part test"):
-        evaluate(open_run(run, device=CPU), swapped, "test", lambda case: None)
+        evaluate(open_model(run, device=CPU), swapped, "test", lambda case: None)
     made = CliRunner().invoke(app, ["bundle", str(run), "-o", str(tmp_path / "model.zip")])
     assert made.exit_code == 0, made.exception
     bundled = open_model(tmp_path / "model.zip", device=CPU)

@@ -42,8 +42,9 @@ def released(request, tmp_path_factory):
 def test_the_label_map_is_the_released_one_but_for_ties(released):
     vectors = released["texts"].view(2, CLASSES, -1).transpose(0, 1)
     vnet = VNet()
-    contrast = Contrast(vnet.widths[-3:], vectors, own_deepest=False)
-    network = Network(vnet, TextHead(16, vnet.widths[-3:], vectors), contrast)
+    contrast = Contrast(vnet.widths[-3:], vectors.shape[2], own_deepest=False)
+    head = TextHead(16, vnet.widths[-3:], *vectors.shape[1:])
+    network = Network(vnet, head, contrast, vectors)
     own = {f"network.{name}": value for name, value in network.state_dict().items()}
     found = translated(released["weights"], own)
     weights = {name.removeprefix("network."): value for name, value in (own | found).items()}

@@ -22,9 +22,9 @@ def build(head="text", contrast=True):
         vectors = 3 * torch.randn(CLASSES, 2, 12)
         deep = vnet.widths[-3:]
         text = head == "text"
-        aligned = Contrast(deep, vectors, own_deepest=not text, samples=(4, 3, 2))
-        chosen = TextHead(4, deep, vectors) if text else ConvHead(4, CLASSES)
-        return Network(vnet, chosen, aligned if contrast else None)
+        aligned = Contrast(deep, 12, own_deepest=not text, samples=(4, 3, 2))
+        chosen = TextHead(4, deep, 2, 12) if text else ConvHead(4, CLASSES)
+        return Network(vnet, chosen, aligned if contrast else None, vectors)
 
     return make
 
@@ -94,7 +94,7 @@ def test_terms_are_the_ones_of_the_paper_put_together_slowly():
         where = (slice(None), slice(x, x + 16), slice(y, y + 16), slice(z, z + 16))
         for b in range(4):
             crossed[sources[b, i]][where] = decoded[b][where]
-    logits = net.network.head(crossed[:2], [])
+    logits = net.network.logits(crossed[:2], [])
     expected = net.loss.dice(logits, data.label) / 4
     torch.testing.assert_close(terms["cross_dice"], expected, atol=1e-5, rtol=1e-4)
 
@@ -107,7 +107,7 @@ def test_terms_are_the_ones_of_the_paper_put_together_slowly():
             if b < 2:
                 part = net.network.decode(features)[0]
                 within[b, :, x : x + 16, y : y + 16, z : z + 16] = part
-    expected = net.loss.dice(net.network.head(within, []), data.label) / 4
+    expected = net.loss.dice(net.network.logits(within, []), data.label) / 4
     torch.testing.assert_close(terms["within_dice"], expected, atol=1e-5, rtol=1e-4)
     location = F.cross_entropy(torch.cat(guesses), torch.arange(8).repeat(4))
     torch.testing.assert_close(terms["location"], 0.1 * location, atol=1e-5, rtol=1e-4)

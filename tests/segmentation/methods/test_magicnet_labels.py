@@ -48,7 +48,7 @@ def guesses(method, patches, step):
     cubes = method.network.encode(partition(patches.unlabeled, (2, 2, 2)).flatten(0, 1))
     whole = [recover(level.unflatten(0, (2, 8)), (2, 2, 2)) for level in cubes]
     decoded = recover(method.network.decode(cubes).unflatten(0, (2, 8)), (2, 2, 2))
-    student = method.network.head(decoded, whole)
+    student = method.network.logits(decoded, whole)
     return sources, teacher, (1 - weight) * teacher + weight * student
 
 

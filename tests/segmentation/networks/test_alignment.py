@@ -75,7 +75,7 @@ def test_nearest_labels_keep_ignored_voxels_and_never_mix():
 
 
 def make(own_deepest):
-    return Contrast((4, 8, 16), torch.randn(3, 2, 10), own_deepest=own_deepest, samples=(6, 4, 2))
+    return Contrast((4, 8, 16), 10, own_deepest=own_deepest, samples=(6, 4, 2))
 
 
 def test_gradients_reach_features_and_projections_but_not_the_text():
@@ -85,18 +85,18 @@ def test_gradients_reach_features_and_projections_but_not_the_text():
         for width, side in ((4, 8), (8, 4), (16, 2))
     ]
     labels = torch.randint(0, 3, (2, 16, 16, 16))
-    loss = module(module.project(deep), labels, None, generator())
+    vectors = torch.randn(3, 2, 10)
+    loss = module(module.project(deep), labels, vectors, None, generator())
     loss.backward()
     assert loss > 0
     assert all(level.grad.abs().sum() > 0 for level in deep)
     assert all(p.grad is not None for p in module.parameters())
-    assert not module.vectors.requires_grad
 
 
 def test_the_deepest_anchors_may_come_from_the_text_head():
     module = make(own_deepest=False)
     shared = torch.randn(3, 2, 16)
-    anchors = module.anchors(shared)
+    anchors = module.anchors(torch.randn(3, 2, 10), shared)
     assert [tuple(level.shape) for level in anchors] == [(3, 2, 4), (3, 2, 8), (3, 2, 16)]
     assert anchors[-1] is shared
 
@@ -106,11 +106,12 @@ def test_the_deepest_anchors_may_come_from_the_text_head():
 )
 def test_impossible_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        Contrast((4, 8, 16), torch.randn(3, 2, 10), own_deepest=True, **options)
+        Contrast((4, 8, 16), 10, own_deepest=True, **options)
 
 
 def test_a_volume_without_a_sure_voxel_leaves_the_text_alone_to_teach():
     module = make(own_deepest=True)
     deep = [torch.randn(1, w, s, s, s) for w, s in ((4, 8), (8, 4), (16, 2))]
     labels = torch.full((1, 16, 16, 16), IGNORED)
-    assert torch.isfinite(module(module.project(deep), labels, None, generator()))
+    vectors = torch.randn(3, 2, 10)
+    assert torch.isfinite(module(module.project(deep), labels, vectors, None, generator()))

@@ -82,7 +82,7 @@ def test_kernels_compile_for_a_laptop_gpu_and_fit_its_shared_memory(tmp_path):
 
 def test_an_unknown_kernel_is_answered_with_the_known_ones():
     with pytest.raises(LookupError, match="auto, plain"):
-        heads.TextHead(4, (4, 8, 16), torch.randn(3, 2, 6), kernel="fast")
+        heads.TextHead(4, (4, 8, 16), 2, 6, kernel="fast")
 
 
 def test_a_cpu_never_asks_for_the_kernels():

@@ -8,7 +8,7 @@ from segmentation.methods.base.method import MethodContext
 from segmentation.methods.magicnet import MagicNet
 from segmentation.networks.alignment import Contrast
 from segmentation.networks.heads import PARAMETERS, ConvHead, TextHead, apply_generated
-from segmentation.networks.network import Branch, Network
+from segmentation.networks.network import Branch, Network, text_vectors, with_current_names
 from segmentation.networks.vnet import VNet, initialize
 from tests.support.paths import GOLDEN
 
@@ -23,7 +23,8 @@ def text_network(width=16, levels=5, classes=16, text_width=512, aspects=2):
     vnet = VNet(width=width, levels=levels)
     vectors = torch.randn(classes, aspects, text_width)
     deep = vnet.widths[-3:]
-    return Network(vnet, TextHead(width, deep, vectors), Contrast(deep, vectors, own_deepest=False))
+    head = TextHead(width, deep, aspects, text_width)
+    return Network(vnet, head, Contrast(deep, text_width, own_deepest=False), vectors)
 
 
 def test_tak_has_the_published_number_of_parameters():
@@ -110,7 +111,7 @@ def test_the_order_of_the_classes_in_the_bank_is_the_order_of_the_logits():
     image = torch.rand(1, 1, 16, 16, 16)
     before = network(image).logits
     order = torch.tensor([3, 0, 4, 1, 2])
-    network.head.vectors = network.head.vectors[order]
+    network.vectors = network.vectors[order]
     torch.testing.assert_close(network(image).logits, before[:, order], atol=1e-5, rtol=1e-4)
 
 
@@ -120,20 +121,44 @@ def test_every_aspect_of_every_class_changes_its_own_logits_only():
     before = network(image).logits
     for c in range(4):
         for a in range(2):
-            changed = network.head.vectors.clone()
+            changed = network.vectors.clone()
             changed[c, a] += 3 * torch.randn(12)
-            kept, network.head.vectors = network.head.vectors, changed
+            kept, network.vectors = network.vectors, changed
             differs = (network(image).logits - before).abs().amax((0, 2, 3, 4)) > 1e-6
-            network.head.vectors = kept
+            network.vectors = kept
             assert differs.tolist() == [k == c for k in range(4)]
 
 
 def test_text_vectors_are_kept_in_the_state_and_never_trained():
     network = text_network(width=4, levels=4, classes=4, text_width=12)
-    assert "head.vectors" in network.state_dict()
+    assert "vectors" in network.state_dict()
     network(torch.rand(2, 1, 16, 16, 16)).logits.square().mean().backward()
-    assert network.head.vectors.grad is None
+    assert network.vectors.grad is None
     assert network.head.project[0].weight.grad.abs().sum() > 0
+
+
+def test_a_state_in_which_head_and_alignment_kept_the_vectors_loads():
+    network = text_network(width=4, levels=4, classes=4, text_width=12)
+    state = {f"teacher.{name}": value for name, value in network.state_dict().items()}
+    vectors = state.pop("teacher.vectors")
+    former = {**state, "teacher.head.vectors": vectors, "teacher.contrast.vectors": vectors}
+    current = with_current_names(former)
+    assert current.keys() == {*state, "teacher.vectors"}
+    assert torch.equal(text_vectors(current), vectors)
+    assert text_vectors(state) is None
+
+
+def test_logits_have_a_gradient_with_regard_to_the_text_vectors():
+    network = text_network(width=4, levels=4, classes=4, text_width=12)
+    network.vectors.requires_grad_()
+    network(torch.rand(2, 1, 16, 16, 16)).logits.square().mean().backward()
+    assert network.vectors.grad.abs().sum() > 0
+
+
+def test_text_that_nobody_gives_is_refused():
+    vnet = VNet(width=4, levels=3)
+    with pytest.raises(ValueError, match="need text vectors; got none"):
+        Network(vnet, TextHead(4, vnet.widths, 2, 6))
 
 
 def test_features_halve_in_size_and_double_in_channels():

@@ -180,8 +180,8 @@ def terms(released):
     def build():
         vnet = VNet()
         deep = vnet.widths[-3:]
-        contrast = Contrast(deep, vectors, own_deepest=False, start=0.0, weight=0.1)
-        return Network(vnet, TextHead(16, deep, vectors), contrast)
+        contrast = Contrast(deep, vectors.shape[2], own_deepest=False, start=0.0, weight=0.1)
+        return Network(vnet, TextHead(16, deep, *vectors.shape[1:]), contrast, vectors)
 
     method = magicnet.MagicNet(
         MethodContext(build, GA(), 10_000, classes=CLASSES, patch=(96,) * 3), location_bias=False,

@@ -62,7 +62,7 @@ def make_network(head=None):
     torch.manual_seed(0)
     vnet = VNet(width=4, levels=3, dropout=0.5)
     vectors = torch.randn(5, 2, 6)
-    return Network(vnet, head or TextHead(4, vnet.widths[-DEEP:], vectors))
+    return Network(vnet, head or TextHead(4, vnet.widths[-DEEP:], 2, 6), vectors=vectors)
 
 
 def test_the_state_of_a_text_head_is_that_of_its_own_parts():
@@ -73,7 +73,7 @@ def test_the_state_of_a_text_head_is_that_of_its_own_parts():
     assert torch.equal(torch.random.get_rng_state(), before)
     assert network.training
     network.eval()
-    codes = network.head.class_codes().detach()
+    codes = network.class_codes().detach()
     for one in range(5):
         for other in range(5):
             expected = F.cosine_similarity(codes[one], codes[other], dim=0)

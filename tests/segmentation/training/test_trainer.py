@@ -34,8 +34,8 @@ def make_method(steps, *, aligned=False):
         vectors = torch.randn(14, 2, 6, generator=torch.Generator().manual_seed(2))
         deep = vnet.widths[-DEEP:]
         few = {"own_deepest": False, "start": 0.2, "samples": (4, 4, 4)}
-        contrast = Contrast(deep, vectors, **few) if aligned else None
-        return Network(vnet, TextHead(4, deep, vectors), contrast)
+        contrast = Contrast(deep, 6, **few) if aligned else None
+        return Network(vnet, TextHead(4, deep, 2, 6), contrast, vectors)
 
     given = MethodContext(build, GA(), steps, classes=14, patch=(16,) * 3, warmup_steps=2)
     return MagicNet(given, cube=8, location_hidden=16)

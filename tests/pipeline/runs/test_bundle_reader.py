@@ -1,0 +1,83 @@
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.runs import bundle, bundle_reader
+from segmentation.data.descriptor import DatasetSpec
+from tests.support.paths import DATA
+from tests.support.small_run import make_run
+
+CPU = torch.device("cpu")
+SPEC = DatasetSpec.read(DATA / "phantom.toml")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return make_run(tmp_path_factory.mktemp("bundle") / "run", SPEC)
+
+
+@pytest.fixture
+def packed(run, tmp_path) -> Path:
+    bundle.write(run, tmp_path / "model.zip")
+    return tmp_path / "model.zip"
+
+
+def changed(packed: Path, name: str, content: bytes | None) -> Path:
+    """The bundle with one file replaced, or without it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(packed) as old, zipfile.ZipFile(buffer, "w") as new:
+        for member in old.namelist():
+            if member != name:
+                new.writestr(member, old.read(member))
+        if content is not None:
+            new.writestr(name, content)
+    packed.write_bytes(buffer.getvalue())
+    return packed
+
+
+class Bomb:
+    def __reduce__(self):
+        return (Path.touch, (Path("exploded"),))
+
+
+@pytest.mark.parametrize("name", [bundle_reader.WEIGHTS, bundle_reader.METADATA])
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[]", pickle.dumps(Bomb())])
+def test_an_altered_bundle_is_refused_and_executes_nothing(
+    packed, name, content, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"model\.zip: ") as fault:
+        bundle_reader.read(changed(packed, name, content), CPU)
+    assert "\n" not in str(fault.value)
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize("key", ["run", "dataset", "step", "predictor"])
+def test_metadata_that_lack_a_key_are_refused(packed, key):
+    metadata = bundle_reader.read_metadata(packed)
+    del metadata[key]
+    with pytest.raises(ValueError, match="damaged or altered"):
+        bundle_reader.read(
+            changed(packed, bundle_reader.METADATA, json.dumps(metadata).encode()), CPU
+        )
+
+
+@pytest.mark.parametrize("kept", [0, 0.5, 0.99])
+def test_a_truncated_bundle_is_refused(packed, kept):
+    whole = packed.read_bytes()
+    packed.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(ValueError, match="damaged, cut short or no ZIP file"):
+        bundle_reader.read(packed, CPU)
+
+
+def test_a_bundle_of_a_newer_version_says_so(packed):
+    metadata = bundle_reader.read_metadata(packed) | {"tak_format_version": 99}
+    with pytest.raises(ValueError, match="format 99; this program reads formats 1 to 2"):
+        bundle_reader.read(
+            changed(packed, bundle_reader.METADATA, json.dumps(metadata).encode()), CPU
+        )
