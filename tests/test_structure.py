@@ -23,7 +23,12 @@ HOME = {
     "wandb": {"segmentation/training/trackers.py"},
     "pyvista": {"knowledge/questions/rendering.py"},
     "highdicom": {"segmentation/inference/dicom_seg.py"},
-    "pydicom": {"segmentation/inference/dicom_seg.py"},
+    "pydicom": {
+        "segmentation/imaging/dicom.py",
+        "segmentation/imaging/dicom_files.py",
+        "segmentation/imaging/dicom_frames.py",
+        "segmentation/inference/dicom_seg.py",
+    },
 }
 
 

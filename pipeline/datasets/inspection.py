@@ -17,7 +17,6 @@ from segmentation.data.checks import EMPTY, is_empty
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.layouts import RawCase, find_cases
 from segmentation.data.preparation import checked_mask
-from segmentation.imaging.io import states_orientation
 from segmentation.imaging.measure import intensity_warning, measure_organs
 from segmentation.imaging.volume import Volume, canonical, read_labels, read_volume
 
@@ -136,9 +135,9 @@ def _look(case: RawCase, spec: DatasetSpec) -> CaseInspection:
     doubt = intensity_warning(scan)
     if doubt:
         findings.append(Issue("intensity", DOUBT, (case.name,), f"{case.image}: {doubt}"))
-    if not states_orientation(case.image):
-        text = f"{case.image}: neither sform nor qform is set; left and right may be exchanged"
-        findings.append(Issue("orientation", DOUBT, (case.name,), text))
+    for issue in scan.issues:
+        text = f"{case.image}: {issue.text}"
+        findings.append(Issue(f"header: {issue.kind}", DOUBT, (case.name,), text))
     mask, misfit = _mask(case, scan, spec)
     if misfit:
         findings.append(misfit)

@@ -14,7 +14,6 @@ from pipeline.runs.devices import explain_device_errors, select_device
 from pipeline.runs.open_model import open_model
 from segmentation.data.descriptor import BACKGROUND, DatasetSpec
 from segmentation.imaging.affines import is_straight, tilt_degrees
-from segmentation.imaging.io import states_orientation
 from segmentation.imaging.measure import intensity_warning, measure_organs
 from segmentation.imaging.volume import Volume, read_volume, write_labels
 from segmentation.inference.prediction import PlaneSink, predict_scan
@@ -139,7 +138,8 @@ class Predictor:
         for name in self.organs:
             shown[opened.spec.labels[name]] = opened.spec.labels[name]
         chosen: NDArray[np.uint8] = shown[labels]
-        doubts = (_lies_anyhow(source), _tilted(volume), intensity_warning(volume))
+        headers = (issue.text for issue in volume.issues)
+        doubts = (*headers, _tilted(volume), intensity_warning(volume))
         organs = {name: opened.spec.labels[name] for name in self.organs}
         return Segmentation(
             labels=chosen,
@@ -148,16 +148,6 @@ class Predictor:
             organs=measure_organs(chosen, volume, organs),
             doubt="; ".join(filter(None, doubts)) or None,
         )
-
-
-def _lies_anyhow(source: Path | None) -> str | None:
-    """Why left and right of a mask may be exchanged; None where the file says how it lies."""
-    if source is None or states_orientation(source):
-        return None
-    return (
-        "neither sform nor qform is set, so nothing says which way its axes run; they were taken "
-        "as nibabel takes them, and organs of the left and right may be exchanged"
-    )
 
 
 def _tilted(volume: Volume) -> str | None:

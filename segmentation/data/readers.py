@@ -1,13 +1,14 @@
 """Readers of the scans and masks of a raw data set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from segmentation.data.layouts import RawCase
 from segmentation.imaging.affines import affine_of
-from segmentation.imaging.io import states_orientation
 from segmentation.imaging.volume import Volume, read_labels, read_volume
+
+_ORIENTATION = ("orientation", "contradiction")  # kinds of issues that --orientation settles
 
 
 class Reader(Protocol):
@@ -37,22 +38,29 @@ class Files:
     """Files with an affine: NIfTI, NRRD, MetaImage, DICOM.
 
     Attributes:
-        orientation: axis codes for files without an orientation; they are refused without it.
+        orientation: axis codes for files without an orientation, or with two that contradict
+            each other; they are refused without it.
+        trust_headers: read files with doubtful headers unchanged instead of refusing them.
     """
 
     layout: str | None = None
     orientation: str | None = None
+    trust_headers: bool = False
 
     @property
     def stamp(self) -> str:
-        """The orientation that was given, if any."""
-        return self.orientation or ""
+        """The settings for files with doubtful headers."""
+        return " ".join(filter(None, [self.orientation, "trusted" * self.trust_headers]))
 
     @property
     def note(self) -> str | None:
-        """The orientation that was given, if any."""
-        given = self.orientation
-        return given and f"files that state no orientation were read as {given}, as given"
+        """The assumptions about files with doubtful headers, if any."""
+        given, sentences = self.orientation, []
+        if given:
+            sentences.append(f"files that state no orientation were read as {given}, as given")
+        if self.trust_headers:
+            sentences.append("files with doubtful headers were read unchanged, as given")
+        return "; ".join(sentences) or None
 
     def scan(self, case: RawCase) -> Volume:
         """The scan, float32.
@@ -72,13 +80,16 @@ class Files:
         return self._placed(case.label, read_labels(case.label))
 
     def _placed(self, path: Path, volume: Volume) -> Volume:
-        if states_orientation(path):
+        """The volume, unless its header is doubtful and no option settles it."""
+        doubtful = [issue for issue in volume.issues if issue.doubtful]
+        if self.orientation and any(issue.kind in _ORIENTATION for issue in doubtful):
+            affine = affine_of(self.orientation, volume.voxels.shape, volume.spacing_mm)
+            volume = replace(volume, affine=affine)
+            doubtful = [issue for issue in doubtful if issue.kind not in _ORIENTATION]
+        if not doubtful or self.trust_headers:
             return volume
-        if self.orientation is None:
-            raise ValueError(
-                f"{path}: neither sform nor qform is set, so nothing says which way its axes run, "
-                "and left and right may be exchanged; give --orientation, such as RAS or LPS, if "
-                "you know, or correct the header"
-            )
-        affine = affine_of(self.orientation, volume.voxels.shape, volume.spacing_mm)
-        return Volume(volume.voxels, affine)
+        issue = doubtful[0]
+        remedy = "correct the header, or give --trust-headers to read it unchanged"
+        if issue.kind in _ORIENTATION:
+            remedy = "give --orientation, such as RAS or LPS, if you know, or correct the header"
+        raise ValueError(f"{path}: {issue.text}; {remedy}")

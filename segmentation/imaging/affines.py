@@ -50,6 +50,15 @@ def tilt_degrees(affine: Array) -> float:
     return float(np.degrees(np.arcsin(min(cosines, 1.0))))
 
 
+def turn_degrees(one: Array, other: Array) -> float:
+    """The largest angle between the same axis of two affines."""
+    first, second = (
+        affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0) for affine in (one, other)
+    )
+    cosines = np.clip((first * second).sum(axis=0), -1, 1)
+    return float(np.degrees(np.arccos(cosines)).max())
+
+
 AXES = {"R": "x", "L": "x", "A": "y", "P": "y", "S": "z", "I": "z"}
 
 

@@ -3,43 +3,27 @@
 Arrays are [i, j, k] in file order; an affine [4, 4] maps their indices to RAS+ mm.
 """
 
-import gzip
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 
-from segmentation.common.files import replacing
+from segmentation.imaging import nifti
 from segmentation.imaging.affines import is_straight, tilt_degrees
+from segmentation.imaging.headers import HeaderIssue
 
 Array = np.ndarray
-Pixels = tuple[Array, Array]
-
-# What nibabel, gzip and zlib raise over a file that is not, or not wholly, NIfTI.
-_DAMAGE = (
-    ImageFileError,
-    HeaderDataError,
-    WrapStructError,
-    OSError,
-    EOFError,
-    ValueError,
-    zlib.error,
-)
+Image = tuple[Array, Array, tuple[HeaderIssue, ...]]  # voxels, affine, issues
 
 
-def read_image(path: Path) -> Pixels:
-    """Voxels as float32, scaled as the header says, and the affine; neither is checked.
+def read_image(path: Path) -> Image:
+    """Voxels as float32, scaled by the header, the affine, and issues of the header.
 
     Args:
         path: a file, whose suffix decides the format, or the folder of one DICOM series.
 
     Raises:
-        FileNotFoundError: there is no such file, or no DICOM slice in the folder.
+        FileNotFoundError: no such file, or no DICOM slice in the folder.
         ValueError: another format, a damaged file, or more than one series in the folder.
     """
     if path.is_dir():
@@ -47,12 +31,14 @@ def read_image(path: Path) -> Pixels:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such scan")
     suffix = suffix_of(path)
-    if suffix is None:
-        raise ValueError(
-            f"{path}: not a format that is read here; those are {', '.join(READERS)} "
-            "and the folder of a DICOM series"
-        )
-    return READERS[suffix](path)
+    if suffix is not None:
+        return READERS[suffix](path)
+    if is_dicom_file(path):
+        return _read_dicom(path)
+    raise ValueError(
+        f"{path}: not a format that is read here; those are {', '.join(READERS)} "
+        "and the folder of a DICOM series"
+    )
 
 
 def write_image(
@@ -71,7 +57,7 @@ def write_image(
     suffix = suffix_of(path)
     assert suffix is not None
     if suffix in _NIFTI:
-        _write_nifti(path, voxels, affine, labels, scale)
+        nifti.write(path, voxels, affine, labels, scale)
         return
     if scale is not None:
         raise ValueError(f"{path}: only NIfTI holds a scale; write .nii.gz")
@@ -111,75 +97,34 @@ def stem_of(path: Path) -> str:
 
 def holds_dicom(folder: Path) -> bool:
     """Whether a file directly in the folder is DICOM by its magic word or its suffix."""
-    return any(_is_dicom(path) for path in sorted(folder.iterdir()) if path.is_file())
+    return any(is_dicom_file(path) for path in sorted(folder.iterdir()))
 
 
-def states_orientation(path: Path) -> bool:
-    """Whether a file says which way its axes run; NIfTI may not (sform and qform code 0)."""
-    if path.is_dir() or suffix_of(path) not in _NIFTI:
-        return True
-    try:
-        header = nibabel.Nifti1Image.from_filename(path).header
-    except _DAMAGE as fault:
-        raise _damaged(path, fault) from None
-    return bool(header["sform_code"] or header["qform_code"])
-
-
-def _is_dicom(path: Path) -> bool:
-    if path.name.startswith(".") or path.name == "DICOMDIR":
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file is DICOM by its magic word or its suffix; no hidden file, no DICOMDIR."""
+    if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
         return False
+    if path.suffix.lower() == ".dcm":
+        return True
     with path.open("rb") as file:
-        return path.suffix.lower() == ".dcm" or file.read(132)[128:] == b"DICM"
+        return file.read(132)[128:] == b"DICM"
 
 
-def _read_nifti(path: Path) -> Pixels:
-    try:
-        image = nibabel.Nifti1Image.from_filename(path)
-        if image.get_data_dtype().kind in "iuf":
-            return np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged")), image.affine
-    except _DAMAGE as fault:
-        raise _damaged(path, fault) from None
-    raise ValueError(f"{path}: voxels are colors or complex; a scan in gray values is needed")
-
-
-def _damaged(path: Path, fault: BaseException) -> ValueError:
-    reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-    return ValueError(f"{path}: damaged, cut short or no NIfTI file ({reason})")
-
-
-def _read_itk(path: Path) -> Pixels:
+def _read_itk(path: Path) -> Image:
     from segmentation.imaging import itk
 
     return itk.read(path)
 
 
-def _read_dicom(folder: Path) -> Pixels:
-    from segmentation.imaging import itk
+def _read_dicom(path: Path) -> Image:
+    from segmentation.imaging import dicom  # loads pydicom
 
-    return itk.read_series(folder)
-
-
-def _write_nifti(
-    path: Path, voxels: Array, affine: Array, labels: bool, scale: float | None
-) -> None:
-    image = nibabel.Nifti1Image(voxels, affine)
-    if is_straight(affine, voxels.shape):  # ITK takes the qform where the sform is a little askew
-        image.set_qform(affine, code="aligned", strip_shears=True)
-    image.header.set_xyzt_units("mm")
-    if labels:
-        image.header.set_intent("label")
-    if scale is not None:
-        image.header.set_slope_inter(scale, 0)
-    content = image.to_bytes()
-    if path.name.lower().endswith(".gz"):
-        content = gzip.compress(content, compresslevel=4, mtime=0)
-    with replacing(path) as partial:
-        partial.write_bytes(content)
+    return dicom.read(path)
 
 
-READERS: dict[str, Callable[[Path], Pixels]] = {
-    ".nii.gz": _read_nifti,
-    ".nii": _read_nifti,
+READERS: dict[str, Callable[[Path], Image]] = {
+    ".nii.gz": nifti.read,
+    ".nii": nifti.read,
     ".nrrd": _read_itk,
     ".nhdr": _read_itk,
     ".mha": _read_itk,

@@ -4,13 +4,14 @@ Arrays are [i, j, k] in file order; after `canonical` they are [x, y, z] in RAS+
 patient's right, y to the front, z to the head. An affine maps voxel indices to RAS+ mm.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from nibabel import orientations
 from scipy import ndimage
 
+from segmentation.imaging.headers import HeaderIssue
 from segmentation.imaging.io import read_image, write_image
 
 Array = np.ndarray
@@ -19,10 +20,14 @@ Sizes = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """Voxels [i, j, k] and the affine [4, 4] that maps their indices to RAS+ mm."""
+    """Voxels [i, j, k] and the affine [4, 4] that maps their indices to RAS+ mm.
+
+    `issues` are those of the header of the file that it was read from.
+    """
 
     voxels: Array
     affine: Array
+    issues: tuple[HeaderIssue, ...] = ()
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -41,7 +46,8 @@ def read_volume(path: str | Path) -> Volume:
         FileNotFoundError: there is no such file.
         ValueError: another format, a damaged file, not three-dimensional, or not a number.
     """
-    return checked_volume(Path(path), *read_image(Path(path)))
+    voxels, affine, issues = read_image(Path(path))
+    return replace(checked_volume(Path(path), voxels, affine), issues=issues)
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -64,7 +70,7 @@ def label_volume(path: Path, volume: Volume) -> Volume:
     wrong = volume.voxels[(labels != volume.voxels) | (labels < 0) | (labels > 2**24)]
     if wrong.size:
         raise ValueError(f"{path}: {wrong[0]:g} is no label value; a mask holds 0, 1, 2, ...")
-    return Volume(labels.astype(np.int32), volume.affine)
+    return Volume(labels.astype(np.int32), volume.affine, volume.issues)
 
 
 def write_volume(path: str | Path, voxels: Array, affine: Array) -> None:

@@ -15,8 +15,9 @@ from pydicom.sr.coding import Code
 
 from segmentation.common.files import replacing
 from segmentation.data.descriptor import Organ
-from segmentation.imaging import itk
 from segmentation.imaging.colors import Color
+from segmentation.imaging.dicom_files import find_series, quiet
+from segmentation.imaging.dicom_frames import ordered_frames
 
 Array = np.ndarray
 
@@ -59,9 +60,11 @@ def write_dicom_seg(
             several frames in a file, slices that lack what a segmentation refers to, or a mask
             without any organ.
     """
-    slices = [pydicom.dcmread(name, stop_before_pixels=True) for name in itk.series_files(series)]
-    _check(slices, labels, series)
-    _fill_thickness(slices)
+    frames_read, _ = ordered_frames(find_series(series))
+    slices = [frame.file.header for frame in frames_read]
+    with quiet():
+        _check(slices, labels, series)
+        _fill_thickness(slices)
     numbers = np.zeros(256, dtype=np.uint8)
     numbers[[organ.label for organ in organs]] = range(1, len(organs) + 1)
     frames = np.ascontiguousarray(numbers[labels].transpose(2, 1, 0))  # slices, rows, columns
