@@ -14,7 +14,7 @@ from pipeline.runs.build import RunInputs, build_method
 from pipeline.runs.folder import BANK, CONFIG, config_text
 from pipeline.runs.setting import load_run_inputs
 from segmentation.data.descriptor import DatasetSpec
-from segmentation.networks.released import translated, translated_location
+from segmentation.networks.released import convert_location_weights, convert_weights
 from segmentation.training.checkpoint import Identity, TrainState, save
 
 
@@ -41,8 +41,8 @@ def adopt(
     try:
         for prefix in ("network.", "teacher."):
             if any(name.startswith(prefix) for name in own):
-                own.update(translated(published, own, prefix))
-        own.update(translated_location(published))
+                own.update(convert_weights(published, own, prefix))
+        own.update(convert_location_weights(published))
         method.load_state_dict(own)
     except (ValueError, KeyError, RuntimeError) as fault:
         raise ValueError(f"{checkpoint}: {fault}; is it of the network of this recipe?") from None

@@ -13,7 +13,7 @@ from segmentation.data.preparation import Case, Prepared, read_case
 from segmentation.evaluation.metrics import dice
 from segmentation.evaluation.statistics import nan_mean
 from segmentation.methods.base.method import Method
-from segmentation.training.monitor import Validation, text_state
+from segmentation.training.monitor import Validation, text_head_state
 
 Tick = Callable[[str, int, int], None]  # what is scored, cases done, all cases
 
@@ -51,7 +51,7 @@ def validator(
         assert shown is not None
         pictures = {f"validation/{names[0]}": overlay(*shown, prepared.spec)}
         measures = {}
-        state = text_state(method.network, center(shown[0].image, config, device))
+        state = text_head_state(method.network, center(shown[0].image, config, device))
         if state is not None:
             measures = state.measures(classes)
             pictures["text/code_cosines"] = code_map(state.cosines.numpy(), classes)

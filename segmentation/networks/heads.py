@@ -1,4 +1,4 @@
-"""From decoded features to class logits: one convolution, or weights that text and image generate.
+"""Segmentation heads: one convolution, or pointwise networks generated from text and image.
 
 Legend of shapes: B batch, C classes, A aspects, E text width, Q class code width, V voxels.
 """
@@ -19,9 +19,9 @@ from segmentation.networks.instance_norm import instance_norm_relu
 
 KERNELS = ("auto", "plain")
 _AMPERE = (8, 0)  # the first GPUs whose tensor cores take bfloat16
-_BOUND = {torch.float32: 1e-4, torch.float16: 4e-2, torch.bfloat16: 1e-1}  # of rounding
+_TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-2, torch.bfloat16: 1e-1}  # relative error
 _INNER = 8  # channels inside the generated head: 8 -> 8 -> 8 -> 1
-_CHUNK_CPU, _CHUNK_GPU = 2**10, 2**18  # voxels whose hidden layers exist at a time
+_CHUNK_CPU, _CHUNK_GPU = 2**10, 2**18  # voxels per chunk: hidden layers exist for one chunk only
 PARAMETERS = 2 * _INNER * _INNER + _INNER + 2 * _INNER + 1  # 153 numbers per class
 
 
@@ -34,15 +34,15 @@ class ConvHead(nn.Conv3d):
     def forward(
         self, decoded: Tensor, deep: Sequence[Tensor] = (), vectors: Tensor | None = None
     ) -> Tensor:
-        """Logits [B, C, x, y, z]; neither deep features nor text are read."""
+        """Logits [B, C, x, y, z]; deep features and text are ignored."""
         return super().forward(decoded)
 
 
 class TextHead(nn.Module):
-    """A small network per image and class, whose weights come from its text and the image.
+    """Text-driven segmentation head: a small pointwise network is generated per image and class.
 
-    Frozen text vectors give a class code, globally pooled features of the three deepest levels an
-    image code; a linear controller turns both into 153 numbers, three pointwise layers 8-8-8-1
+    Frozen text vectors are projected to a class code, pooled features of the three deepest levels
+    to an image code; a linear controller maps both to 153 weights of three layers 8-8-8-1
     (TAK, 2025, arXiv 2501.13470; head of the CLIP-Driven Universal Model, 2023, arXiv 2301.00785).
 
     Args:
@@ -88,13 +88,13 @@ class TextHead(nn.Module):
         return torch.stack(codes).mean(0)
 
     def generated(self, deep: Sequence[Tensor], classes: Tensor) -> Tensor:
-        """The weights of the small networks: [B, C, 153], of class codes [C, Q]."""
+        """Weights of the generated networks, [B, C, 153], from class codes [C, Q]."""
         image = self.image_code(deep)
-        pairs = [
+        codes = [
             image[:, None].expand(-1, len(classes), -1),
             classes[None].expand(len(image), -1, -1),
         ]
-        return self.controller(torch.cat(pairs, dim=-1))
+        return self.controller(torch.cat(codes, dim=-1))
 
     def forward(
         self,
@@ -105,23 +105,25 @@ class TextHead(nn.Module):
     ) -> Tensor:
         """Logits [B, C, x, y, z] of decoded features [B, width, x, y, z] and text [C, A, E].
 
-        `codes` are the class codes [C, Q] of another head; by default they are made of `vectors`.
+        `codes` are the class codes [C, Q] of another head; by default those of `vectors`.
         """
         codes = self.class_codes(vectors) if codes is None else codes
         points, parameters = self._prepared(decoded), self.generated(deep, codes)
         return apply_generated(points, parameters, kernel=self.kernel)
 
     def _prepared(self, decoded: Tensor) -> Tensor:
-        """`prepare`, with a faster norm where every group is one channel: [B, 8, x, y, z]."""
+        """`prepare`, with a fused norm where every group is one channel: [B, 8, x, y, z]."""
         norm, narrow = self.prepare[0], self.prepare[2]
         assert isinstance(norm, nn.GroupNorm)
         assert isinstance(narrow, nn.Conv3d)
         assert narrow.bias is not None
         if norm.num_groups < norm.num_channels:
             return self.prepare(decoded)
-        ready = instance_norm_relu(decoded, norm.weight, norm.bias)
-        weight = narrow.weight.flatten(1).expand(len(ready), -1, -1)
-        points = torch.baddbmm(narrow.bias[:, None], weight, ready.flatten(2))
+        # GroupNorm of one channel per group is instance norm; the 1x1x1 convolution as a matrix
+        # product gives the layout that `apply_generated` reads, without a copy.
+        normed = instance_norm_relu(decoded, norm.weight, norm.bias)
+        weight = narrow.weight.flatten(1).expand(len(normed), -1, -1)
+        points = torch.baddbmm(narrow.bias[:, None], weight, normed.flatten(2))
         return points.unflatten(2, decoded.shape[2:])
 
 
@@ -142,21 +144,20 @@ def apply_generated(features: Tensor, parameters: Tensor, *, kernel: str = "auto
     """Run the generated networks pointwise: z = w3 ReLU(W2 ReLU(W1 h + b1) + b2) + b3.
 
     All classes share the features, so layer 1 is one matrix of 8 C rows and nothing is copied per
-    class. Voxels are taken chunk by chunk and the hidden layers made again in the backward pass:
-    memory beyond input and output does not grow with the volume.
+    class. Voxels are processed in chunks and hidden layers recomputed in the backward pass: memory
+    beyond input and output does not grow with the volume.
 
     Args:
         features: [B, 8, x, y, z].
         parameters: [B, C, 153], laid out as W1, W2, w3, b1, b2, b3.
-        kernel: `plain`, batched products of torch, or `auto`, which takes Triton kernels on a CUDA
-            device from Ampere on where Triton is installed and a small example comes out right,
-            and `plain` elsewhere.
+        kernel: `plain`, batched products of torch, or `auto`: Triton kernels on CUDA devices from
+            Ampere on if Triton is installed and a self-test passes, else `plain`.
 
     Returns:
         Logits [B, C, x, y, z], in the precision of the features.
     """
     pointwise = _Pointwise.apply
-    if kernel == "auto" and _has_kernels(features.device, features.dtype):
+    if kernel == "auto" and _triton_works(features.device, features.dtype):
         from segmentation.networks.head_triton import PointwiseOnGPU
 
         pointwise = PointwiseOnGPU.apply
@@ -165,51 +166,51 @@ def apply_generated(features: Tensor, parameters: Tensor, *, kernel: str = "auto
 
 
 @cache
-def _has_kernels(device: torch.device, kind: torch.dtype) -> bool:
+def _triton_works(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the Triton kernels run on a device and agree with the plain products there.
 
-    They hang on a driver, a compiler and a GPU that nobody here has seen: a small example is
-    computed both ways first, once per device and precision, and a disagreement is warned about.
+    They depend on driver, compiler and GPU, so a small example is computed both ways first, once
+    per device and precision; a disagreement is a warning, and plain products are used.
     """
-    if device.type != "cuda" or kind not in _BOUND or find_spec("triton") is None:
+    if device.type != "cuda" or dtype not in _TOLERANCE or find_spec("triton") is None:
         return False
     if torch.cuda.get_device_capability(device) < _AMPERE:
         return False
-    fault = _fault(device, kind)
-    if fault:
+    error = _triton_error(device, dtype)
+    if error:
         warnings.warn(
-            f"the Triton kernels of the text head do not work on {device} in {kind}: {fault}; "
-            "plain products take their place, which is right but slower "
+            f"the Triton kernels of the text head do not work on {device} in {dtype}: {error}; "
+            "plain products are used instead, which is right but slower "
             "(head.kernel=plain does so without this warning)",
             stacklevel=2,
         )
-    return fault is None
+    return error is None
 
 
 @torch.enable_grad()
-def _fault(device: torch.device, kind: torch.dtype) -> str | None:
-    """What the kernels do wrong with 300 voxels and 3 classes; None if nothing."""
+def _triton_error(device: torch.device, dtype: torch.dtype) -> str | None:
+    """The first error of the Triton kernels on 300 voxels and 3 classes, None if they agree."""
     generator = torch.Generator().manual_seed(0)
     shapes = (2, _INNER, 300), (2, 3, PARAMETERS), (2, 3, 300)
     points, parameters, gradient = (
-        torch.randn(shape, generator=generator).to(device, kind) for shape in shapes
+        torch.randn(shape, generator=generator).to(device, dtype) for shape in shapes
     )
     results = []
     try:
         from segmentation.networks.head_triton import PointwiseOnGPU
 
-        for function, own in ((PointwiseOnGPU, kind), (_Pointwise, torch.float32)):
-            leaves = [part.detach().to(own).requires_grad_() for part in (points, parameters)]
+        for function, precision in ((PointwiseOnGPU, dtype), (_Pointwise, torch.float32)):
+            leaves = [part.detach().to(precision).requires_grad_() for part in (points, parameters)]
             with torch.autocast(device.type, enabled=False):
-                made = function.apply(*leaves)
-            results.append([made, *torch.autograd.grad(made, leaves, gradient.to(own))])
-    except Exception as error:  # compilers, drivers and launchers raise whatever they like
-        return f"{type(error).__name__}: {error}"
+                logits = function.apply(*leaves)
+            results.append([logits, *torch.autograd.grad(logits, leaves, gradient.to(precision))])
+    except Exception as fault:  # compilers, drivers and launchers raise any type
+        return f"{type(fault).__name__}: {fault}"
     names = ("logits", "gradient of the features", "gradient of the weights")
-    for name, found, right in zip(names, *results, strict=True):
-        off = float((found.float() - right).norm() / right.norm())
-        if not off < _BOUND[kind]:
-            return f"the {name} are off by {off:.1g} of their length"
+    for name, actual, expected in zip(names, *results, strict=True):
+        error = float((actual.float() - expected).norm() / expected.norm())
+        if not error < _TOLERANCE[dtype]:
+            return f"the {name} have a relative error of {error:.1g}"
     return None
 
 
@@ -225,7 +226,7 @@ class _Layers(NamedTuple):
 
     @classmethod
     def of(cls, parameters: Tensor) -> "_Layers":
-        """The six parts of [C, 153]."""
+        """Split parameters [C, 153] into the weights and biases of the three layers."""
         inner = _INNER
         sizes = [inner * inner, inner * inner, inner, inner, inner, 1]
         w1, w2, w3, b1, b2, b3 = parameters.split(sizes, dim=-1)
@@ -245,18 +246,22 @@ class _Layers(NamedTuple):
 
 
 class _Pointwise(torch.autograd.Function):
-    """Features [B, 8, V] and parameters [B, C, 153] to logits [B, C, V], chunk by chunk."""
+    """Features [B, 8, V] and parameters [B, C, 153] to logits [B, C, V], chunk by chunk.
+
+    The backward pass recomputes the hidden layers of a chunk; autograd would keep them for all
+    voxels, 2 x 8 C numbers each.
+    """
 
     @staticmethod
     def forward(ctx: Any, points: Tensor, parameters: Tensor) -> Tensor:
         ctx.save_for_backward(points, parameters)
         batch, classes, _ = parameters.shape
         logits = points.new_empty(batch, classes, points.shape[-1])
-        for image, own, made in zip(points, parameters, logits, strict=True):
-            layers = _Layers.of(own)
+        for image, generated, output in zip(points, parameters, logits, strict=True):
+            layers = _Layers.of(generated)
             for chunk in _chunks(points):
                 _, second = layers.hidden(image[:, chunk])
-                made[:, chunk] = torch.baddbmm(layers.b3, layers.w3, second)[:, 0]
+                output[:, chunk] = torch.baddbmm(layers.b3, layers.w3, second)[:, 0]
         return logits
 
     @staticmethod
@@ -265,35 +270,38 @@ class _Pointwise(torch.autograd.Function):
         points, parameters = ctx.saved_tensors
         to_points = torch.empty_like(points)
         to_parameters = torch.empty_like(parameters)
-        for place, own in enumerate(parameters):
-            layers = _Layers.of(own)
+        for image, generated in enumerate(parameters):
+            layers = _Layers.of(generated)
+            # Weight gradients are sums over all voxels: in fp32 whatever the features' precision.
             sums = [torch.zeros_like(part, dtype=torch.float32) for part in layers]
             for chunk in _chunks(points):
-                to_points[place, :, chunk] = _back(
-                    layers, points[place, :, chunk], gradient[place, :, chunk], sums
+                to_points[image, :, chunk] = _backward_chunk(
+                    layers, points[image, :, chunk], gradient[image, :, chunk], sums
                 )
-            parts = [part.reshape(len(own), -1) for part in sums]
-            to_parameters[place] = torch.cat(parts, dim=-1)
+            parts = [part.reshape(len(generated), -1) for part in sums]
+            to_parameters[image] = torch.cat(parts, dim=-1)
         return to_points, to_parameters
 
 
-def _back(layers: _Layers, points: Tensor, gradient: Tensor, sums: list[Tensor]) -> Tensor:
-    """The gradient of the points of one chunk; those of weights and biases go into `sums`."""
+def _backward_chunk(
+    layers: _Layers, points: Tensor, gradient: Tensor, sums: list[Tensor]
+) -> Tensor:
+    """The gradient of the points of one chunk; those of weights and biases are added to `sums`."""
     first, second = layers.hidden(points)
     g3 = gradient[:, None]
     to_w3 = g3 @ second.mT
     g2 = _through_relu(layers.w3.mT * g3, second)
     to_w2 = g2 @ first.mT
     g1 = _through_relu(layers.w2.mT @ g2, first).flatten(0, 1)
-    to_w1 = (points @ g1.mT).mT  # twice as fast as the product turned round
+    to_w1 = (points @ g1.mT).mT  # twice as fast as g1 @ points.mT
     biases = (part.sum(-1, keepdim=True, dtype=torch.float32) for part in (g1, g2, g3))
     for total, part in zip(sums, (to_w1, to_w2, to_w3, *biases), strict=True):
         total += part
     return layers.w1.mT @ g1
 
 
-# Keeps a gradient where ReLU's output is positive, and writes it over that output; ten times faster
-# on a CPU than a product with a boolean mask.
+# The gradient where ReLU's output is positive, else 0, written over that output: no new memory, and
+# ten times faster on a CPU than a product with a boolean mask.
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
 
@@ -302,7 +310,7 @@ def _through_relu(gradient: Tensor, output: Tensor) -> Tensor:
 
 
 def _chunks(points: Tensor) -> Iterator[slice]:
-    """Slices of the voxels: hidden layers of one slice stay in a CPU's cache."""
+    """Slices of the voxels, so short that the hidden layers of one fit a CPU's cache."""
     size = _CHUNK_CPU if points.device.type == "cpu" else _CHUNK_GPU
     for start in range(0, points.shape[-1], size):
         yield slice(start, start + size)

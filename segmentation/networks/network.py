@@ -1,4 +1,4 @@
-"""A V-Net with its head and, where text is aligned with features, the projections for that."""
+"""The segmentation network: V-Net, head and, if text is aligned with features, projections."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from segmentation.networks.vnet import VNet, decode_levels
 _Value = TypeVar("_Value")
 _FORMER_VECTORS = re.compile(r"(?:head|contrast)\.vectors$")
 
-DEEP = 3  # the levels that text head and alignment look at, counted from the deepest
+DEEP = 3  # number of deepest levels that text head and alignment read
 
 
 class Output(NamedTuple):
-    """What one pass gives: logits [B, C, x, y, z] and the three deepest feature levels."""
+    """Output of a forward pass: logits [B, C, x, y, z] and the three deepest feature levels."""
 
     logits: Tensor
     deep: list[Tensor]
@@ -97,7 +97,7 @@ class Network(nn.Module):
 
 
 class Branch(nn.Module):
-    """Decoder and head taken from a network; they read the features of another one's encoder."""
+    """Decoder and head of a network without its encoder; reads another encoder's features."""
 
     vectors: Tensor | None
 

@@ -1,7 +1,6 @@
-"""Names of parameters in the released TAK code, so that its checkpoints load here.
+"""Conversion of checkpoints of the released TAK code (arXiv 2501.13470) to this network.
 
-The released network (arXiv 2501.13470) has five levels; pointwise maps that are linear layers here
-are 1x1x1 convolutions there.
+The released network has five levels; layers that are linear here are 1x1x1 convolutions there.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,8 +9,8 @@ from torch import Tensor
 
 _LEVELS = ("one", "two", "three", "four", "five")
 _CONVOLUTIONS = (1, 2, 3, 3, 3)
-_RISING = ("nine", "eight", "seven", "six")  # decoder blocks of levels 0 ... 3
-_UP = ("eight", "seven", "six", "five")  # what leads up to levels 0 ... 3
+_DECODER = ("nine", "eight", "seven", "six")  # decoder blocks of levels 0 ... 3
+_UP = ("eight", "seven", "six", "five")  # upsampling blocks that lead to levels 0 ... 3
 
 
 def _modules() -> Iterator[tuple[str, str]]:
@@ -23,7 +22,7 @@ def _modules() -> Iterator[tuple[str, str]]:
         yield f"vnet.down.{level}.0", f"block_{_LEVELS[level]}_dw.conv.0"
         yield f"vnet.up.{level}.0", f"block_{_UP[level]}_up.conv.0"
         for place in range(_CONVOLUTIONS[level]):
-            yield f"vnet.decoder.{level}.{place}.0", f"block_{_RISING[level]}.conv.{3 * place}"
+            yield f"vnet.decoder.{level}.{place}.0", f"block_{_DECODER[level]}.conv.{3 * place}"
     yield "head.project.0", "text_to_256.0"
     yield "head.combine.0", "text_to_vision.0"
     yield "head.controller", "controller"
@@ -38,15 +37,15 @@ def _modules() -> Iterator[tuple[str, str]]:
     yield "contrast.text.1.0", "text_to_128.0"
 
 
-def translated(
-    published: Mapping[str, Tensor], own: Mapping[str, Tensor], prefix: str = "network."
+def convert_weights(
+    published: Mapping[str, Tensor], method: Mapping[str, Tensor], prefix: str = "network."
 ) -> dict[str, Tensor]:
-    """The released network's parameters under the names and in the shapes of this one.
+    """The released network's parameters under the names and in the shapes of this project.
 
     Args:
-        published: state of the released network; a leading `module.` is taken off.
-        own: state of the method here, for the shapes.
-        prefix: of the network's names in `own`, such as `network.` or `teacher.`.
+        published: state of the released network; a leading `module.` is removed.
+        method: state of the method here, for the shapes.
+        prefix: of the network's names in `method`, such as `network.` or `teacher.`.
 
     Returns:
         Parameters for `load_state_dict(..., strict=False)`: the text vectors are not among them,
@@ -56,22 +55,22 @@ def translated(
         ValueError: a parameter is missing or has another number of entries.
     """
     bare = {name.removeprefix("module."): value for name, value in published.items()}
-    found = {}
+    converted = {}
     for here, there in _modules():
-        for kind in ("weight", "bias"):
-            name, source = f"{prefix}{here}.{kind}", f"{there}.{kind}"
+        for part in ("weight", "bias"):
+            name, source = f"{prefix}{here}.{part}", f"{there}.{part}"
             if source not in bare:
-                raise ValueError(f"the published checkpoint lacks {source}")
-            if bare[source].numel() != own[name].numel():
+                raise ValueError(f"the published checkpoint has no parameter {source}")
+            if bare[source].numel() != method[name].numel():
                 raise ValueError(
                     f"{source} has shape {tuple(bare[source].shape)}; "
-                    f"{name} has {tuple(own[name].shape)}"
+                    f"expected that of {name}, {tuple(method[name].shape)}"
                 )
-            found[name] = bare[source].reshape(own[name].shape)
-    return found
+            converted[name] = bare[source].reshape(method[name].shape)
+    return converted
 
 
-def translated_location(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_location_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The cube location MLP of the released network under the names of `MagicNet`."""
     bare = {name.removeprefix("module."): value for name, value in published.items()}
     start = "fc_layer.fc_layer."

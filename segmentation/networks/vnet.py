@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from segmentation.networks.instance_norm import instance_norm_relu
-from segmentation.networks.narrow_conv import is_narrow, paired
+from segmentation.networks.narrow_conv import is_narrow, narrow_conv3d
 
-_RECOMPUTED = 2  # levels, the finest, that hold most of the memory
+_RECOMPUTED = 2  # number of finest levels under gradient checkpointing: they hold most activations
 _CONVOLUTIONS = (1, 2, 3)  # per level; deeper levels repeat the last number
 
 
@@ -31,12 +31,12 @@ class Unit(nn.Sequential):
         convolution, norm, relu = self
         if isinstance(convolution, nn.Conv3d) and is_narrow(convolution, features):
             assert convolution.bias is not None
-            made = paired(features, convolution.weight, convolution.bias)
+            convolved = narrow_conv3d(features, convolution.weight, convolution.bias)
         else:
-            made = convolution(features)
+            convolved = convolution(features)
         if isinstance(norm, nn.InstanceNorm3d):
-            return instance_norm_relu(made)
-        return relu(norm(made))
+            return instance_norm_relu(convolved)
+        return relu(norm(convolved))
 
 
 class VNet(nn.Module):
@@ -51,8 +51,8 @@ class VNet(nn.Module):
             2^(levels - 1), and larger than that, or one voxel is left and InstanceNorm refuses.
         norm: `instance` (no affine, no running statistics) or `batch`.
         dropout: probability of Dropout3d on the deepest and on the last features.
-        recompute: keep only what enters a stage of the two finest levels, and make the rest again
-            in the backward pass: half of the memory for a quarter more time.
+        recompute: gradient checkpointing of the two finest levels: their activations are recomputed
+            in the backward pass, which halves the memory for a quarter more time.
     """
 
     def __init__(
@@ -103,7 +103,8 @@ class VNet(nn.Module):
         """Features of every level, finest first, of an image [B, 1, x, y, z].
 
         Raises:
-            ValueError: a side that the levels cannot halve down to at least two voxels.
+            ValueError: a side is too short for the number of levels, or not a multiple of their
+                stride.
         """
         step = 2 ** (self.levels - 1)
         if any(side % step or side == step for side in image.shape[2:]):
@@ -111,14 +112,16 @@ class VNet(nn.Module):
                 f"an input of {tuple(image.shape[2:])} voxels does not fit {self.levels} levels: "
                 f"every side must be a multiple of {step} and at least {2 * step}"
             )
-        if image.device.type == "cpu":  # where convolutions are up to three times as fast so
+        if image.device.type == "cpu":  # oneDNN convolutions are up to three times as fast
             image = image.contiguous(memory_format=torch.channels_last_3d)
         finest = self.encoder[0]
-        features = [_remade(finest, image) if self.recompute else finest(image)]
+        features = [_checkpointed(finest, image) if self.recompute else finest(image)]
         for level, (down, stage) in enumerate(zip(self.down, list(self.encoder)[1:], strict=True)):
-            whole = nn.Sequential(down, stage)
-            again = self.recompute and level + 1 < _RECOMPUTED
-            features.append(_remade(whole, features[-1]) if again else whole(features[-1]))
+            block = nn.Sequential(down, stage)
+            recompute = self.recompute and level + 1 < _RECOMPUTED
+            features.append(
+                _checkpointed(block, features[-1]) if recompute else block(features[-1])
+            )
         features[-1] = self.dropout(features[-1])
         return features
 
@@ -139,7 +142,7 @@ class VNet(nn.Module):
 def decode_levels(
     features: Sequence[Tensor], up: nn.ModuleList, stages: nn.ModuleList, *, recompute: bool = False
 ) -> list[Tensor]:
-    """What every stage of a decoder gives, finest first; each adds the encoder's features.
+    """Features of every decoder stage, finest first; each stage adds the encoder's skip features.
 
     Args:
         features: of every level, finest first, as `VNet.encode` gives them.
@@ -149,24 +152,24 @@ def decode_levels(
     decoded = [features[-1]]
     for level in reversed(range(len(up))):
 
-        def rise(below: Tensor, skip: Tensor, level: int = level) -> Tensor:
+        def upsample(below: Tensor, skip: Tensor, level: int = level) -> Tensor:
             return stages[level](up[level](below) + skip)
 
-        again = recompute and level < _RECOMPUTED
         inputs = decoded[0], features[level]
-        decoded.insert(0, _remade(rise, *inputs) if again else rise(*inputs))
+        checkpointed = recompute and level < _RECOMPUTED
+        decoded.insert(0, _checkpointed(upsample, *inputs) if checkpointed else upsample(*inputs))
     return decoded[:-1]
 
 
-def _remade(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """The function's value; what it keeps for the backward pass is made again there."""
+def _checkpointed(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """The function's value under gradient checkpointing; nothing random may happen inside."""
     if not torch.is_grad_enabled():
         return function(*inputs)
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def initialize(network: nn.Module, scheme: str) -> None:
-    """Draw the Conv3d weights anew: `kaiming` or `xavier` normal; the rest keeps its values."""
+    """Draw all Conv3d weights again from `kaiming` or `xavier` normal; other weights stay."""
     draw: dict[str, Callable[[Tensor], Tensor]] = {
         "kaiming": nn.init.kaiming_normal_,
         "xavier": nn.init.xavier_normal_,

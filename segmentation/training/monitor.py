@@ -74,7 +74,7 @@ def _validations(times: int) -> str:
     return f"{times} validations in a row" if times > 1 else "the last validation"
 
 
-class TextState(NamedTuple):
+class TextHeadState(NamedTuple):
     """How far a text head tells its classes apart.
 
     Attributes:
@@ -98,7 +98,7 @@ class TextState(NamedTuple):
 
 
 @torch.inference_mode()
-def text_state(network: Network, patch: Tensor) -> TextState | None:
+def text_head_state(network: Network, patch: Tensor) -> TextHeadState | None:
     """The state of a network's text head on a patch [x, y, z]; None without a text head."""
     if not isinstance(network.head, TextHead):
         return None
@@ -111,4 +111,4 @@ def text_state(network: Network, patch: Tensor) -> TextState | None:
     finally:
         network.train(training)
     directions = F.normalize(codes.float(), dim=1)
-    return TextState((directions @ directions.T).cpu(), weights.float().norm(dim=1).cpu())
+    return TextHeadState((directions @ directions.T).cpu(), weights.float().norm(dim=1).cpu())

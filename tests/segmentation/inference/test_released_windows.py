@@ -16,7 +16,7 @@ from segmentation.inference.prediction import probabilities
 from segmentation.networks.alignment import Contrast
 from segmentation.networks.heads import TextHead
 from segmentation.networks.network import Network
-from segmentation.networks.released import translated
+from segmentation.networks.released import convert_weights
 from segmentation.networks.vnet import VNet
 from tests.support.paths import ROOT
 
@@ -46,7 +46,7 @@ def test_the_label_map_is_the_released_one_but_for_ties(released):
     head = TextHead(16, vnet.widths[-3:], *vectors.shape[1:])
     network = Network(vnet, head, contrast, vectors)
     own = {f"network.{name}": value for name, value in network.state_dict().items()}
-    found = translated(released["weights"], own)
+    found = convert_weights(released["weights"], own)
     weights = {name.removeprefix("network."): value for name, value in (own | found).items()}
     network.load_state_dict(weights)
     scores = probabilities(

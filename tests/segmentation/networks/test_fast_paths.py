@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from segmentation.losses import most_probable
 from segmentation.methods.base.cubes import draw_exchange, exchange, partition, recover
 from segmentation.networks.instance_norm import instance_norm_relu
-from segmentation.networks.narrow_conv import is_narrow, paired
+from segmentation.networks.narrow_conv import is_narrow, narrow_conv3d
 from segmentation.networks.vnet import VNet
 
 LAST = torch.channels_last_3d
@@ -66,8 +66,10 @@ def test_norm_of_a_single_voxel_is_refused():
 def test_a_paired_convolution_is_the_plain_one(shape):
     channels = shape[1]
     inputs = [torch.randn(shape), torch.randn(channels, channels, 3, 3, 3), torch.randn(channels)]
-    compare(paired, lambda x, w, b: F.conv3d(x, w, b, padding=1), [v.double() for v in inputs])
-    assert paired(*inputs).is_contiguous(memory_format=LAST)
+    compare(
+        narrow_conv3d, lambda x, w, b: F.conv3d(x, w, b, padding=1), [v.double() for v in inputs]
+    )
+    assert narrow_conv3d(*inputs).is_contiguous(memory_format=LAST)
 
 
 def test_only_few_channels_and_even_sides_are_paired():

@@ -16,7 +16,7 @@ COMPARISON = """
 import torch
 from segmentation.networks import head_triton
 from segmentation.networks.head_triton import PointwiseOnGPU, pack, unpack
-from segmentation.networks.heads import _fault, _Pointwise
+from segmentation.networks.heads import _triton_error, _Pointwise
 
 torch.manual_seed(0)
 for classes, voxels in ((4, 2600), (3, 100)):
@@ -35,11 +35,12 @@ for classes, voxels in ((4, 2600), (3, 100)):
             assert fault < bound, (classes, kind, fault)
 
 for kind in (torch.float32, torch.float16):
-    assert _fault(torch.device("cpu"), kind) is None
+    assert _triton_error(torch.device("cpu"), kind) is None
 head_triton.pack = lambda parameters: pack(parameters.flip(1))
-assert _fault(torch.device("cpu"), torch.float32).startswith("the logits are off by")
+message = _triton_error(torch.device("cpu"), torch.float32)
+assert message.startswith("the logits have a relative error of")
 head_triton.pack = None
-assert _fault(torch.device("cpu"), torch.float32).startswith("TypeError")
+assert _triton_error(torch.device("cpu"), torch.float32).startswith("TypeError")
 """
 
 
@@ -86,16 +87,16 @@ def test_an_unknown_kernel_is_answered_with_the_known_ones():
 
 
 def test_a_cpu_never_asks_for_the_kernels():
-    assert not heads._has_kernels(torch.device("cpu"), torch.float32)
+    assert not heads._triton_works(torch.device("cpu"), torch.float32)
 
 
 def test_kernels_that_do_not_work_are_warned_about_and_left_alone(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    monkeypatch.setattr(heads, "_fault", lambda *_: "RuntimeError: no C compiler")
+    monkeypatch.setattr(heads, "_triton_error", lambda *_: "RuntimeError: no C compiler")
     with pytest.warns(UserWarning, match="do not work on cuda:7.*no C compiler.*plain products"):
-        assert not heads._has_kernels(torch.device("cuda:7"), torch.float16)
-    assert not heads._has_kernels(torch.device("cuda:7"), torch.float16)  # said once
-    heads._has_kernels.cache_clear()
+        assert not heads._triton_works(torch.device("cuda:7"), torch.float16)
+    assert not heads._triton_works(torch.device("cuda:7"), torch.float16)  # said once
+    heads._triton_works.cache_clear()
 
 
 @pytest.mark.gpu

@@ -29,7 +29,7 @@ from segmentation.networks import alignment
 from segmentation.networks.alignment import Contrast
 from segmentation.networks.heads import TextHead
 from segmentation.networks.network import Network
-from segmentation.networks.released import translated, translated_location
+from segmentation.networks.released import convert_location_weights, convert_weights
 from segmentation.networks.vnet import VNet
 
 pytestmark = pytest.mark.slow
@@ -189,8 +189,8 @@ def terms(released):
     )  # fmt: skip
     own, state = method.state_dict(), variables["model"].state_dict()
     state_of_teacher = variables["ema_model"].state_dict()
-    own |= translated(state, own) | translated(state_of_teacher, own, "teacher.")
-    own |= {k: v for k, v in translated_location(state).items() if "running" not in k}
+    own |= convert_weights(state, own) | convert_weights(state_of_teacher, own, "teacher.")
+    own |= {k: v for k, v in convert_location_weights(state).items() if "running" not in k}
     own["organ_counts"] = torch.tensor(COUNTS)
     method.load_state_dict(own)
     method.train()

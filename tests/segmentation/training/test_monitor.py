@@ -15,7 +15,7 @@ from segmentation.networks.heads import ConvHead, TextHead
 from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
 from segmentation.training.log import open_log, read_log, truncate_log
-from segmentation.training.monitor import MissingOrganWarning, text_state
+from segmentation.training.monitor import MissingOrganWarning, text_head_state
 from segmentation.training.runtime import count_memory, memory_used
 from segmentation.training.trackers import MLflow, TensorBoard, WandB, trackers_of
 
@@ -69,7 +69,7 @@ def test_the_state_of_a_text_head_is_that_of_its_own_parts():
     network = make_network()
     patch = torch.rand(16, 16, 16)
     before = torch.random.get_rng_state()
-    state = text_state(network, patch)
+    state = text_head_state(network, patch)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert network.training
     network.eval()
@@ -88,7 +88,7 @@ def test_the_state_of_a_text_head_is_that_of_its_own_parts():
 
 
 def test_a_network_without_text_has_no_such_state():
-    assert text_state(make_network(ConvHead(4, 5)), torch.rand(16, 16, 16)) is None
+    assert text_head_state(make_network(ConvHead(4, 5)), torch.rand(16, 16, 16)) is None
 
 
 def test_peak_memory_is_what_the_kernel_counts():
