@@ -10,19 +10,23 @@ import numpy as np
 
 from knowledge.encoders.base.encoder import TextEncoder, Vectors
 
+MAX_WIDTH = 65_536
+
 
 class Hashing(TextEncoder):
-    """Each word and each pair of neighbors adds a fixed random direction (feature hashing).
+    """Feature hashing: each word and each pair of neighbors adds a fixed random direction.
 
     Texts that share words have similar vectors; meaning plays no part. Deterministic on every
     machine. A token is a word.
     """
 
     name: ClassVar[str] = "hashing"
+    forms: ClassVar[tuple[str, ...]] = ("hashing:WIDTH (no weights, no meaning: for tests)",)
+    example: ClassVar[str] = "hashing:16"
 
     def __init__(self, width: int = 512, *, token_limit: int | None = None) -> None:
-        if width < 1:
-            raise ValueError(f"the width of the hashing encoder must be positive, not {width}")
+        if not 1 <= width <= MAX_WIDTH:
+            raise ValueError(f"hashing:{width}: expected a width of 1 to {MAX_WIDTH}, got {width}")
         super().__init__(f"hashing:{width}", token_limit)
         self.width = width
 
@@ -30,7 +34,9 @@ class Hashing(TextEncoder):
     def from_argument(cls, argument: str, device: str) -> "Hashing":
         """`hashing` or `hashing:<width>`."""
         if argument and not argument.isdecimal():
-            raise ValueError(f"hashing:{argument}: what follows the colon is a width, such as 512")
+            raise ValueError(f"hashing:{argument}: expected a width such as 512, got {argument!r}")
+        if len(argument) > len(str(MAX_WIDTH)):
+            raise ValueError(f"hashing:{argument[:20]}: expected a width of 1 to {MAX_WIDTH}")
         return cls(int(argument)) if argument else cls()
 
     def count_tokens(self, text: str) -> int:

@@ -1,15 +1,24 @@
 """Text towers of OpenCLIP: built-in architectures, hub repositories, local folders and files."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import open_clip
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from knowledge.encoders.base.encoder import TextEncoder, Vectors, in_batches
-from knowledge.encoders.base.weights import digest_of_weights
+from knowledge.common.suggest import did_you_mean
+from knowledge.encoders.base import weights
+from knowledge.encoders.base.encoder import FINGERPRINT_SENTENCES, TextEncoder, Vectors, in_batches
+from knowledge.encoders.base.vocabulary import require_known_tokens
+
+_HUB = "hf-hub:"
+_FOLDER = "local-dir:"
 
 
 class OpenCLIP(TextEncoder):
@@ -21,63 +30,121 @@ class OpenCLIP(TextEncoder):
     """
 
     name: ClassVar[str] = "openclip"
+    forms: ClassVar[tuple[str, ...]] = ("openclip:local-dir:FOLDER", "openclip:MODEL@FILE")
+    hub_forms: ClassVar[tuple[str, ...]] = ("openclip:MODEL@TAG", "openclip:hf-hub:OWNER/NAME")
+    example: ClassVar[str] = "openclip:local-dir:{folder}"
 
     def __init__(self, model: str, pretrained: str | None = None, *, device: str = "cpu") -> None:
-        carried = model.startswith(("hf-hub:", "local-dir:"))
-        if not carried and not pretrained:
-            raise ValueError(
-                f"openclip:{model}: which weights? Write openclip:{model}@<tag or file>; "
-                f"tags: {', '.join(open_clip.list_pretrained_tags_by_model(model)) or 'none'}"
-            )
-        if not carried and model not in open_clip.list_models():
-            raise LookupError(
-                f"open_clip has no model {model!r}; there is {', '.join(open_clip.list_models())}"
-            )
-        self._model = _load(model, pretrained, device)
-        self._tokenizer: Any = open_clip.get_tokenizer(model)
-        self._device = device
         spec = f"openclip:{model}@{pretrained}" if pretrained else f"openclip:{model}"
+        for path in (Path(model.removeprefix(_FOLDER)), Path(pretrained or ".")):
+            if path.is_file() or (model.startswith(_FOLDER) and path.is_dir()):
+                weights.require_sound_files(path)
+        with weights.load_errors(spec), _quiet():
+            self._model = open_clip.create_model(
+                model, pretrained=pretrained, device=device, require_pretrained=True
+            ).eval()
+            self._tokenizer: Any = open_clip.get_tokenizer(model)
+        self._device = device
         super().__init__(spec, int(self._tokenizer.context_length))
+        self._require_known(FINGERPRINT_SENTENCES)
 
     @classmethod
     def from_argument(cls, argument: str, device: str) -> "OpenCLIP":
         """What follows `openclip:`."""
-        model, _, pretrained = argument.partition("@")
-        if not model:
-            raise ValueError("openclip: names no model; for example openclip:ViT-B-32@openai")
-        return cls(model, pretrained or None, device=device)
+        return cls(*_parse(argument), device=device)
+
+    @classmethod
+    def hub_repository(cls, argument: str) -> str | None:
+        """The repository of `hf-hub:`, or the one that a pretrained tag is stored in."""
+        model, pretrained = _parse(argument)
+        if model.startswith(_HUB):
+            return model.removeprefix(_HUB)
+        if pretrained is None or Path(pretrained).is_file():
+            return None
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        if pretrained not in tags:
+            raise FileNotFoundError(
+                f"openclip:{argument}: {pretrained} is neither a file nor a tag of the model; "
+                f"tags: {', '.join(tags) or 'none'}"
+            )
+        return str(open_clip.get_pretrained_cfg(model, pretrained).get("hf_hub", "")).strip("/")
 
     def count_tokens(self, text: str) -> int:
         """Tokens with start and end marks, before any cut."""
         if isinstance(self._tokenizer, open_clip.SimpleTokenizer):
             return len(self._tokenizer.encode(text)) + 2
-        cleaned = self._tokenizer.clean_fn(text)
-        return len(self._tokenizer.tokenizer(cleaned)["input_ids"])
+        clean = getattr(self._tokenizer, "clean_fn", str)
+        return len(self._tokenizer.tokenizer(clean(text))["input_ids"])
 
     def weights_digest(self) -> str:
         """The sha256 of the weights, by value."""
-        return digest_of_weights(self._model)
+        return weights.digest_of_weights(self._model)
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Vectors float32 [text, width]."""
+        if not texts:
+            return self.encode(["a"])[:0]
+        self._require_known(texts)
         parts = [
             self._model.encode_text(self._tokenizer(batch).to(self._device)).float().cpu().numpy()
             for batch in in_batches(texts, 64)
         ]
         return np.concatenate(parts).astype(np.float32)
 
+    def _require_known(self, texts: Sequence[str]) -> None:
+        # OpenCLIP's own tokenizer splits into bytes: nothing is unknown to it.
+        if not isinstance(self._tokenizer, open_clip.SimpleTokenizer):
+            clean = getattr(self._tokenizer, "clean_fn", str)
+            cleaned = [clean(text) for text in texts]
+            require_known_tokens(self._tokenizer.tokenizer, cleaned, self.spec)
 
-def _load(model: str, pretrained: str | None, device: str) -> Any:
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)  # what goes wrong is logged and raised; once is enough
-    try:
-        loaded = open_clip.create_model(
-            model, pretrained=pretrained, device=device, require_pretrained=True
+
+def _parse(argument: str) -> tuple[str, str | None]:
+    """Model and weights of `MODEL@WEIGHTS`, `hf-hub:OWNER/NAME` or `local-dir:FOLDER`.
+
+    Raises:
+        ValueError: malformed, or a built-in architecture without weights.
+        LookupError: an unknown architecture.
+        FileNotFoundError: no such folder.
+    """
+    if argument.startswith(_FOLDER):
+        folder = argument.removeprefix(_FOLDER)
+        if not folder or not Path(folder).is_dir():
+            raise FileNotFoundError(f"openclip:{argument}: there is no folder {folder!r}")
+        return argument, None
+    if argument.startswith(_HUB):
+        repository = argument.removeprefix(_HUB)
+        try:
+            validate_repo_id(repository)
+        except HFValidationError as error:
+            raise ValueError(
+                f"openclip:{argument}: expected openclip:hf-hub:OWNER/NAME, got {repository!r}"
+            ) from error
+        return argument, None
+    model, _, pretrained = argument.partition("@")
+    if not model:
+        raise ValueError("openclip: names no model; for example openclip:ViT-B-32@openai")
+    known = open_clip.list_models()
+    if model not in known:
+        raise LookupError(
+            f"open_clip has no model {model!r}; there is {', '.join(known)}"
+            f"{did_you_mean(model, known)}"
         )
-    except (OSError, RuntimeError) as error:
-        where = f"{model}@{pretrained}" if pretrained else model
-        raise OSError(f"cannot load the weights of openclip:{where}: {error}") from error
+    if not pretrained:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+        raise ValueError(
+            f"openclip:{model}: which weights? Write openclip:{model}@<tag or file>; tags: {tags}"
+        )
+    return model, pretrained
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what open_clip logs before it raises the same."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
     finally:
         logging.disable(before)
-    return loaded.eval()

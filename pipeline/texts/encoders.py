@@ -1,22 +1,32 @@
-"""From `name:argument` to a text encoder, and a bank in words."""
+"""Text encoders by their specs (`name:argument`), and banks in one line."""
 
+import ast
 import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from knowledge.bank.bank import Bank
 from knowledge.common.suggest import unknown
-from knowledge.encoders.base.encoder import TextEncoder
-from knowledge.encoders.base.hub import WITHOUT, use_hub
 from pipeline.config.registry import load_choice, names
 
+if TYPE_CHECKING:
+    from knowledge.bank.bank import Bank
+    from knowledge.encoders.base.encoder import TextEncoder
 
-def make_encoder(spec: str, device: str = "cpu") -> TextEncoder:
+PACKAGE = "knowledge.encoders"
+
+
+def make_encoder(spec: str, device: str = "cpu") -> "TextEncoder":
     """The encoder of a spec such as `hashing:512` or `openclip:ViT-B-32@openai`.
 
     Raises:
         LookupError: no such encoder.
-        ValueError: a device that this machine does not have; found before anything is loaded.
-        OSError: its weights cannot be had.
+        ValueError: malformed, or a device that this machine does not have; before any loading.
+        OSError: the weights are missing, damaged, or cannot be downloaded.
     """
+    from knowledge.encoders.base.encoder import TextEncoder
+    from knowledge.encoders.base.hub import use_hub
+
     if device != "cpu":
         from pipeline.runs.devices import select_device
 
@@ -24,19 +34,42 @@ def make_encoder(spec: str, device: str = "cpu") -> TextEncoder:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     name, _, argument = spec.partition(":")
-    if name not in names("knowledge.encoders"):
-        raise LookupError(unknown("encoder", name, names("knowledge.encoders")))
-    hub = use_hub(name, argument)
-    kind = load_choice("knowledge.encoders", name, TextEncoder)
-    try:
+    if name not in names(PACKAGE):
+        raise LookupError(unknown("encoder", name, names(PACKAGE)))
+    kind = load_choice(PACKAGE, name, TextEncoder)
+    repository = kind.hub_repository(argument)
+    if repository is None:
         return kind.from_argument(argument, device)
-    except OSError as fault:
-        if not hub:
-            raise
-        raise OSError(f"{fault}; {WITHOUT}") from None
+    try:
+        use_hub(repository)
+        return kind.from_argument(argument, device)
+    except OSError as error:
+        local = ", ".join(forms("forms"))
+        raise OSError(f"{spec}: {error}; offline? use local weights: {local}") from None
 
 
-def line(bank: Bank) -> str:
+def forms(*attributes: str) -> list[str]:
+    """What to type for every encoder: the strings of its class attributes `forms`, `hub_forms`.
+
+    They are read from the source: help must not import the encoders' libraries.
+    """
+    chosen = attributes or ("hub_forms", "forms")
+    found: list[str] = []
+    for name in names(PACKAGE):
+        origin = find_spec(f"{PACKAGE}.{name}")
+        tree = ast.parse(Path(str(origin and origin.origin)).read_text(encoding="utf-8"))
+        assigned = {
+            node.target.id: node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value
+        }
+        for attribute in chosen:
+            if attribute in assigned:
+                found += ast.literal_eval(assigned[attribute])
+    return found
+
+
+def line(bank: "Bank") -> str:
     """A bank in one line."""
     classes, _, width = bank.vectors.shape
     encoder = f"{bank.encoder} ({bank.control})" if bank.control else bank.encoder

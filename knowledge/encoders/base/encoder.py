@@ -1,4 +1,4 @@
-"""TextEncoder: texts in, vectors [text, width] out; it knows its token limit."""
+"""TextEncoder: texts in, vectors [text, width] out, with a token limit."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,9 +20,22 @@ FINGERPRINT_SENTENCES = (
 
 
 class TextEncoder(ABC):
-    """A frozen text encoder. Vectors come as the model pools them, not normalized."""
+    """A frozen text encoder. Vectors come as the model pools them.
+
+    A module in `knowledge/encoders` defines one child; help, `make_encoder` and the contract test
+    find it there.
+
+    Attributes:
+        forms: specs with weights on this machine, as the user types them; for help and messages.
+        hub_forms: specs with weights from the hub.
+        example: a small spec for the contract test. `{folder}` in it stands for a folder that
+            `tests/support/small_encoders.py` fills by the function named like the encoder.
+    """
 
     name: ClassVar[str]
+    forms: ClassVar[tuple[str, ...]]
+    hub_forms: ClassVar[tuple[str, ...]] = ()
+    example: ClassVar[str]
 
     def __init__(self, spec: str, token_limit: int | None) -> None:
         self.spec = spec
@@ -31,7 +44,22 @@ class TextEncoder(ABC):
     @classmethod
     @abstractmethod
     def from_argument(cls, argument: str, device: str) -> "TextEncoder":
-        """The encoder for what follows the colon in `name:argument`, on a torch device."""
+        """The encoder for what follows the colon in `name:argument`, on a torch device.
+
+        Raises:
+            ValueError, LookupError: the argument is malformed or names an unknown choice.
+            OSError: the weights are missing, damaged, or cannot be downloaded.
+        """
+
+    @classmethod
+    def hub_repository(cls, argument: str) -> str | None:
+        """The hub repository of the weights, or None if they are on this machine.
+
+        Raises:
+            ValueError, LookupError: the argument is malformed; needs no network.
+            FileNotFoundError: the argument is a path, and nothing is there.
+        """
+        return None
 
     @abstractmethod
     def count_tokens(self, text: str) -> int:
@@ -39,7 +67,7 @@ class TextEncoder(ABC):
 
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Vectors float32 [text, width]. A text beyond `token_limit` is cut: check before."""
+        """Vectors float32 [text, width]. A text beyond `token_limit` is truncated: check before."""
 
     def weights_digest(self) -> str:
         """The sha256 of the weights in use, whatever their names; "" for an encoder without."""

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.texts.encoders import forms
+
 OrganList = Annotated[
     str, typer.Argument(help="A shipped data set name, or a file that lists the organs.")
 ]
@@ -89,10 +91,7 @@ DescriptionFile = Annotated[Path, typer.Argument(help="Descriptions made by `tak
 BankOut = Annotated[Path, typer.Option("--out", "-o", help="The bank to write.")]
 Encoder = Annotated[
     str,
-    typer.Option(
-        help="openclip:MODEL@WEIGHTS, transformer:HUB-ID, transformer:FOLDER, "
-        "transformer:package/NAME or hashing:WIDTH."
-    ),
+    typer.Option(help=f"Text encoder: {'; '.join(forms())}."),
 ]
 LongText = Annotated[
     str,

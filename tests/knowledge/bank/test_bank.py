@@ -10,7 +10,6 @@ import pytest
 from knowledge.bank.bank import Bank
 from knowledge.bank.encoding import encode, sentences
 from knowledge.descriptions import Description, DescriptionSet, Origin, Sample
-from knowledge.encoders.base.encoder import same_fingerprint
 from knowledge.encoders.hashing import Hashing
 
 CLASSES = ("background", "lämp", "door")
@@ -142,17 +141,3 @@ def test_truncation_drops_what_is_beyond_the_limit() -> None:
 def test_an_unknown_rule_for_long_texts_is_refused() -> None:
     with pytest.raises(LookupError, match=r"no rule .cut. for long texts; there is error"):
         encode(described(), Hashing(16), long_text="cut")
-
-
-def test_hashed_vectors_do_not_depend_on_the_company_and_share_with_shared_words() -> None:
-    encoder = Hashing(512)
-    alone, company = encoder.encode(["a left b"]), encoder.encode(["other", "a left b", "a left c"])
-    np.testing.assert_array_equal(alone[0], company[1])
-    assert company[1] @ company[2] > 0.3 > abs(company[0] @ company[1])
-
-
-def test_fingerprints_tell_encoders_apart_and_forgive_rounding() -> None:
-    one = Hashing(64).fingerprint()
-    assert same_fingerprint(one, one + np.float32(1e-4))
-    assert not same_fingerprint(one, Hashing(32).fingerprint())
-    assert not same_fingerprint(one, np.roll(one, 1, axis=1))

@@ -128,7 +128,7 @@ def test_a_limit_on_the_cost_needs_every_price_before_anybody_is_asked(tmp_path:
     [
         ("organs", "organ", ValueError, "unknown key 'organ'"),
         ('"terse"', '"trese"', LookupError, "no 'trese' among prompts"),
-        ("hashing:64", "hashing:x", ValueError, "what follows the colon is a width"),
+        ("hashing:64", "hashing:x", ValueError, "expected a width such as 512"),
         ("hashing:64", "hash", LookupError, "no encoder 'hash'; there is hashing"),
         ("[{", '[{ name = "shipped" }, {', ValueError, "two models have the same name"),
         ("provider", "provder", ValueError, r"models\.0.*provder"),

