@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from segmentation.networks import alignment
 from segmentation.networks.alignment import IGNORED, Contrast, contrast, resize_labels, sample_rows
 from tests.support.paths import GOLDEN
 
@@ -115,3 +116,59 @@ def test_a_volume_without_a_sure_voxel_leaves_the_text_alone_to_teach():
     labels = torch.full((1, 16, 16, 16), IGNORED)
     vectors = torch.randn(3, 2, 10)
     assert torch.isfinite(module(module.project(deep), labels, vectors, None, generator()))
+
+
+def plain_contrast(rows, classes, temperature=0.07):
+    """The loss with all R x R similarities at once and torch's own gradient."""
+    rows, classes = rows[classes >= 0], classes[classes >= 0]
+    rows = F.normalize(rows, dim=1)
+    scores = rows @ rows.T / temperature
+    same = classes[:, None] == classes[None]
+    shifted = scores - scores.amax(1, keepdim=True).detach()
+    powers = shifted.exp()
+    negatives = powers.masked_fill(same, 0).sum(1, keepdim=True)
+    terms = shifted - (powers + negatives).log()
+    positives = same.clone().fill_diagonal_(False)
+    return -((terms * positives).sum(1) / (positives.sum(1) + 1e-5)).mean()
+
+
+@pytest.mark.parametrize("free", [True, False], ids=["host", "device"])
+@pytest.mark.parametrize("block", [1, 7 * 60, 2**22])
+def test_contrast_in_blocks_is_the_plain_form_with_its_gradient(block, free, monkeypatch):
+    monkeypatch.setattr(alignment, "_BLOCK_CPU", block)
+    monkeypatch.setattr(alignment, "_BLOCK_GPU", block)
+    monkeypatch.setattr(alignment, "_counts_are_free", lambda device: free)
+    classes = torch.randint(-1, 5, (60,), generator=generator())
+    classes[7] = 9  # a class of one row has no positive
+    rows = torch.randn(60, 8, generator=generator(1)).requires_grad_()
+    loss, expected = contrast(rows, classes), plain_contrast(rows, classes)
+    torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-5)
+    gradients = [torch.autograd.grad(3 * value, rows)[0] for value in (loss, expected)]
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-5)
+
+
+def test_the_gradient_of_contrast_is_that_of_finite_differences(monkeypatch):
+    monkeypatch.setattr(alignment, "_BLOCK_CPU", 50)
+    classes = torch.tensor([2, 0, 0, 1, IGNORED, 1, 2, 2, 0])
+    rows = torch.randn(9, 4, generator=generator(), dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda r: contrast(r, classes, 0.3), rows)
+
+
+def test_rows_of_a_single_class_cost_nothing_and_move_nothing():
+    rows = torch.randn(5, 3, generator=generator()).requires_grad_()
+    loss = contrast(rows, torch.zeros(5, dtype=torch.long))
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert rows.grad.abs().max() == 0
+
+
+def test_rows_on_a_device_are_never_more_than_its_voxels(monkeypatch):
+    labels = torch.randint(-1, 6, (2, 2, 2, 3))
+    place = torch.arange(labels.numel()).view(2, 1, 2, 2, 3).float()
+    chosen = []
+    for free in (True, False):
+        monkeypatch.setattr(alignment, "_counts_are_free", lambda device, free=free: free)
+        rows, classes = sample_rows(place, labels, 4, 6, generator())
+        chosen.append(sorted(rows[classes >= 0, 0].tolist()))
+    assert len(rows) == 2 * 12
+    assert chosen[0] == chosen[1]

@@ -63,7 +63,7 @@ def test_what_waits_is_found(wait):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_no_step_waits_for_the_device(name, monkeypatch):
-    monkeypatch.setattr(alignment, "_counts_cost_nothing", lambda device: False)
+    monkeypatch.setattr(alignment, "_counts_are_free", lambda device: False)
     method = make(name, GA(), text=True, **FITTING.get(name, {}))
     learn(method, batch(1), LATE - 1)
     data = batch()
@@ -77,7 +77,7 @@ def test_rows_that_nothing_fills_change_nothing(monkeypatch):
     features = torch.randn(3, 5, 8, 8, 8)
     found = []
     for cheap in (True, False):
-        monkeypatch.setattr(alignment, "_counts_cost_nothing", lambda device, cheap=cheap: cheap)
+        monkeypatch.setattr(alignment, "_counts_are_free", lambda device, cheap=cheap: cheap)
         leaf = features.clone().requires_grad_()
         generator = torch.Generator().manual_seed(0)
         rows, kinds = alignment.sample_rows(leaf, labels, 7, 4, generator)
