@@ -1,4 +1,4 @@
-"""`tak inspect`: look at data before training."""
+"""`tak inspect`: check a data set before training."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,11 +24,12 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
 ) -> None:
-    """Look at a data set before training: every scan and mask is read.
+    """Check a data set before training: every scan and mask is read.
 
-    Tells shapes, spacings, orientations, intensities and organ volumes, and finds files that
-    cannot be read, masks that do not fit, unknown labels, the same image twice, left and right
-    exchanged, intensities unlike HU and missing organs. Faults end it with exit code 1.
+    Lists shapes, spacings, orientations, intensities and organ volumes, and reports unreadable
+    files, masks that do not fit, unknown labels, duplicate images, left and right exchanged,
+    doubtful headers, implausible organ volumes, intensities unlike HU and missing organs. Ends
+    with exit code 1 if there are faults.
 
     Example: `tak inspect phantoms -o looked-at --jobs 2`
     """
@@ -36,48 +37,57 @@ def inspect(
 
     from rich.console import Console
 
-    from pipeline.datasets.descriptors import find_descriptor
-    from pipeline.datasets.inspection import inspect as look
+    from pipeline.datasets.inspection import inspect as inspect_all
+    from pipeline.datasets.opening import open_data
     from pipeline.pictures.contact_sheet import write_sheets
     from pipeline.terminal.progress import counted
     from segmentation.common.files import write_text
-    from segmentation.data.layouts import find_cases
+    from segmentation.data.preparation import check_output
+    from segmentation.data.raw_cases import find_cases
 
-    spec = find_descriptor(root, descriptor)
-    with counted("looking", len(find_cases(spec, root)), stderr=True) as tick:
-        seen = look(spec, root, jobs=jobs, progress=tick)
-    text = json.dumps(seen.as_json(), indent=2, ensure_ascii=False) + "\n"
+    data = open_data(root, descriptor, require_split=False, trust_headers=True)
+    spec, reader = data.spec, data.reader
+    assert spec is not None
+    assert reader is not None
+    cases = find_cases(spec, root, reader.layout)
+    if output is not None:
+        check_output(output, [case.image for case in cases.values()])
+    with counted("cases", len(cases), stderr=True) as tick:
+        inspection = inspect_all(spec, root, reader=reader, jobs=jobs, progress=tick)
+    text = json.dumps(inspection.as_json(), indent=2, ensure_ascii=False) + "\n"
     if as_json:
         typer.echo(text, nl=False)
     else:
         console = Console()
-        for table in _tables(seen):
+        for table in _tables(inspection):
             console.print(table)
-        for finding in seen.findings:
+        for finding in inspection.findings:
             console.print(f"{finding.severity}: {finding.text}", markup=False, highlight=False)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         write_text(output / "inspection.json", text)
-        tiles = [(one.case, one.tile) for one in seen.looks if one.tile is not None]
-        faulty = {case for finding in seen.faults for case in finding.cases}
+        tiles = [(one.case, one.tile) for one in inspection.looks if one.tile is not None]
+        faulty = {case for finding in inspection.faults for case in finding.cases}
         sheets = write_sheets(tiles, faulty, spec, output)
         names = ", ".join(str(path) for path in (output / "inspection.json", *sheets))
         typer.echo(f"wrote {names}", err=True)
-    if seen.faults:
+    if inspection.faults:
         raise typer.Exit(1)
 
 
-def _tables(seen: "Inspection") -> "list[Table]":
-    """Scans on one table, organs on the other."""
+def _tables(inspection: "Inspection") -> "list[Table]":
+    """A table of scans, and a table of organs."""
     from statistics import median
 
     from rich.table import Table
 
-    scans = Table(title=f"{seen.root}: {len(seen.looks)} cases of {seen.spec.name}")
-    for name in ("case", "shape", "spacing, mm", "axes", "intensity 1 % .. 99 %", "organs"):
-        scans.add_column(name)
-    volumes: dict[str, list[float]] = {name: [] for name in seen.spec.labels}
-    for look in seen.looks:
+    scans = Table(
+        title=f"{inspection.root}: {len(inspection.looks)} cases of {inspection.spec.name}"
+    )
+    for column in ("case", "shape", "spacing, mm", "axes", "intensity 1 % .. 99 %", "organs"):
+        scans.add_column(column)
+    volumes: dict[str, list[float]] = {name: [] for name in inspection.spec.labels}
+    for look in inspection.looks:
         if not look.facts:
             scans.add_row(look.case, "unreadable")
             continue

@@ -1,4 +1,4 @@
-"""`tak prepare`: a data set on the grid and in the window that training takes."""
+"""`tak prepare`: convert a data set to the grid and window used for training."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +9,6 @@ from pipeline.commands.shared.options import Descriptor, Jobs
 
 if TYPE_CHECKING:
     from segmentation.data.case_files import Prepared
-    from segmentation.data.descriptor import DatasetSpec, Split
     from segmentation.data.readers import Reader
 
 
@@ -19,33 +18,40 @@ Root = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the prepared cases.")]
 SplitChoice = Annotated[
     str | None,
-    typer.Option(help="A split of the descriptor, or a folder of lists; default: the only."),
+    typer.Option(help="Split of the descriptor, or a folder of lists. [default: the only one]"),
 ]
 Spacing = Annotated[
     tuple[float, float, float] | None,
-    typer.Option(metavar="X Y Z", help="Another grid than the descriptor's, in mm."),
+    typer.Option(metavar="X Y Z", help="Grid spacing in mm, instead of the descriptor's."),
 ]
 Layout = Annotated[
     str | None,
     typer.Option(
         help="amos, synapse, nnunet; npy-ga, npy-dhc or h5-magicnet for shared arrays. "
-        "[default: found from the files, else the descriptor's]"
+        "[default: detected from the files, else the descriptor's]"
     ),
 ]
 Orientation = Annotated[
     str | None,
     typer.Option(
         metavar="CODES",
-        help="Axes of arrays or headers that state none, such as RAS or LPS. "
-        "[default for shared arrays: found from the organs]",
+        help="Axes of arrays or files without a stated orientation, such as RAS or LPS. "
+        "[default for shared arrays: estimated from the organs]",
     ),
 ]
 Compare = Annotated[
     Path | None,
-    typer.Option(help="Shared arrays of the same cases: say how what was prepared differs."),
+    typer.Option(help="Shared arrays of the same cases, to compare the prepared cases with."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")]
-Force = Annotated[bool, typer.Option("--force", help="Also redo what is finished.")]
+TrustHeaders = Annotated[
+    bool,
+    typer.Option(
+        "--trust-headers",
+        help="Read files with a doubtful header (voxel size, orientation) unchanged.",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Redo finished cases.")]
 
 
 def prepare(
@@ -58,31 +64,45 @@ def prepare(
     orientation: Orientation = None,
     compare: Compare = None,
     as_json: AsJson = False,
+    trust_headers: TrustHeaders = False,
     jobs: Jobs = 1,
     force: Force = False,
 ) -> None:
     """Bring a raw data set to one orientation, window and grid, ready for training.
 
-    Reads AMOS22, Synapse/BTCV and nnU-Net's raw layout, and, as they are, arrays that other
-    repositories share prepared: .npy pairs of GALoss/TAK and of DHC, .h5 of MagicNet. Masks of
-    unlabeled cases are never opened. A second call does only what is missing or has changed.
+    Reads AMOS22, Synapse/BTCV and nnU-Net's raw layout (NIfTI, NRRD, MetaImage, or a folder of
+    DICOM slices per case), and, unchanged, prepared arrays that other repositories share: .npy
+    pairs of GALoss/TAK and of DHC, .h5 of MagicNet. Masks of unlabeled cases are never opened. A
+    second call prepares only missing or changed cases. Doubts that `tak inspect` lists are
+    printed as warnings.
 
-    `--compare FOLDER` then says how the prepared cases differ from shared arrays of the same
+    `--compare FOLDER` also prints how the prepared cases differ from shared arrays of the same
     cases: axes, grid, intensities, labels.
 
     Example: `tak prepare AMOS22 -o prepared/amos --descriptor amos --split 5p --jobs 8`
     """
-    from pipeline.datasets.descriptors import find_descriptor
-    from pipeline.datasets.protocols import claim_of_data, spacing_warning
+    from functools import partial
+
+    from pipeline.datasets.opening import open_data
+    from pipeline.datasets.protocols import claim_of_data
     from pipeline.terminal.progress import counted
-    from segmentation.data.checks import empty_masks
     from segmentation.data.preparation import prepare as prepare_all
 
     if as_json and compare is None:
         raise ValueError("--json prints a comparison; say with what by --compare FOLDER")
-    spec = find_descriptor(root, descriptor)
-    parts = _split(spec, root, descriptor, split)
-    spec, reader = _reader(spec, root, parts, layout, orientation, spacing)
+    data = open_data(
+        root,
+        descriptor,
+        split,
+        layout,
+        orientation,
+        spacing,
+        trust_headers=trust_headers,
+        counted=partial(counted, stderr=True),
+    )
+    spec, parts, reader = data.spec, data.split, data.reader
+    assert spec is not None
+    assert parts is not None
     with counted("cases", len(parts.cases), stderr=as_json) as tick:
         prepared = prepare_all(
             spec, root, out, parts, reader=reader, jobs=jobs, force=force, progress=tick
@@ -93,32 +113,26 @@ def prepare(
     typer.echo(summary, err=as_json)
     for departure in claim.departures:
         typer.echo(f"not as {spec.protocol} says: {departure}", err=as_json)
-    if reader.note:
-        typer.echo(reader.note, err=as_json)
-    if doubt := spacing_warning(reader):
-        typer.echo(f"warning: {doubt}", err=True)
-    for case, fault in empty_masks(prepared).items():
-        typer.echo(f"warning: case {case} ({_part(prepared, case)}): {fault}", err=True)
+    if reader is not None:
+        if reader.note:
+            typer.echo(reader.note, err=as_json)
+        _warn(prepared, reader)
     if compare is not None:
         _compare(prepared, compare, jobs, as_json)
 
 
-def _split(spec: "DatasetSpec", root: Path, descriptor: str | None, split: str | None) -> "Split":
-    """The split that is asked for; the folder's own descriptor is pointed at if there is none."""
-    from pipeline.datasets.descriptors import OWN
-    from pipeline.files import shipped
+def _warn(prepared: "Prepared", reader: "Reader") -> None:
+    """Print the issues that `tak inspect` lists, too."""
+    from pipeline.datasets.protocols import volume_warnings
+    from segmentation.data.checks import empty_masks
 
-    try:
-        return spec.split(split, root)
-    except LookupError as fault:
-        own = root / OWN
-        if descriptor is None or not own.is_file():
-            raise
-        if shipped.find("data", descriptor).resolve() == own.resolve():
-            raise
-        raise LookupError(
-            f"{fault.args[0]}; {root} has a {OWN} of its own, which is taken without --descriptor"
-        ) from None
+    for warning in volume_warnings(prepared, reader):
+        typer.echo(f"warning: {warning}", err=True)
+    for record in prepared.cases.values():
+        for warning in record.get("warnings", ()):
+            typer.echo(f"warning: {warning}", err=True)
+    for case, fault in empty_masks(prepared).items():
+        typer.echo(f"warning: case {case} ({_part(prepared, case)}): {fault}", err=True)
 
 
 def _part(prepared: "Prepared", case: str) -> str:
@@ -135,46 +149,14 @@ def _compare(prepared: "Prepared", folder: Path, jobs: int, as_json: bool) -> No
     from pipeline.terminal.progress import counted
 
     with counted("comparing", len(prepared.cases), stderr=True) as tick:
-        found = compare_folder(prepared, folder, jobs=jobs, progress=tick)
+        comparison = compare_folder(prepared, folder, jobs=jobs, progress=tick)
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        typer.echo(json.dumps(comparison.as_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return
     console = Console()
-    for table in tables_of(found):
+    for table in tables_of(comparison):
         console.print(table)
-    if found.only_here:
-        typer.echo(f"not in {folder}: {', '.join(found.only_here)}")
-    for sentence in found.verdict:
+    if comparison.only_here:
+        typer.echo(f"not in {folder}: {', '.join(comparison.only_here)}")
+    for sentence in comparison.verdict:
         typer.echo(sentence)
-
-
-def _reader(
-    spec: "DatasetSpec",
-    root: Path,
-    parts: "Split",
-    layout: str | None,
-    orientation: str | None,
-    spacing: tuple[float, float, float] | None,
-) -> "tuple[DatasetSpec, Reader]":
-    """What reads the folder, and the descriptor for what it gives."""
-    from pipeline.terminal.progress import counted
-    from segmentation.data.readers import Files
-    from segmentation.data.shared_arrays import FORMS, layouts_in, open_arrays
-    from segmentation.imaging.affines import checked_orientation
-
-    codes = None if orientation is None else checked_orientation(orientation)
-    chosen = (layout,) if layout else layouts_in(root) or (spec.layout,)
-    if chosen[0] not in FORMS:
-        if spacing is not None:
-            spec = spec.with_spacing(spacing)
-        return spec, Files(chosen[0], codes)
-    with counted("looking at masks", len(parts.with_labels), stderr=True) as tick:
-        return open_arrays(
-            spec,
-            root,
-            parts.with_labels,
-            chosen,
-            orientation=codes,
-            spacing_mm=spacing,
-            progress=tick,
-        )

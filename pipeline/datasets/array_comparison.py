@@ -15,7 +15,7 @@ from rich.table import Table
 from segmentation.common.processes import map_processes
 from segmentation.data.array_difference import CaseDifference, Line, difference
 from segmentation.data.case_files import Prepared, read_case
-from segmentation.data.layouts import RawCase, find_cases
+from segmentation.data.raw_cases import RawCase, find_cases
 from segmentation.data.shared_arrays import FORMS, layouts_in, read_array
 from segmentation.imaging.volume import Volume, checked_volume, label_volume
 

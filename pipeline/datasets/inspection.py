@@ -1,4 +1,4 @@
-"""A data set looked at before training: every scan and mask read, faults and doubts named."""
+"""Inspection of a data set before training: reads every scan and mask, lists faults and doubts."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -11,31 +11,20 @@ import numpy as np
 from nibabel import aff2axcodes
 from numpy.typing import NDArray
 
+from pipeline.datasets.protocols import organ_bounds
 from pipeline.pictures.contact_sheet import Tile, tile_of
 from segmentation.common.processes import map_processes
-from segmentation.data.checks import EMPTY, is_empty
+from segmentation.data.checks import FAULT, Issue, check_case, check_volumes, checked_mask
 from segmentation.data.descriptor import DatasetSpec
-from segmentation.data.layouts import RawCase, find_cases
-from segmentation.data.preparation import checked_mask
-from segmentation.imaging.measure import intensity_warning, measure_organs
-from segmentation.imaging.volume import Volume, canonical, read_labels, read_volume
-
-FAULT, DOUBT = "fault", "doubt"
-
-
-@dataclass(frozen=True)
-class Issue:
-    """Something wrong (`fault`) or worth a look (`doubt`), and the cases that it concerns."""
-
-    kind: str
-    severity: str
-    cases: tuple[str, ...]
-    text: str
+from segmentation.data.raw_cases import RawCase, find_cases
+from segmentation.data.readers import Files, Reader
+from segmentation.data.shared_arrays import SharedArrays
+from segmentation.imaging.volume import Volume, canonical
 
 
 @dataclass(frozen=True, eq=False)
 class CaseInspection:
-    """What was seen of one case; `facts` is empty where the scan could not be read.
+    """The inspection of one case; `facts` is empty if the scan could not be read.
 
     Attributes:
         facts: shape, spacing, orientation, intensities and organs, as JSON-able values.
@@ -56,7 +45,7 @@ class CaseInspection:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was seen of a data set."""
+    """The inspection of a data set."""
 
     root: Path
     spec: DatasetSpec
@@ -65,11 +54,11 @@ class Inspection:
 
     @property
     def faults(self) -> tuple[Issue, ...]:
-        """What must be mended before training."""
+        """The issues to be fixed before training."""
         return tuple(finding for finding in self.findings if finding.severity == FAULT)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything but the pictures, as JSON-able values."""
+        """All results but the pictures, as JSON-able values."""
         return {
             "root": str(self.root),
             "data_set": self.spec.name,
@@ -82,42 +71,68 @@ def inspect(
     spec: DatasetSpec,
     root: Path,
     *,
+    reader: Reader | None = None,
     jobs: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> Inspection:
-    """Read every scan and every mask below `root` and say what is wrong.
+    """Read every scan and every mask below `root` and list faults and doubts.
 
     Faults: a file that cannot be read, a mask that does not fit its scan, an unknown label, the
-    same image twice, left and right exchanged. Doubts: intensities unlike HU, organs that lack,
-    a mask without any, a NIfTI header that does not say how the scan lies.
+    same image twice, left and right exchanged. Doubts: see `segmentation.data.checks`.
+
+    Args:
+        reader: of the folder; the default reads files, with doubtful headers unchanged.
 
     Raises:
         FileNotFoundError: no such folder, or no scan in it.
-        ValueError: two files for one case, or a `dataset.json` that numbers organs otherwise.
+        ValueError: two files for one case, or a `dataset.json` with other label values.
     """
-    cases = list(find_cases(spec, root).values())
+    reader = reader or Files(trust_headers=True)
+    cases = list(find_cases(spec, root, reader.layout).values())
     looks = []
-    for look in map_processes(partial(_look, spec=spec), cases, jobs):
+    for look in map_processes(partial(_look, spec=spec, reader=reader), cases, jobs):
         looks.append(look)
         if progress:
             progress(look.case)
     looks.sort(key=lambda look: look.case)
-    own = [finding for look in looks for finding in look.findings]
-    shared = [*_duplicates(looks), *_exchanged(looks, spec)]
-    found = sorted([*own, *shared], key=lambda f: (f.severity != FAULT, f.kind, f.cases))
-    return Inspection(root, spec, tuple(looks), tuple(found))
+    issues = [issue for look in looks for issue in look.findings]
+    issues += [*_duplicates(looks), *_exchanged(looks, spec), *_volumes(looks, reader)]
+    issues.sort(key=lambda issue: (issue.severity != FAULT, issue.kind, issue.cases))
+    return Inspection(root, spec, tuple(looks), tuple(issues))
 
 
-def _look(case: RawCase, spec: DatasetSpec) -> CaseInspection:
+def _look(case: RawCase, spec: DatasetSpec, reader: Reader) -> CaseInspection:
     try:
-        scan = read_volume(case.image)
+        scan = reader.scan(case)
     except (ValueError, OSError) as fault:
         return CaseInspection(
             case.name, findings=(Issue("unreadable", FAULT, (case.name,), str(fault)),)
         )
     upright = canonical(scan)
+    mask, misfit = _mask(case, scan, spec, reader)
+    issues, organs = check_case(scan, mask, case, spec)
+    facts = _facts(case, scan, upright)
+    places: dict[str, float] = {}
+    if mask is not None:
+        facts["organs"] = organs
+        mask = canonical(mask)
+        places = _places(mask, spec)
+    digest = hashlib.sha256(str(upright.voxels.shape).encode() + upright.voxels.tobytes())
+    return CaseInspection(
+        case.name,
+        facts,
+        digest.hexdigest(),
+        _crossed(places, spec),
+        places,
+        (*issues, *([misfit] if misfit else [])),
+        tile_of(upright, None if mask is None else mask.voxels, spec),
+    )
+
+
+def _facts(case: RawCase, scan: Volume, upright: Volume) -> dict[str, Any]:
+    """Files, shape, spacing, orientation and intensities, as JSON-able values."""
     low, middle, high = np.percentile(upright.voxels[::2, ::2, ::2], (1, 50, 99))
-    facts: dict[str, Any] = {
+    return {
         "image": str(case.image),
         "label": str(case.label) if case.label else None,
         "shape": list(scan.voxels.shape),
@@ -131,48 +146,16 @@ def _look(case: RawCase, spec: DatasetSpec) -> CaseInspection:
             "maximum": float(scan.voxels.max()),
         },
     }
-    findings = []
-    doubt = intensity_warning(scan)
-    if doubt:
-        findings.append(Issue("intensity", DOUBT, (case.name,), f"{case.image}: {doubt}"))
-    for issue in scan.issues:
-        text = f"{case.image}: {issue.text}"
-        findings.append(Issue(f"header: {issue.kind}", DOUBT, (case.name,), text))
-    mask, misfit = _mask(case, scan, spec)
-    if misfit:
-        findings.append(misfit)
-    sides: tuple[tuple[int, int], ...] = ()
-    places: dict[str, float] = {}
-    if mask is not None:
-        facts["organs"] = measure_organs(mask.voxels, scan, spec.labels)
-        missing = [name for name, organ in facts["organs"].items() if not organ["voxels"]]
-        if is_empty(mask.voxels):
-            text = f"case {case.name}, {case.label}: {EMPTY}"
-            findings.append(Issue("empty mask", DOUBT, (case.name,), text))
-        elif missing:
-            text = f"{case.label}: no voxel of {', '.join(missing)}"
-            findings.append(Issue("missing organ", DOUBT, (case.name,), text))
-        mask = canonical(mask)
-        places = _places(mask, spec)
-        sides = _crossed(places, spec)
-    labels = None if mask is None else mask.voxels
-    return CaseInspection(
-        case.name,
-        facts,
-        hashlib.sha256(str(upright.voxels.shape).encode() + upright.voxels.tobytes()).hexdigest(),
-        sides,
-        places,
-        tuple(findings),
-        tile_of(upright, labels, spec),
-    )
 
 
-def _mask(case: RawCase, scan: Volume, spec: DatasetSpec) -> tuple[Volume | None, Issue | None]:
-    """The mask of a case, if it has one that fits; else what is wrong with it."""
+def _mask(
+    case: RawCase, scan: Volume, spec: DatasetSpec, reader: Reader
+) -> tuple[Volume | None, Issue | None]:
+    """The mask of a case, if it has one that fits its scan, else the fault."""
     if case.label is None:
         return None, None
     try:
-        mask = read_labels(case.label)
+        mask = reader.mask(case)
     except (ValueError, OSError) as fault:
         return None, Issue("unreadable", FAULT, (case.name,), str(fault))
     try:
@@ -181,8 +164,21 @@ def _mask(case: RawCase, scan: Volume, spec: DatasetSpec) -> tuple[Volume | None
         return None, Issue("mask", FAULT, (case.name,), str(fault))
 
 
+def _volumes(looks: Sequence[CaseInspection], reader: Reader) -> list[Issue]:
+    """Organ volumes unlike those of people; not for arrays of unknown voxel size."""
+    if isinstance(reader, SharedArrays) and reader.spacing_mm is None:
+        return []
+    measured = {look.case: look.facts["organs"] for look in looks if look.facts.get("organs")}
+    volumes = {
+        case: {name: organ["volume_ml"] for name, organ in organs.items() if organ["voxels"]}
+        for case, organs in measured.items()
+    }
+    spacings = {look.case: look.facts["spacing_mm"] for look in looks if look.facts}
+    return check_volumes(volumes, spacings, organ_bounds())
+
+
 def _places(mask: Volume, spec: DatasetSpec) -> dict[str, float]:
-    """Mean place of every organ along x, in mm to the right, of a mask in RAS+."""
+    """Mean position of every organ along x, in mm to the right, of a mask in RAS+."""
     along = np.arange(mask.voxels.shape[0]) * mask.affine[0, 0] + mask.affine[0, 3]
     counts: NDArray[np.int64] = np.stack(
         [np.bincount(plane.ravel(), minlength=len(spec.classes)) for plane in mask.voxels]
@@ -196,13 +192,13 @@ def _places(mask: Volume, spec: DatasetSpec) -> dict[str, float]:
 
 
 def _crossed(places: Mapping[str, float], spec: DatasetSpec) -> tuple[tuple[int, int], ...]:
-    """Pairs whose right organ does not lie to the right of the left one."""
-    found = []
+    """Pairs whose right organ is not to the right of the left one."""
+    crossed = []
     for right, left in spec.paired:
         names = spec.classes[right], spec.classes[left]
         if all(name in places for name in names) and places[names[0]] <= places[names[1]]:
-            found.append((right, left))
-    return tuple(found)
+            crossed.append((right, left))
+    return tuple(crossed)
 
 
 def _duplicates(looks: Sequence[CaseInspection]) -> list[Issue]:
@@ -221,8 +217,8 @@ def _duplicates(looks: Sequence[CaseInspection]) -> list[Issue]:
 def _exchanged(looks: Sequence[CaseInspection], spec: DatasetSpec) -> list[Issue]:
     """Paired organs on the wrong sides: their labels exchanged, or the whole patient mirrored.
 
-    Where unpaired organs, too, lie in the reverse of their order in the population, the affine
-    is suspected, not the labels.
+    If unpaired organs, too, are in reverse order compared with the population, the affine is
+    suspected, not the labels.
     """
     usual = _usual_sides(looks, spec)
     findings = []
@@ -242,7 +238,7 @@ def _exchanged(looks: Sequence[CaseInspection], spec: DatasetSpec) -> list[Issue
 
 
 def _usual_sides(looks: Sequence[CaseInspection], spec: DatasetSpec) -> dict[str, float]:
-    """Where unpaired organs lie in the population, in mm right of the mean of them all."""
+    """Position of unpaired organs in the population, in mm right of the mean of them all."""
     paired = {spec.classes[label] for pair in spec.paired for label in pair}
     relative: dict[str, list[float]] = {}
     for look in looks:

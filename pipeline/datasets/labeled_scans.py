@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from knowledge.grounding.scene import Scene
-from pipeline.datasets.organ_lists import read_organ_list
-from pipeline.files import shipped
+from pipeline.datasets.descriptors import OWN
+from pipeline.datasets.opening import DataFolder, open_data
 from pipeline.files.kinds import require_kind
-from segmentation.data.case_files import load_prepared, read_case
-from segmentation.data.descriptor import DatasetSpec
-from segmentation.data.layouts import SUFFIXES, find_cases
+from segmentation.data.case_files import Prepared, read_case
+from segmentation.data.raw_cases import RawCase, find_cases
+from segmentation.data.readers import Reader
 from segmentation.imaging.volume import read_labels
 
 
@@ -56,47 +56,55 @@ def find_labeled(
         FileNotFoundError: no such folder, no mask in it, or no mask for a labeled case.
         ValueError: no descriptor defines the label values.
     """
-    if not require_kind(folder, "prepared", "raw").is_dir():
-        raise NotADirectoryError(f"{folder} is a file; here goes a folder of labeled scans")
-    is_prepared = (folder / "dataset.json").is_file() and any(folder.glob("*.h5"))
-    if descriptor is None and not is_prepared and not (folder / "dataset.toml").is_file():
-        descriptor = fallback
-    if descriptor is None and is_prepared:
-        scans = _prepared(folder)
-    elif masks := _plain_masks(folder):
-        scans = LabeledScans(read_organ_list(_named(folder, descriptor)).labels, _readers(masks))
-    else:
-        scans = _raw(folder, _named(folder, descriptor), split)
-    if not scans.cases:
-        raise FileNotFoundError(f"{folder} has no labeled case")
-    names = sorted(scans.cases)[: limit or None]
-    return LabeledScans(scans.labels, {name: scans.cases[name] for name in names})
-
-
-def _prepared(folder: Path) -> LabeledScans:
-    prepared = load_prepared(folder)
-
-    def read(case: str) -> tuple[NDArray[Any], NDArray[Any]]:
-        content = read_case(prepared.file(case))
-        if content.label is None:
-            raise ValueError(f"{prepared.file(case)} has no label")
-        return content.label, content.affine
-
-    return LabeledScans(
-        prepared.spec.labels, {case: partial(read, case) for case in prepared.split.labeled}
+    if not folder.is_dir():
+        raise NotADirectoryError(
+            f"{require_kind(folder, 'prepared', 'raw')} is a file; expected a folder of labeled "
+            "scans"
+        )
+    data = open_data(
+        folder,
+        descriptor or _fallback(folder, fallback),
+        split,
+        accept=("prepared", "raw", "arrays", "masks"),
+        trust_headers=True,
     )
+    cases = _readers(data.masks) if data.kind == "masks" else _training_cases(data)
+    if not cases:
+        raise FileNotFoundError(f"{folder} has no labeled case")
+    names = sorted(cases)[: limit or None]
+    return LabeledScans(data.labels, {name: cases[name] for name in names})
 
 
-def _raw(folder: Path, descriptor: str, split: str | None) -> LabeledScans:
-    spec = DatasetSpec.read(shipped.find("data", descriptor))
-    scans = find_cases(spec, folder)
-    masks = {}
-    for case in spec.split(split, folder).labeled:
-        mask = scans[case].label if case in scans else None
-        if mask is None:
-            raise FileNotFoundError(f"{folder} has no mask of the labeled case {case}")
-        masks[case] = mask
-    return LabeledScans(spec.labels, _readers(masks))
+def _fallback(folder: Path, descriptor: str | None) -> str | None:
+    """The fallback descriptor, for a folder that has none."""
+    described = any((folder / name).is_file() for name in ("dataset.json", OWN))
+    return None if described else descriptor
+
+
+def _training_cases(data: DataFolder) -> dict[str, ReadLabels]:
+    """The labeled training cases of a prepared or raw folder."""
+    assert data.split is not None
+    if data.prepared is not None:
+        return {case: partial(_prepared, data.prepared, case) for case in data.split.labeled}
+    assert data.reader is not None
+    assert data.spec is not None
+    cases = find_cases(data.spec, data.root, data.reader.layout)
+    missing = [c for c in data.split.labeled if c not in cases or cases[c].label is None]
+    if missing:
+        raise FileNotFoundError(f"{data.root} has no mask of the labeled case {missing[0]}")
+    return {case: partial(_raw, data.reader, cases[case]) for case in data.split.labeled}
+
+
+def _prepared(data: Prepared, case: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    content = read_case(data.file(case))
+    if content.label is None:
+        raise ValueError(f"{data.file(case)} has no label")
+    return content.label, content.affine
+
+
+def _raw(reader: Reader, case: RawCase) -> tuple[NDArray[Any], NDArray[Any]]:
+    volume = reader.mask(case)
+    return volume.voxels, volume.affine
 
 
 def _readers(masks: dict[str, Path]) -> dict[str, ReadLabels]:
@@ -105,22 +113,3 @@ def _readers(masks: dict[str, Path]) -> dict[str, ReadLabels]:
         return volume.voxels, volume.affine
 
     return {case: partial(read, path) for case, path in masks.items()}
-
-
-def _plain_masks(folder: Path) -> dict[str, Path]:
-    """Masks directly in a folder, by name."""
-    return {
-        path.name.removesuffix(suffix): path
-        for suffix in SUFFIXES
-        for path in folder.glob(f"*{suffix}")
-    }
-
-
-def _named(folder: Path, descriptor: str | None) -> str:
-    """The descriptor of the label values: the user's, or the folder's."""
-    own = folder / "dataset.toml"
-    if descriptor is None and not own.is_file():
-        raise ValueError(
-            f"{folder} has no dataset.toml: say which label is which organ by --descriptor NAME"
-        )
-    return descriptor or str(own)

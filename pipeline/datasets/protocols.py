@@ -5,7 +5,7 @@ from pathlib import Path
 
 from knowledge.common.digests import digest_of
 from pipeline.files import shipped
-from segmentation.data.checks import doubt_of_spacing, read_bounds
+from segmentation.data.checks import Bounds, check_volumes, read_bounds, volume_warning
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.preparation import Prepared
 from segmentation.data.protocol import Protocol, ProtocolLabel, claim_of
@@ -31,12 +31,25 @@ def claimed(spec: DatasetSpec) -> Protocol | None:
     return Protocol.read(protocol_folder() / f"{spec.protocol}.toml")
 
 
-def spacing_warning(reader: Reader) -> str | None:
-    """Why the voxel size that shared arrays were given can hardly be right; None if it can."""
-    if not isinstance(reader, SharedArrays) or reader.spacing_mm is None:
-        return None
-    bounds = read_bounds(shipped.reference("data") / "anatomy" / "volumes.toml")
-    return doubt_of_spacing(reader.volumes_ml, reader.spacing_mm, bounds)
+def organ_bounds() -> dict[str, Bounds]:
+    """The shipped bounds of organ volumes, see `segmentation.data.checks`."""
+    return read_bounds(shipped.reference("data") / "anatomy" / "volumes.toml")
+
+
+def volume_warnings(prepared: Prepared, reader: Reader) -> list[str]:
+    """Warnings about organ volumes: the spacing of arrays, or the headers of files."""
+    if isinstance(reader, SharedArrays):
+        if reader.spacing_mm is None:
+            return []
+        warning = volume_warning(reader.volumes_ml, reader.spacing_mm, organ_bounds())
+        return [warning] if warning else []
+    known = {case: record for case, record in prepared.cases.items() if record.get("volumes_ml")}
+    issues = check_volumes(
+        {case: record["volumes_ml"] for case, record in known.items()},
+        {case: record["source_spacing_mm"] for case, record in known.items()},
+        organ_bounds(),
+    )
+    return [issue.text for issue in issues]
 
 
 def data_digest(prepared: Prepared) -> str:

@@ -1,7 +1,6 @@
 """The work of `tak split`: draw a labeled part with every organ; other lists stay unchanged."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -11,16 +10,14 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from pipeline.datasets.descriptors import find_descriptor
-from segmentation.data.case_files import load_prepared
+from pipeline.datasets.opening import Counted, open_data
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.label_selection import cases_with, chance_missed, draw_labeled
-from segmentation.data.layouts import find_cases
+from segmentation.data.raw_cases import RawCase, find_cases
+from segmentation.data.readers import Reader
 from segmentation.data.split import Split
-from segmentation.imaging.volume import read_labels
 
 RARE = 0.05  # an organ that a uniform draw misses with a higher probability is rare
-Counted = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
 
 
 @dataclass(frozen=True)
@@ -94,33 +91,31 @@ def read_candidates(
         FileNotFoundError, LookupError, ValueError: no data set there, or which one is not said; no
             such share, or more cases than have a mask.
     """
-    if (folder / "dataset.json").is_file() and any(folder.glob("*.h5")):
-        prepared = load_prepared(folder)
-        recorded = {case: prepared.cases[case]["voxels_per_class"] for case in prepared.split.train}
+    data = open_data(folder, descriptor, split, accept=("prepared", "raw", "arrays"),
+                     trust_headers=True, counted=counted)  # fmt: skip
+    spec, base = data.spec, data.split
+    assert spec is not None
+    assert base is not None
+    if data.prepared is not None:
+        recorded = {case: data.prepared.cases[case]["voxels_per_class"] for case in base.train}
         voxels = {case: list(counts) for case, counts in recorded.items() if counts is not None}
-        number = _number(labeled, prepared.split, len(voxels))
-        return Candidates(prepared.spec, prepared.split, number, voxels)
-    spec = find_descriptor(folder, descriptor)
-    base = spec.split(split, folder)
-    found = find_cases(spec, folder)
-    masks = {
-        case: found[case].label
-        for case in base.train
-        if case in found and found[case].label is not None
-    }
+        return Candidates(spec, base, _number(labeled, base, len(voxels)), voxels)
+    assert data.reader is not None
+    cases = find_cases(spec, folder, data.reader.layout)
+    masks = [cases[case] for case in base.train if case in cases and cases[case].label is not None]
     number = _number(labeled, base, len(masks))
     with counted("masks", len(masks)) as tick:
-        return Candidates(spec, base, number, dict(_counts(masks, len(spec.classes), tick)))
+        voxels = dict(_counts(masks, data.reader, len(spec.classes), tick))
+    return Candidates(spec, base, number, voxels)
 
 
 def _counts(
-    masks: dict[str, Path | None], classes: int, tick: Callable[[str], None]
+    masks: Sequence[RawCase], reader: Reader, classes: int, tick: Callable[[str], None]
 ) -> Iterator[tuple[str, list[int]]]:
-    for case, path in masks.items():
-        assert path is not None
-        values = np.asarray(read_labels(path).voxels).ravel()
-        yield case, np.bincount(values, minlength=classes)[:classes].tolist()
-        tick(case)
+    for case in masks:
+        values = np.asarray(reader.mask(case).voxels).ravel()
+        yield case.name, np.bincount(values, minlength=classes)[:classes].tolist()
+        tick(case.name)
 
 
 def draw(candidates: Candidates, seed: int) -> Drawn:

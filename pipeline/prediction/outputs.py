@@ -10,8 +10,8 @@ from knowledge.common.files import read_text, write_whole
 from pipeline.prediction.predictor import Predictor, Segmentation
 from pipeline.prediction.targets import Target
 from segmentation.common.files import make_writable
-from segmentation.data.layouts import RawCase
-from segmentation.data.preparation import checked_mask
+from segmentation.data.checks import checked_mask
+from segmentation.data.raw_cases import RawCase
 from segmentation.imaging.colors import colors, write_itksnap_labels, write_slicer_colors
 from segmentation.imaging.io import check_fits, stem_of
 from segmentation.imaging.volume import Volume, read_labels, read_volume

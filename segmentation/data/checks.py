@@ -1,21 +1,145 @@
-"""Checks of the data: empty masks, images shared between parts, implausible organ sizes."""
+"""All checks of the data, and when they run.
+
+- Header without orientation, with two that contradict each other, or with an implausible voxel
+  size (`HeaderIssue` of `imaging`): inspect, prepare (refuses), predict (warns).
+- Intensities unlike HU (`imaging.measure.intensity_warning`): inspect, prepare, predict.
+- Mask on another grid than its scan, unknown labels (`checked_mask`): inspect, prepare (refuses).
+- Empty mask, missing organs (`check_case`): inspect, prepare.
+- Axes of the header that contradict the positions of organs (`check_case`): inspect, prepare.
+- Organ volumes unlike those of people (`check_volumes`): inspect, prepare.
+- Left and right exchanged, the same image twice (`pipeline.datasets.inspection`): inspect.
+- No organ in any labeled mask (`check_labeled`): prepare (refuses).
+- Masks that are empty on the grid (`empty_masks`): prepare.
+- The same image in two parts of the split (`check_images`): start of training (refuses).
+"""
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
+from nibabel import aff2axcodes, orientations
 
 from segmentation.data.case_files import Prepared, opened, read_case
-from segmentation.data.descriptor import Split
-from segmentation.imaging.volume import Array
+from segmentation.data.descriptor import DatasetSpec, Split
+from segmentation.data.orientation import orientation_by_organs
+from segmentation.data.raw_cases import RawCase
+from segmentation.imaging.measure import intensity_warning, measure_organs
+from segmentation.imaging.volume import Array, Volume
 
+FAULT, DOUBT = "fault", "doubt"
 EMPTY = "its mask is empty: no organ is labeled in it"
 _LOST = "no organ of its mask is left on the grid, whose voxels are too large for them"
+
+
+@dataclass(frozen=True)
+class Issue:
+    """Something wrong (`fault`) or worth a look (`doubt`), and the cases that it concerns."""
+
+    kind: str
+    severity: str
+    cases: tuple[str, ...]
+    text: str
+
+
+def check_case(
+    scan: Volume, mask: Volume | None, case: RawCase, spec: DatasetSpec
+) -> tuple[list[Issue], dict[str, dict[str, Any]] | None]:
+    """The doubts about one case, and measures of its organs (None without a mask).
+
+    Args:
+        mask: as `checked_mask` returns it.
+    """
+    doubts = [(f"header: {issue.kind}", f"{case.image}: {issue.text}") for issue in scan.issues]
+    if spec.scaling != "stored" and (warning := intensity_warning(scan)):
+        doubts.append(("intensity", f"{case.image}: {warning}"))
+    organs = None
+    if mask is not None:
+        organs = measure_organs(mask.voxels, scan, spec.labels)
+        missing = [name for name, organ in organs.items() if not organ["voxels"]]
+        if is_empty(mask.voxels):
+            doubts.append(("empty mask", f"case {case.name}, {case.label}: {EMPTY}"))
+        elif missing:
+            doubts.append(("missing organ", f"{case.label}: no voxel of {', '.join(missing)}"))
+        if warning := orientation_warning(mask, spec):
+            doubts.append(("orientation", f"case {case.name}, {case.label}: {warning}"))
+    return [Issue(kind, DOUBT, (case.name,), text) for kind, text in doubts], organs
+
+
+def orientation_warning(mask: Volume, spec: DatasetSpec) -> str | None:
+    """A warning if organs indicate other axes than the affine states; None if undecided."""
+    by_organs = orientation_by_organs(mask.voxels, spec)
+    by_affine = "".join(aff2axcodes(mask.affine))
+    if by_organs is None or by_organs == by_affine:
+        return None
+    reversed_axes = [
+        word
+        for word, pair in _PAIRS.items()
+        if any({one, other} == set(pair) for one, other in zip(by_affine, by_organs, strict=True))
+    ]
+    reason = "axes in another order"
+    if reversed_axes:
+        reason = f"{', '.join(reversed_axes)} exchanged"
+    return (
+        f"by its organs the array has the axes {by_organs}, by its header {by_affine} ({reason}): "
+        "the header seems to be wrong"
+    )
+
+
+_PAIRS = {"left and right": "RL", "front and back": "AP", "head and feet": "SI"}
+
+
+def checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -> Volume:
+    """The mask as uint8, checked to be on the scan's grid and to hold known labels only.
+
+    A mask that is stored in another axis order on the same grid is brought to the scan's order.
+
+    Raises:
+        ValueError: shape or affine differ from the scan's, or an unknown label.
+    """
+    mask = _in_order_of(mask, scan)
+    if mask.voxels.shape != scan.voxels.shape:
+        raise ValueError(
+            f"case {task.name}: {task.image} has shape {scan.voxels.shape}, "
+            f"its mask {task.label} has {mask.voxels.shape}"
+        )
+    corners = np.array(np.meshgrid(*([0, side - 1] for side in mask.voxels.shape))).reshape(3, -1)
+    gap = (mask.affine - scan.affine) @ np.vstack([corners, np.ones(8)])
+    distance = float(np.linalg.norm(gap, axis=0).max())
+    if distance > 0.25 * min(scan.spacing_mm):
+        raise ValueError(
+            f"case {task.name}: the affines of {task.image} and its mask {task.label} "
+            f"differ by up to {distance:.3g} mm"
+        )
+    unknown = np.setdiff1d(np.unique(mask.voxels), range(len(spec.classes)))
+    if unknown.size:
+        names = ", ".join(f"{value} {name}" for value, name in enumerate(spec.classes))
+        raise ValueError(
+            f"case {task.name}: {task.label} holds label {_few(list(map(str, unknown)))}, which "
+            f"{spec.name} does not know; it knows {names}"
+        )
+    return Volume(mask.voxels.astype(np.uint8), scan.affine)
+
+
+def _few(words: Sequence[str]) -> str:
+    more = f" and {len(words) - 8} more" if len(words) > 8 else ""
+    return ", ".join(words[:8]) + more
+
+
+def _in_order_of(mask: Volume, scan: Volume) -> Volume:
+    """The mask with its axes permuted and flipped to those of the scan; nothing is resampled."""
+    here, there = (orientations.io_orientation(volume.affine) for volume in (mask, scan))
+    turn = orientations.ornt_transform(here, there)
+    if np.array_equal(turn, [[0, 1], [1, 1], [2, 1]]):
+        return mask
+    voxels = orientations.apply_orientation(mask.voxels, turn)
+    back = orientations.inv_ornt_aff(turn, mask.voxels.shape)
+    return Volume(voxels, mask.affine @ back)
 
 
 def is_empty(labels: Array) -> bool:
@@ -101,7 +225,7 @@ def _digest_of(path: Path) -> str:
 Bounds = tuple[float, float, float]
 
 
-_FEWEST = 3  # organs that must be judged
+_FEWEST = 3  # organs with known bounds that are needed
 
 
 def read_bounds(path: Path) -> dict[str, Bounds]:
@@ -112,20 +236,22 @@ def read_bounds(path: Path) -> dict[str, Bounds]:
     }
 
 
-def doubt_of_spacing(
+def volume_warning(
     volumes_ml: Mapping[str, float],
     spacing_mm: tuple[float, float, float],
     bounds: Mapping[str, Bounds],
+    remedy: str = "--spacing X Y Z says it",
 ) -> str | None:
-    """Why a voxel size can hardly be right: most organs are too large by it, or most too small.
+    """A warning if most organs are too large, or too small, with a voxel size; else None.
 
     Args:
-        volumes_ml: of each organ, typical of the cases.
-        spacing_mm: that the volumes were measured with.
-        bounds: by organ name; others are passed over.
+        volumes_ml: typical volume of each organ.
+        spacing_mm: voxel size that the volumes were measured with.
+        bounds: by organ name; others are ignored.
+        remedy: what the user can do.
 
     Returns:
-        The factor and the voxel size that would explain it; None where nothing is amiss, or too
+        The factor, and the voxel size that would explain it; None if nothing is wrong, or too
         few organs are known.
     """
     known = {name: volumes_ml[name] for name in bounds if volumes_ml.get(name, 0) > 0}
@@ -136,12 +262,36 @@ def doubt_of_spacing(
         return None
     factor = geometric_mean(volume / bounds[name][1] for name, volume in known.items())
     likely = " x ".join(f"{side / factor ** (1 / 3):.2g}" for side in spacing_mm)
-    told = ", ".join(
+    examples = ", ".join(
         f"{name} {known[name]:.3g} ml ({bounds[name][0]:g} to {bounds[name][2]:g})"
         for name in wrong[:3]
     )
     return (
         f"with voxels of {' x '.join(f'{side:g}' for side in spacing_mm)} mm the organs have "
-        f"{factor:.2g} times the volume of an adult's: {told}; a spacing of about {likely} mm "
-        "would explain it, and --spacing X Y Z says it"
+        f"{factor:.2g} times the volume of an adult's: {examples}; a spacing of about {likely} mm "
+        f"would explain it, and {remedy}"
     )
+
+
+def check_volumes(
+    volumes_ml: Mapping[str, Mapping[str, float]],
+    spacings_mm: Mapping[str, Sequence[float]],
+    bounds: Mapping[str, Bounds],
+) -> list[Issue]:
+    """Implausible organ volumes: of most cases together, or else of single ones.
+
+    Args:
+        volumes_ml: by case, the volume of every organ that it has.
+        spacings_mm: voxel size by case.
+    """
+    remedy = "the voxel sizes of the headers are to be checked"
+    issues = []
+    for case, volumes in volumes_ml.items():
+        x, y, z = spacings_mm[case]
+        if warning := volume_warning(volumes, (x, y, z), bounds, remedy):
+            issues.append(Issue("organ volumes", DOUBT, (case,), f"case {case}: {warning}"))
+    if len(issues) <= 3:
+        return issues
+    cases = tuple(case for issue in issues for case in issue.cases)
+    text = f"{_few(cases)}: {issues[0].text}"
+    return [Issue("organ volumes", DOUBT, cases, text)]

@@ -6,17 +6,18 @@ import math
 import tomllib
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from segmentation.common.models import Strict, explain
+from segmentation.data.layouts import checked_layout
 from segmentation.data.split import Split, list_digest, read_list
 
 __all__ = ["BACKGROUND", "DatasetSpec", "Grid", "Organ", "Split", "SplitFiles"]
 
 BACKGROUND = "background"
-Layout = Literal["amos", "synapse", "nnunet", "npy-ga", "npy-dhc", "h5-magicnet"]
+LayoutName = Annotated[str, AfterValidator(checked_layout)]  # a key of LAYOUTS
 
 
 class Organ(Strict):
@@ -88,8 +89,8 @@ class DatasetSpec(Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
     modality: Literal["CT"]
-    layout: Layout
-    shared: Layout | None = None
+    layout: LayoutName
+    shared: LayoutName | None = None
     orientation: Literal["RAS"]
     window_hu: tuple[float, float]
     scaling: Literal["window", "volume", "stored"] = "window"

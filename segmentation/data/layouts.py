@@ -4,53 +4,39 @@
 `segmentation.data.shared_arrays` reads them.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from segmentation.data.descriptor import DatasetSpec
+from segmentation.imaging.io import READERS, holds_dicom
 
 SUFFIXES = (".nii.gz", ".nii")
 
 
-@dataclass(frozen=True)
-class RawCase:
-    """One case of a raw data set; `label` is None where no mask exists."""
-
-    name: str
-    image: Path
-    label: Path | None
-
-
-def find_cases(spec: DatasetSpec, root: Path, layout: str | None = None) -> dict[str, RawCase]:
-    """All cases below `root` by name, in the given layout or that of the descriptor.
-
-    Raises:
-        LookupError: no such layout.
-        FileNotFoundError: no such folder, or no scan in it.
-        ValueError: two files for one case, or a `dataset.json` with other label values.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder of scans")
-    _check_numbering(spec, root / "dataset.json")
-    layout = layout or spec.layout
-    if layout not in LAYOUTS:
-        raise LookupError(f"no layout {layout!r}; there is {', '.join(LAYOUTS)}")
-    find, expected = LAYOUTS[layout]
-    images: dict[str, Path] = {}
-    labels: dict[str, Path] = {}
-    for kind, name, path in find(root):
-        known = images if kind == "image" else labels
-        if name in known:
-            raise ValueError(f"case {name} has two {kind} files: {known[name]} and {path}")
-        known[name] = path
-    if not images:
-        raise FileNotFoundError(f"{root}: no scan in the layout {layout!r} ({expected})")
-    return {name: RawCase(name, path, labels.get(name)) for name, path in sorted(images.items())}
-
-
 Files = Iterator[tuple[str, str, Path]]  # ("image" or "label", case, file)
+
+
+class ArrayForm(NamedTuple):
+    """Axis order of the arrays of a layout, and whether intensities are HU."""
+
+    axes: str
+    in_hu: bool
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A folder layout.
+
+    Attributes:
+        find: yields the files of a folder in this layout.
+        expected: typical names, for messages.
+        arrays: form of its arrays; None for layouts of files with an affine.
+    """
+
+    find: Callable[[Path], Files]
+    expected: str
+    arrays: ArrayForm | None = None
 
 
 def _amos(root: Path) -> Files:
@@ -103,19 +89,36 @@ def _h5(root: Path) -> Files:
             yield "label", stem, path
 
 
-LAYOUTS: dict[str, tuple[Callable[[Path], Files], str]] = {
-    "amos": (_amos, "imagesTr/NAME.nii.gz, labelsTr/NAME.nii.gz, also Va and Ts"),
-    "synapse": (_synapse, "img0001.nii.gz, label0001.nii.gz"),
-    "nnunet": (_nnunet, "imagesTr/NAME_0000.nii.gz, labelsTr/NAME.nii.gz, also Ts"),
-    "npy-ga": (_npy, "NAME_image.npy, NAME_label.npy, also in npy/"),
-    "npy-dhc": (_npy, "NAME_image.npy, NAME_label.npy, also in npy/"),
-    "h5-magicnet": (_h5, "NAME.h5, also in h5/ or data/"),
+# GALoss and TAK index their AMOS arrays [x, y, z], DHC keeps SimpleITK's [z, y, x]; both store HU.
+# MagicNet's files hold intensities that were scaled by a recipe that was never published.
+LAYOUTS = {
+    "amos": Layout(_amos, "imagesTr/NAME.nii.gz, labelsTr/NAME.nii.gz, also Va and Ts"),
+    "synapse": Layout(_synapse, "img0001.nii.gz, label0001.nii.gz"),
+    "nnunet": Layout(_nnunet, "imagesTr/NAME_0000.nii.gz, labelsTr/NAME.nii.gz, also Ts"),
+    "npy-ga": Layout(_npy, "NAME_image.npy, NAME_label.npy, also in npy/", ArrayForm("xyz", True)),
+    "npy-dhc": Layout(_npy, "NAME_image.npy, NAME_label.npy, also in npy/", ArrayForm("zyx", True)),
+    "h5-magicnet": Layout(_h5, "NAME.h5, also in h5/ or data/", ArrayForm("xyz", False)),
 }
 
 
+def checked_layout(name: str) -> str:
+    """The name of a layout, if it is one of `LAYOUTS`.
+
+    Raises:
+        ValueError: no such layout; lists those that exist.
+    """
+    if name not in LAYOUTS:
+        raise ValueError(f"no layout {name!r}; there is {', '.join(LAYOUTS)}")
+    return name
+
+
 def _scans(folder: Path) -> Iterator[tuple[str, Path]]:
-    """NIfTI files directly in a folder, with their names without the suffix."""
-    return _files(folder, SUFFIXES)
+    """Scans directly in a folder with their names without the suffix; folders of DICOM slices."""
+    yield from _files(folder, tuple(READERS))
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() and not path.name.startswith(".") and holds_dicom(path):
+                yield path.name, path
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
@@ -123,29 +126,6 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
-        suffix = next((end for end in suffixes if path.name.endswith(end)), None)
+        suffix = next((end for end in suffixes if path.name.lower().endswith(end)), None)
         if suffix and path.is_file() and not path.name.startswith("."):
-            yield path.name.removesuffix(suffix), path
-
-
-def _check_numbering(spec: DatasetSpec, path: Path) -> None:
-    """Compare the label table of a `dataset.json`, where there is one, with the descriptor.
-
-    Names that the descriptor does not know are ignored: spellings differ between releases.
-    """
-    if not path.is_file():
-        return
-    try:
-        table = json.loads(path.read_text(encoding="utf-8-sig")).get("labels", {})
-    except (ValueError, AttributeError) as fault:
-        raise ValueError(f"{path}: not a JSON table ({fault})") from None
-    if not isinstance(table, dict):
-        raise ValueError(f"{path}: labels must be a table of names and values, not {table!r}")
-    for one, other in table.items():
-        name, value = (other, one) if str(one).isdigit() else (one, other)
-        try:
-            expected = spec.organ(str(name)).label
-        except LookupError:
-            continue
-        if str(value) != str(expected):
-            raise ValueError(f"{path}: {name} is label {value}, but {expected} in {spec.name}")
+            yield path.name[: -len(suffix)], path

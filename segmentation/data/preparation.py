@@ -21,9 +21,9 @@ from segmentation.data.case_files import (
     read_dataset_json,
     write_case,
 )
-from segmentation.data.checks import check_labeled, image_digest
+from segmentation.data.checks import check_case, check_labeled, checked_mask, image_digest
 from segmentation.data.descriptor import DatasetSpec, Split
-from segmentation.data.layouts import RawCase, find_cases
+from segmentation.data.raw_cases import RawCase, find_cases
 from segmentation.data.readers import Files, Reader
 from segmentation.imaging.volume import (
     Array,
@@ -116,6 +116,7 @@ def prepare(
         raise ValueError(f"{out} holds the raw data; prepared data need a folder of their own")
     reader = reader or Files()
     tasks = _tasks(find_cases(spec, root, reader.layout), split, root)
+    check_output(out, [task.image for task in tasks])
     _claim(out, spec, force)
     records = {}
     work = partial(_prepare_case, spec=spec, reader=reader, out=out, force=force)
@@ -134,6 +135,18 @@ def prepare(
     }
     write_text(out / "dataset.json", json.dumps(content, indent=1) + "\n")
     return load_prepared(out)
+
+
+def check_output(out: Path, scans: Sequence[Path]) -> None:
+    """Refuse an output inside the folder of a DICOM series: it would be read as a slice.
+
+    Raises:
+        ValueError: names both.
+    """
+    place = out.resolve()
+    for scan in scans:
+        if scan.is_dir() and place.is_relative_to(scan.resolve()):
+            raise ValueError(f"-o {out}: lies in the folder of the series {scan}; give another")
 
 
 def _claim(out: Path, spec: DatasetSpec, force: bool) -> None:
@@ -222,12 +235,13 @@ def _prepare_case(
     scan = reader.scan(task)
     grid = canonical(scan) if spec.scaling == "stored" else to_grid(scan, spec)
     arrays = {"image": grid.voxels}
-    counts = None
+    counts = mask = None
     if task.label is not None:
         mask = checked_mask(reader.mask(task), scan, task, spec)
         arrays["source_label"] = mask.voxels
         arrays["label"] = resample_labels(canonical(mask), grid.voxels.shape).voxels
         counts = np.bincount(arrays["label"].ravel(), minlength=len(spec.classes)).tolist()
+    issues, organs = check_case(scan, mask, task, spec)
     record = {
         "source_file": task.image.name,
         "source_shape": list(scan.voxels.shape),
@@ -236,6 +250,8 @@ def _prepare_case(
         "spacing_mm": list(grid.spacing_mm),
         "voxels_per_class": counts,
         "image_sha256": image_digest(grid.voxels),
+        "warnings": [issue.text for issue in issues if issue.kind != "empty mask"],
+        "volumes_ml": organs and {n: o["volume_ml"] for n, o in organs.items() if o["voxels"]},
     }
     attributes = {
         "case": task.name,
@@ -252,42 +268,14 @@ def _prepare_case(
     return task.name, record
 
 
-def checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -> Volume:
-    """The mask as uint8, checked to be on the scan's grid and to hold known labels only.
-
-    Raises:
-        ValueError: shape or affine differ from the scan's, or an unknown label.
-    """
-    if mask.voxels.shape != scan.voxels.shape:
-        raise ValueError(
-            f"case {task.name}: {task.image} has shape {scan.voxels.shape}, "
-            f"its mask {task.label} has {mask.voxels.shape}"
-        )
-    corners = np.array(np.meshgrid(*([0, side - 1] for side in mask.voxels.shape))).reshape(3, -1)
-    gap = (mask.affine - scan.affine) @ np.vstack([corners, np.ones(8)])
-    distance = float(np.linalg.norm(gap, axis=0).max())
-    if distance > 0.25 * min(scan.spacing_mm):
-        raise ValueError(
-            f"case {task.name}: the affines of {task.image} and its mask {task.label} "
-            f"differ by up to {distance:.3g} mm"
-        )
-    unknown = np.setdiff1d(np.unique(mask.voxels), range(len(spec.classes)))
-    if unknown.size:
-        names = ", ".join(f"{value} {name}" for value, name in enumerate(spec.classes))
-        raise ValueError(
-            f"case {task.name}: {task.label} holds label {', '.join(map(str, unknown))}, which "
-            f"{spec.name} does not know; it knows {names}"
-        )
-    return Volume(mask.voxels.astype(np.uint8), scan.affine)
-
-
 def _stamp(task: RawCase, spec: DatasetSpec, reader: Reader) -> str:
     """The inputs of a case: digest of descriptor, reader, and size and time of its files."""
     stamps = [spec.digest, *([reader.stamp] if reader.stamp else [])]
     for path in (task.image, task.label):
         if path is not None:
-            facts = path.stat()
-            stamps.append(f"{path.name}:{facts.st_size}:{facts.st_mtime_ns}")
+            for file in sorted(path.iterdir()) if path.is_dir() else [path]:  # a DICOM series
+                facts = file.stat()
+                stamps.append(f"{file.name}:{facts.st_size}:{facts.st_mtime_ns}")
     return " ".join(stamps)
 
 

@@ -13,7 +13,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError
 
 from segmentation.common.models import Strict, explain
-from segmentation.data.descriptor import DatasetSpec, Grid, Layout, read_toml
+from segmentation.data.descriptor import DatasetSpec, Grid, LayoutName, read_toml
 from segmentation.data.split import Split, list_digest
 
 Triple = tuple[int, int, int]
@@ -55,7 +55,7 @@ class Protocol(Strict):
     stride: Triple
     blend: Literal["constant", "gaussian"]
     rules: str
-    shared: Layout | None = None
+    shared: LayoutName | None = None
     splits: dict[str, PinnedSplit]
     sources: tuple[str, ...] = Field(min_length=1)
     doubts: tuple[str, ...] = ()

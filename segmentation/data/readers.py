@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from segmentation.data.layouts import RawCase
+from segmentation.data.raw_cases import RawCase
 from segmentation.imaging.affines import affine_of
 from segmentation.imaging.volume import Volume, read_labels, read_volume
 

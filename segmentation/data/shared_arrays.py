@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from segmentation.data.checks import is_empty
 from segmentation.data.descriptor import DatasetSpec, Grid
-from segmentation.data.layouts import LAYOUTS, RawCase, find_cases
+from segmentation.data.layouts import LAYOUTS
 from segmentation.data.orientation import orientation_by_organs
+from segmentation.data.raw_cases import RawCase, find_cases
 from segmentation.imaging.affines import affine_of, axes_of
 from segmentation.imaging.volume import (
     Array,
@@ -30,21 +31,7 @@ from segmentation.imaging.volume import (
 Spacing = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class Form:
-    """Axis order of the arrays of a layout, and whether intensities are HU."""
-
-    axes: str
-    in_hu: bool
-
-
-# GALoss and TAK index their AMOS arrays [x, y, z], DHC keeps SimpleITK's [z, y, x]; both store HU.
-# MagicNet's files hold intensities that were scaled by a recipe that was never published.
-FORMS = {
-    "npy-ga": Form("xyz", in_hu=True),
-    "npy-dhc": Form("zyx", in_hu=True),
-    "h5-magicnet": Form("xyz", in_hu=False),
-}
+FORMS = {name: layout.arrays for name, layout in LAYOUTS.items() if layout.arrays}
 
 
 @dataclass(frozen=True)
@@ -128,9 +115,9 @@ def layouts_in(root: Path) -> tuple[str, ...]:
     Raises:
         ValueError: cases that `tak prepare` wrote, or a damaged file.
     """
-    if any(LAYOUTS["npy-ga"][0](root)):
+    if any(LAYOUTS["npy-ga"].find(root)):
         return "npy-ga", "npy-dhc"
-    first = next((path for _, _, path in LAYOUTS["h5-magicnet"][0](root)), None)
+    first = next((path for _, _, path in LAYOUTS["h5-magicnet"].find(root)), None)
     if first is None:
         return ()
     with _h5(first) as file:

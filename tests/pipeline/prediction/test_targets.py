@@ -42,7 +42,7 @@ def test_a_mask_is_named_as_nnu_net_names_it(tmp_path, scan, mask):
 
 def test_masks_have_the_names_that_prepare_gives_the_cases(population, tmp_path):
     from segmentation.data.descriptor import DatasetSpec
-    from segmentation.data.layouts import find_cases
+    from segmentation.data.raw_cases import find_cases
 
     cases = find_cases(DatasetSpec.read(population / "dataset.toml"), population)
     held_out = [name for name, case in cases.items() if case.image.parent.name == "imagesTs"]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from segmentation.data.descriptor import DatasetSpec
-from segmentation.data.layouts import find_cases
+from segmentation.data.raw_cases import find_cases
 from tests.support.paths import DATA
 
 AMOS, SYNAPSE, PHANTOM = (

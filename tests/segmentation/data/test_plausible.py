@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segmentation.data.checks import doubt_of_spacing, read_bounds
+from segmentation.data.checks import read_bounds, volume_warning
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.shared_arrays import open_arrays
 from segmentation.phantom.population import Population, make_population
@@ -40,13 +40,13 @@ def test_bounds_rise_and_name_organs_that_descriptors_know():
 @pytest.mark.parametrize("size", [0.6, 0.8, 1.0, 1.2])
 def test_phantoms_of_children_and_of_adults_raise_no_doubt(shared, size):
     spacing = (7.0 * size,) * 3
-    assert doubt_of_spacing(opened(shared, spacing).volumes_ml, spacing, BOUNDS) is None
+    assert volume_warning(opened(shared, spacing).volumes_ml, spacing, BOUNDS) is None
 
 
 @pytest.mark.parametrize("size", [2.0, 3.0, 0.2])
 def test_a_wrong_spacing_is_doubted_and_the_right_one_is_near(shared, size):
     spacing = (7.0 * size,) * 3
-    told = doubt_of_spacing(opened(shared, spacing).volumes_ml, spacing, BOUNDS)
+    told = volume_warning(opened(shared, spacing).volumes_ml, spacing, BOUNDS)
     assert told is not None
     likely = float(told.partition("a spacing of about ")[2].split(" x ")[0])
     assert likely == pytest.approx(7.0, rel=0.25)
@@ -74,11 +74,11 @@ def test_volumes_are_counted_voxel_by_voxel(shared):
     ],
 )
 def test_most_organs_decide(volumes, doubted):
-    assert (doubt_of_spacing(volumes, (1.5, 1.5, 2.0), BOUNDS) is not None) == doubted
+    assert (volume_warning(volumes, (1.5, 1.5, 2.0), BOUNDS) is not None) == doubted
 
 
 def test_the_factor_and_the_spacing_are_told():
-    told = doubt_of_spacing(
+    told = volume_warning(
         {name: volume * 8 for name, volume in USUAL.items()}, (3.0, 3.0, 4.0), BOUNDS
     )
     assert "8 times the volume of an adult's" in told

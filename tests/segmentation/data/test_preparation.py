@@ -259,7 +259,7 @@ def test_an_image_and_a_mask_of_different_shape_are_refused(raw, spec, tmp_path)
 def test_an_image_and_a_mask_at_different_places_are_refused(raw, spec, tmp_path):
     _, mask = small_case()
     write_labels(raw / "labelsTr" / "a.nii.gz", mask, np.diag([-1.0, 1, 1, 1]))
-    with pytest.raises(ValueError, match=r"case a: the affines of .* differ by up to 22 mm"):
+    with pytest.raises(ValueError, match=r"case a: the affines of .* differ by up to 11 mm"):
         prepare(spec, raw, tmp_path / "out", SPLIT)
 
 
