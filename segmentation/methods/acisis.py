@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from segmentation.losses import class_counts, class_sums, entropy, masked_cross_entropy
-from segmentation.methods.base.co_training import follow_classes
+from segmentation.methods.base.co_training import update_class_averages
 from segmentation.methods.base.mean_teacher import MeanTeacher
-from segmentation.methods.base.method import Batch, MethodContext, one_of
-from segmentation.methods.cld import drawn, sampling_rates
+from segmentation.methods.base.method import Batch, MethodContext, check_choice
+from segmentation.methods.cld import bernoulli_mask, sampling_rates
 
 
 class ACISIS(MeanTeacher):
@@ -21,7 +21,7 @@ class ACISIS(MeanTeacher):
     L = CE(Z[l], Y) + Dice(Z[l], Y) + w ramp mean m l(Z[u], y')
     with l the cross-entropy of a voxel and y' [U, x, y, z] the teacher's labels. The mask m is
     max(P)^trust with probability ((1 - k_c) / max(1 - k))^sharpness, else 0; P and c are what the
-    student itself guesses there.
+    student itself predicts there.
 
     The certainty k [C] is an average over rounds of `gather_steps` steps, starting at 0, of the
     `fused_certainty` of three doubts of every class, means over the labeled voxels of c and over
@@ -52,7 +52,7 @@ class ACISIS(MeanTeacher):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -66,7 +66,7 @@ class ACISIS(MeanTeacher):
         average_every: int = 1,
     ) -> None:
         super().__init__(
-            given,
+            context,
             consistency_weight=consistency_weight,
             consistency_ramp=consistency_ramp,
             decay=decay,
@@ -77,16 +77,16 @@ class ACISIS(MeanTeacher):
             raise ValueError(f"gather_steps and top must be at least 1, not {gather_steps}, {top}")
         self.gather_steps, self.momentum, self.top = gather_steps, momentum, top
         self.sharpness, self.trust = sharpness, trust
-        self.doubts = one_of("doubts", doubts, ("repaired", "released"))
-        self.register_buffer("certainty", torch.zeros(given.classes))
-        self.register_buffer("sums", torch.zeros(3, given.classes))
-        self.register_buffer("visits", torch.zeros(given.classes))
+        self.doubts = check_choice("doubts", doubts, ("repaired", "released"))
+        self.register_buffer("certainty", torch.zeros(context.classes))
+        self.register_buffer("sums", torch.zeros(3, context.classes))
+        self.register_buffer("visits", torch.zeros(context.classes))
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice`, `consistency` and, with alignment, `contrast`."""
         labeled = len(batch.image)
         generator = self.generator(step, batch.image.device)
-        taught = self.taught(batch.unlabeled)
+        taught = self.teacher_logits(batch.unlabeled)
         output = self.network(torch.cat([batch.image, batch.unlabeled]))
         logits = output.logits.float()
         terms = self.supervised_terms(logits[:labeled], batch.label, weight=1)
@@ -114,15 +114,15 @@ class ACISIS(MeanTeacher):
         if (step + 1) % self.gather_steps == 0:
             known = self.visits > 0
             new = fused_certainty(self.sums / self.visits.clamp(min=1), known, self.top)
-            follow_classes(self.certainty, new, self.momentum, known)
+            update_class_averages(self.certainty, new, self.momentum, known)
             self.sums.zero_()
             self.visits.zero_()
 
     def _mask(self, probabilities: Tensor, generator: torch.Generator) -> Tensor:
         """How much every unlabeled voxel counts, in [0, 1]: [U, x, y, z]."""
-        confidence, guess = probabilities.max(1)
+        confidence, prediction = probabilities.max(1)
         rates = sampling_rates(self.certainty, self.sharpness)
-        return drawn(rates[guess], generator) * confidence.pow(self.trust)
+        return bernoulli_mask(rates[prediction], generator) * confidence.pow(self.trust)
 
 
 def class_doubts(probabilities: Tensor, label: Tensor) -> Tensor:

@@ -5,18 +5,18 @@ from torch import Tensor
 
 from segmentation.losses import class_counts, masked_cross_entropy, mean_cross_entropy
 from segmentation.methods.base.co_training import CoTraining, Pair
-from segmentation.methods.base.method import Batch, MethodContext, one_of
+from segmentation.methods.base.method import Batch, MethodContext, check_choice
 
 
 class Adsh(CoTraining):
-    """A guess teaches where it is more probable than its class's own threshold.
+    """A pseudo-label counts where it is more probable than its class's own threshold.
 
     L = sum over both of CE(Z[l], Y) + Dice(Z[l], Y)
         + w ramp (mean m_B l(Z_A, y_B) + mean m_A l(Z_B, y_A))
     with l the cross-entropy of a voxel and m = 1 where P_y > t_y. The thresholds t [C] let the same
-    share of every class through: that of the most frequent class whose probability is above
-    `confidence`. Over the unlabeled patches of `refresh_steps` steps, with n_c voxels guessed as c
-    and M the most frequent class, t_c is the value at place s n_c of the falling P_c,
+    share of every class pass: that of the most frequent class whose probability is above
+    `confidence`. Over the unlabeled patches of `refresh_steps` steps, with n_c voxels predicted
+    as c and M the most frequent class, t_c is the value at place s n_c of P_c in descending order,
     s = #(P_M > confidence) / n_M. Until the first refresh t = 0.
 
     The released code stores all those probabilities (3.4 GB per network for AMOS) and sorts them;
@@ -40,7 +40,7 @@ class Adsh(CoTraining):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 0.1,
         consistency_ramp: float = 1.0,
@@ -50,21 +50,21 @@ class Adsh(CoTraining):
         mask: str = "voxels",
     ) -> None:
         super().__init__(
-            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+            context, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
-        self.mask = one_of("mask", mask, ("voxels", "channels"))
+        self.mask = check_choice("mask", mask, ("voxels", "channels"))
         self.confidence, self.refresh_steps = confidence, refresh_steps
-        self.register_buffer("histogram", torch.zeros(2, given.classes, bins, dtype=torch.int64))
-        self.register_buffer("guessed", torch.zeros(2, given.classes, dtype=torch.int64))
-        self.register_buffer("thresholds", torch.zeros(2, given.classes))
+        self.register_buffer("histogram", torch.zeros(2, context.classes, bins, dtype=torch.int64))
+        self.register_buffer("guessed", torch.zeros(2, context.classes, dtype=torch.int64))
+        self.register_buffer("thresholds", torch.zeros(2, context.classes))
 
-    def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
+    def observe(self, predictions: Pair, batch: Batch, step: int) -> None:
         """Count the probabilities of unlabeled patches; now and then, draw thresholds from them."""
         classes, bins = self.histogram.shape[1:]
-        for place, guess in enumerate(guesses):
-            probabilities = guess.logits[len(batch.image) :].softmax(1)
+        for place, prediction in enumerate(predictions):
+            probabilities = prediction.logits[len(batch.image) :].softmax(1)
             self.histogram[place] += probability_counts(probabilities, bins)
-            labels = guess.label[len(batch.image) :]
+            labels = prediction.label[len(batch.image) :]
             self.guessed[place] += class_counts(labels, classes).long()
         if (step + 1) % self.refresh_steps == 0:
             for place in range(2):
@@ -74,12 +74,12 @@ class Adsh(CoTraining):
             self.histogram.zero_()
             self.guessed.zero_()
 
-    def cross(self, guesses: Pair, labeled: int, generator: torch.Generator) -> Tensor:
+    def cross(self, predictions: Pair, labeled: int, generator: torch.Generator) -> Tensor:
         """Cross-entropy against the other's labels, where these pass."""
         terms = []
         for own, other in ((0, 1), (1, 0)):
-            logits, label = guesses[own].logits, guesses[other].label
-            passes = guesses[other].probabilities > self.thresholds[other][:, None, None, None]
+            logits, label = predictions[own].logits, predictions[other].label
+            passes = predictions[other].probabilities > self.thresholds[other][:, None, None, None]
             if self.mask == "channels":
                 terms.append(mean_cross_entropy(logits * passes, label))
             else:

@@ -4,18 +4,18 @@ import torch
 from torch import Tensor
 
 from segmentation.losses import class_counts, class_sums, masked_cross_entropy
-from segmentation.methods.base.co_training import CoTraining, Pair, follow_classes
+from segmentation.methods.base.co_training import CoTraining, Pair, update_class_averages
 from segmentation.methods.base.method import Batch, MethodContext
 
 
 class CLD(CoTraining):
-    """Rare classes count more, and confident ones are drawn less often.
+    """Rare classes count more, and confident ones are bernoulli_mask less often.
 
     L = sum over both of CE_w(Z[l], Y) + Dice_w(Z[l], Y)
         + w ramp (mean m_A w_y l(Z_A, y_B) + mean m_B w_y l(Z_B, y_A))
     with l the cross-entropy of a voxel and w_c = (max n / n_c)^power from the labeled scans. The
     mask m_A [L + U, x, y, z] keeps a voxel with probability ((1 - k_c) / max(1 - k))^sharpness,
-    c the class that A itself guesses there and k_c A's mean probability of c where the label is c,
+    c the class that A itself predicts there and k_c A's mean probability of c where the label is c,
     gathered over `gather_steps` steps and then averaged with `momentum`.
 
     The cross term is cross-entropy whatever the loss. A class that no labeled scan has would weigh
@@ -36,7 +36,7 @@ class CLD(CoTraining):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -46,10 +46,10 @@ class CLD(CoTraining):
         momentum: float = 0.999,
     ) -> None:
         super().__init__(
-            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+            context, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
         self.sharpness, self.gather_steps, self.momentum = sharpness, gather_steps, momentum
-        counts = given.class_counts()
+        counts = context.class_counts()
         self.register_buffer("weight", rarity(counts, power))
         for name in ("confidence", "sums", "counts"):
             self.register_buffer(name, torch.zeros(2, len(counts)))
@@ -59,10 +59,10 @@ class CLD(CoTraining):
         """The same constant weights for both networks."""
         return self.weight, self.weight
 
-    def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
+    def observe(self, predictions: Pair, batch: Batch, step: int) -> None:
         """Gather each network's confidence in the true classes of the labeled patches."""
-        for place, guess in enumerate(guesses):
-            probabilities = guess.logits[: len(batch.image)].softmax(1)
+        for place, prediction in enumerate(predictions):
+            probabilities = prediction.logits[: len(batch.image)].softmax(1)
             self.sums[place] += class_sums(probabilities, batch.label)
             self.counts[place] += class_counts(batch.label, len(self.weight))
         if (step + 1) % self.gather_steps == 0:
@@ -71,19 +71,20 @@ class CLD(CoTraining):
     def _update_confidence(self) -> None:
         found = self.counts > 0
         mean = self.sums / self.counts.clamp(min=1)
-        follow_classes(self.confidence, mean, self.momentum, found & self.seen)
+        update_class_averages(self.confidence, mean, self.momentum, found & self.seen)
         self.confidence.copy_(torch.where(found & ~self.seen, mean, self.confidence))
         self.seen |= found
         self.sums.zero_()
         self.counts.zero_()
 
-    def cross(self, guesses: Pair, labeled: int, generator: torch.Generator) -> Tensor:
+    def cross(self, predictions: Pair, labeled: int, generator: torch.Generator) -> Tensor:
         """Weighted cross-entropy on the voxels that each network's own mask keeps."""
         rates = sampling_rates(self.confidence, self.sharpness)
         masks = [
-            drawn(rate[guess.label], generator) for rate, guess in zip(rates, guesses, strict=True)
+            bernoulli_mask(rate[prediction.label], generator)
+            for rate, prediction in zip(rates, predictions, strict=True)
         ]
-        first, second = guesses
+        first, second = predictions
         return masked_cross_entropy(
             first.logits, second.label, masks[0], self.weight
         ) + masked_cross_entropy(second.logits, first.label, masks[1], self.weight)
@@ -103,7 +104,7 @@ def sampling_rates(confidence: Tensor, sharpness: float) -> Tensor:
     return rates.where(largest > 0, 1.0)
 
 
-def drawn(rates: Tensor, generator: torch.Generator) -> Tensor:
+def bernoulli_mask(rates: Tensor, generator: torch.Generator) -> Tensor:
     """1 with the probability that stands there, else 0."""
     draws = torch.rand(rates.shape, generator=generator, device=rates.device)
     return (draws < rates).to(rates.dtype)

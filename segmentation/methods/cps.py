@@ -10,7 +10,7 @@ class CPS(CoTraining):
     with y the arg-max of the same pass on labeled and unlabeled patches [L + U, x, y, z].
 
     With the GA losses it is GALoss on CPS (ECCV 2024): GA-CE of the hardest 10 % of the voxels
-    against true labels, of all voxels against guessed ones (`pseudo_percent` of the loss).
+    against true labels, of all voxels against pseudo-labels (`pseudo_percent` of the loss).
 
     Its options are those of `CoTraining`; w is 1 in DHC's framework, 0.1 in GALoss.
     """

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from segmentation.losses import class_counts
-from segmentation.methods.base.co_training import CoTraining, Pair, follow_classes
+from segmentation.methods.base.co_training import CoTraining, Pair, update_class_averages
 from segmentation.methods.base.method import Batch, MethodContext
 
 
@@ -14,7 +14,7 @@ class CReST(CoTraining):
     L = sum over both of CE_w(Z[l], Y) + Dice_w(Z[l], Y)
         + w ramp (CE_wA(Z_A, y_B) + CE_wB(Z_B, y_A))
     with w_A, w_B [C] each: `reversed_rates` of the labeled scans, then a running average over the
-    labels that the network itself guesses for unlabeled patches.
+    labels that the network itself predicts for unlabeled patches.
 
     This is the form in which DHC's framework compares it: CReST as published samples whole
     pseudo-labeled images, which has no meaning for patches that show many organs at once.
@@ -32,7 +32,7 @@ class CReST(CoTraining):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 0.1,
         consistency_ramp: float = 1.0,
@@ -41,10 +41,10 @@ class CReST(CoTraining):
         keep_absent: bool = True,
     ) -> None:
         super().__init__(
-            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+            context, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
         self.power, self.momentum, self.keep_absent = power, momentum, keep_absent
-        start = reversed_rates(given.class_counts(), power, keep_absent)
+        start = reversed_rates(context.class_counts(), power, keep_absent)
         self.register_buffer("weights", start.repeat(2, 1))
 
     def class_weights(self) -> tuple[Tensor, Tensor]:
@@ -52,13 +52,13 @@ class CReST(CoTraining):
         first, second = self.weights.clone()
         return first, second
 
-    def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
-        """Count the labels that each network guesses for unlabeled patches."""
-        for weights, guess in zip(self.weights, guesses, strict=True):
-            counts = class_counts(guess.label[len(batch.image) :], len(weights))
+    def observe(self, predictions: Pair, batch: Batch, step: int) -> None:
+        """Count the labels that each network predicts for unlabeled patches."""
+        for weights, prediction in zip(self.weights, predictions, strict=True):
+            counts = class_counts(prediction.label[len(batch.image) :], len(weights))
             moved = counts > 0 if self.keep_absent else torch.ones_like(counts) > 0
             new = reversed_rates(counts, self.power, self.keep_absent)
-            follow_classes(weights, new, self.momentum, moved)
+            update_class_averages(weights, new, self.momentum, moved)
 
 
 def reversed_rates(counts: Tensor, power: float, among_present: bool = True) -> Tensor:

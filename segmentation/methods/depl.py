@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from segmentation.losses import masked_cross_entropy
-from segmentation.methods.base.co_training import CoTraining, Guess, Pair
-from segmentation.methods.base.method import MethodContext, one_of
+from segmentation.methods.base.co_training import CoTraining, Pair, Prediction
+from segmentation.methods.base.method import MethodContext, check_choice
 
 
 class DePL(CoTraining):
@@ -34,7 +34,7 @@ class DePL(CoTraining):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -45,38 +45,40 @@ class DePL(CoTraining):
         prior: str = "class",
     ) -> None:
         super().__init__(
-            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+            context, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
         self.debias, self.margin, self.threshold = debias, margin, threshold
         self.momentum = momentum
-        by_voxel = one_of("prior", prior, ("class", "voxel")) == "voxel"
-        places = tuple(given.patch) if by_voxel else (1, 1, 1)
-        self.register_buffer("prior", torch.full((2, given.classes, *places), 1 / given.classes))
+        by_voxel = check_choice("prior", prior, ("class", "voxel")) == "voxel"
+        places = tuple(context.patch) if by_voxel else (1, 1, 1)
+        self.register_buffer(
+            "prior", torch.full((2, context.classes, *places), 1 / context.classes)
+        )
 
-    def cross(self, guesses: Pair, labeled: int, generator: torch.Generator) -> Tensor:
+    def cross(self, predictions: Pair, labeled: int, generator: torch.Generator) -> Tensor:
         """Cross-entropy against the other's debiased labels, where these are sure."""
         targets = [
-            debiased(guess.logits.detach(), prior, self.debias)
-            for guess, prior in zip(guesses, self.prior, strict=True)
+            debiased(prediction.logits.detach(), prior, self.debias)
+            for prediction, prior in zip(predictions, self.prior, strict=True)
         ]
-        self._follow(guesses, labeled)
+        self._update_prior(predictions, labeled)
         terms = []
         for own, other in ((0, 1), (1, 0)):
-            logits = self._with_margin(guesses[own], self.prior[other].clone(), labeled)
+            logits = self._with_margin(predictions[own], self.prior[other].clone(), labeled)
             confidence, label = targets[other]
             sure = (confidence >= self.threshold).to(logits.dtype)
             terms.append(masked_cross_entropy(logits, label, sure))
         return terms[0] + terms[1]
 
-    def _with_margin(self, guess: Guess, prior: Tensor, labeled: int) -> Tensor:
-        shifted = guess.logits[labeled:] + self.margin * prior.log()
-        return torch.cat([guess.logits[:labeled], shifted])
+    def _with_margin(self, prediction: Prediction, prior: Tensor, labeled: int) -> Tensor:
+        shifted = prediction.logits[labeled:] + self.margin * prior.log()
+        return torch.cat([prediction.logits[:labeled], shifted])
 
     @torch.no_grad()
-    def _follow(self, guesses: Pair, labeled: int) -> None:
+    def _update_prior(self, predictions: Pair, labeled: int) -> None:
         """Move q toward the mean probabilities of this step's unlabeled patches."""
-        for prior, guess in zip(self.prior, guesses, strict=True):
-            mean = guess.logits[labeled:].softmax(1).mean(0)
+        for prior, prediction in zip(self.prior, predictions, strict=True):
+            mean = prediction.logits[labeled:].softmax(1).mean(0)
             if prior[0].numel() == 1:
                 mean = mean.mean((1, 2, 3), keepdim=True)
             prior.lerp_(mean, 1 - self.momentum)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from segmentation.losses import class_counts
-from segmentation.methods.base.co_training import CoTraining, Pair, follow_classes
+from segmentation.methods.base.co_training import CoTraining, Pair, update_class_averages
 from segmentation.methods.base.method import Batch, MethodContext
 
 _SMOOTH = 1e-8
@@ -19,7 +19,7 @@ class DHC(CoTraining):
     L = sum over both of CE_w(Z[l], Y) + Dice_w(Z[l], Y)
         + w ramp (CE_wA(Z_A, y_B) + CE_wB(Z_B, y_A))
 
-    w_B (DistDW) follows `rarity_weights` of the labels that B guesses for unlabeled patches, and
+    w_B (DistDW) follows `rarity_weights` of the labels that B predicts for unlabeled patches, and
     starts at those of the labeled scans. w_A (DiffDW): with d the hard Dice of A on the step's
     labeled patches and D its change, learning D ln(d/d') where D > 0 and unlearning where D <= 0
     are averaged over `memory` steps to K and R, 1 - d to W; w_A = C x / max x with
@@ -47,7 +47,7 @@ class DHC(CoTraining):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -56,12 +56,12 @@ class DHC(CoTraining):
         keep_absent: bool = True,
     ) -> None:
         super().__init__(
-            given,
+            context,
             consistency_weight=consistency_weight,
             consistency_ramp=consistency_ramp,
             initialization=("kaiming", "kaiming"),
         )
-        counts, classes = given.class_counts(), given.classes
+        counts, classes = context.class_counts(), context.classes
         self.rarity_momentum, self.memory, self.keep_absent = rarity_momentum, memory, keep_absent
         self.register_buffer("rarity", rarity_weights(counts, keep_absent))
         self.register_buffer("difficulty", torch.full((classes,), float(classes)))
@@ -74,26 +74,26 @@ class DHC(CoTraining):
         """Difficulty for A, rarity for B."""
         return self.difficulty.clone(), self.rarity.clone()
 
-    def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
+    def observe(self, predictions: Pair, batch: Batch, step: int) -> None:
         """Difficulty from A's labeled patches, rarity from B's unlabeled ones."""
         labeled = len(batch.image)
-        self._observe_difficulty(guesses[0].label[:labeled], batch.label)
-        counts = class_counts(guesses[1].label[labeled:], len(self.rarity))
+        self._observe_difficulty(predictions[0].label[:labeled], batch.label)
+        counts = class_counts(predictions[1].label[labeled:], len(self.rarity))
         present = counts > 0
         # One class alone is not rare or frequent; it has nothing to be compared with.
         moved = present & (present.sum() > 1) if self.keep_absent else torch.ones_like(present)
         new = rarity_weights(counts, self.keep_absent)
-        follow_classes(self.rarity, new, self.rarity_momentum, moved)
+        update_class_averages(self.rarity, new, self.rarity_momentum, moved)
 
-    def _observe_difficulty(self, guess: Tensor, label: Tensor) -> None:
+    def _observe_difficulty(self, prediction: Tensor, label: Tensor) -> None:
         classes, momentum = len(self.difficulty), 1 - 1 / self.memory
-        dice = hard_dice(guess, label, classes)
+        dice = hard_dice(prediction, label, classes)
         known = class_counts(label, classes) > 0 if self.keep_absent else torch.ones_like(dice) > 0
         change = dice - self.last_dice
         growth = change * (dice / self.last_dice).log()  # never negative
-        follow_classes(self.learned, growth.where(change > 0, 0), momentum, known)
-        follow_classes(self.unlearned, growth.where(change <= 0, 0), momentum, known)
-        follow_classes(self.gap, 1 - dice, momentum, known)
+        update_class_averages(self.learned, growth.where(change > 0, 0), momentum, known)
+        update_class_averages(self.unlearned, growth.where(change <= 0, 0), momentum, known)
+        update_class_averages(self.gap, 1 - dice, momentum, known)
         self.last_dice.copy_(torch.where(known, dice, self.last_dice))
         ratio = (self.unlearned + _SMOOTH) / (self.learned + _SMOOTH)
         score = ratio.pow(1 / 5) * self.gap
@@ -120,9 +120,9 @@ def rarity_weights(counts: Tensor, absent_as_rarest_present: bool = True) -> Ten
     return weights.where(largest > 0, 1.0)
 
 
-def hard_dice(guess: Tensor, label: Tensor, classes: int) -> Tensor:
+def hard_dice(prediction: Tensor, label: Tensor, classes: int) -> Tensor:
     """Dice of every class between two label maps [B, x, y, z]; 0.5 where both lack it: [C]."""
-    same = (guess == label).flatten().float()
+    same = (prediction == label).flatten().float()
     both = same.new_zeros(classes).index_add(0, label.flatten(), same)
-    total = class_counts(guess, classes) + class_counts(label, classes)
+    total = class_counts(prediction, classes) + class_counts(label, classes)
     return (2 * both + _SMOOTH) / (total + 2 * _SMOOTH)

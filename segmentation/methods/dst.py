@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation.losses import masked_cross_entropy, mean_cross_entropy
-from segmentation.methods.base.co_training import CoTraining, Guess, guess_of, sum_of
-from segmentation.methods.base.method import Batch, MethodContext, one_of
+from segmentation.methods.base.co_training import CoTraining, Prediction, prediction_of, sum_of
+from segmentation.methods.base.method import Batch, MethodContext, check_choice
 from segmentation.networks.network import Branch
 from segmentation.networks.vnet import initialize
 
@@ -52,7 +52,7 @@ class DST(CoTraining):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -62,7 +62,7 @@ class DST(CoTraining):
         roles: str = "paper",
     ) -> None:
         super().__init__(
-            given,
+            context,
             consistency_weight=consistency_weight,
             consistency_ramp=consistency_ramp,
             initialization=_SCHEMES,
@@ -70,10 +70,10 @@ class DST(CoTraining):
         if reversal_steps < 1:
             raise ValueError(f"reversal_steps must be at least 1, not {reversal_steps}")
         self.threshold = threshold
-        self.roles = one_of("roles", roles, ("paper", "released"))
+        self.roles = check_choice("roles", roles, ("paper", "released"))
         self.reversal, self.reversal_steps = reversal, reversal_steps
-        self.pseudo = nn.ModuleList(Branch(given.build()) for _ in _SCHEMES)
-        self.worst = nn.ModuleList(Branch(given.build()) for _ in _SCHEMES)
+        self.pseudo = nn.ModuleList(Branch(context.build()) for _ in _SCHEMES)
+        self.worst = nn.ModuleList(Branch(context.build()) for _ in _SCHEMES)
         for branches in (self.pseudo, self.worst):
             for branch, scheme in zip(branches, _SCHEMES, strict=True):
                 initialize(branch, scheme)
@@ -82,25 +82,27 @@ class DST(CoTraining):
         """`cross_entropy`, `dice`, `cross`, `worst` and, with alignment, `contrast`."""
         labeled, images = len(batch.image), torch.cat([batch.image, batch.unlabeled])
         features = [network.encode(images) for network in self.networks]
-        main = [guess_of(net.read(own)) for net, own in zip(self.networks, features, strict=True)]
-        terms = self._labeled_terms([guess.logits[:labeled] for guess in main], batch)
+        main = [
+            prediction_of(net.read(own)) for net, own in zip(self.networks, features, strict=True)
+        ]
+        terms = self._labeled_terms([prediction.logits[:labeled] for prediction in main], batch)
         unlabeled_weight = self.unlabeled_weight(step)
         terms["cross"] = unlabeled_weight * self._crossed(main, features)
         coefficient = self._reversal_at(step)
         worst = []
-        for guess, branch, own in zip(main, self.worst, features, strict=True):
+        for prediction, branch, own in zip(main, self.worst, features, strict=True):
             logits = branch([_Reversed.apply(level, coefficient) for level in own])
-            worst.append(worst_case(logits, guess.label, labeled))
+            worst.append(worst_case(logits, prediction.label, labeled))
         terms["worst"] = unlabeled_weight * sum_of(worst)
         if self.uses_alignment(step):
             generator = self.generator(step, images.device)
             terms["contrast"] = self._contrasts((main[0], main[1]), batch, step, generator)
         return terms
 
-    def _crossed(self, main: Sequence[Guess], features: Sequence[Sequence[Tensor]]) -> Tensor:
+    def _crossed(self, main: Sequence[Prediction], features: Sequence[Sequence[Tensor]]) -> Tensor:
         """Masked cross-entropy of each network against the other's pseudo-labels."""
         side = [branch(own) for branch, own in zip(self.pseudo, features, strict=True)]
-        heads = [guess.logits for guess in main]
+        heads = [prediction.logits for prediction in main]
         learners, givers = (side, heads) if self.roles == "paper" else (heads, side)
         terms = []
         for logits, other in zip(learners, givers[::-1], strict=True):
@@ -131,7 +133,7 @@ def worst_case(logits: Tensor, label: Tensor, labeled: int) -> Tensor:
 
 
 class _Reversed(torch.autograd.Function):
-    """The same values; the gradient times a negative factor (2014, arXiv 1409.7495)."""
+    """Gradient reversal: identity forward, gradient times -coefficient (2014, arXiv 1409.7495)."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, coefficient: float) -> Tensor:

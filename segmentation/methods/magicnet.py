@@ -14,25 +14,25 @@ from torch.nn import functional as F
 from segmentation.losses import class_counts, entropy, most_probable
 from segmentation.methods.base.cubes import draw_exchange, exchange, partition, recover
 from segmentation.methods.base.mean_teacher import MeanTeacher, perturb
-from segmentation.methods.base.method import Batch, MethodContext, one_of
+from segmentation.methods.base.method import Batch, MethodContext, check_choice
 from segmentation.methods.base.ramps import entropy_threshold
 from segmentation.networks.alignment import IGNORED
 from segmentation.networks.heads import TextHead
 from segmentation.networks.network import DEEP, Network
 
 
-class Pseudo(NamedTuple):
-    """Labels [U, x, y, z] guessed for unlabeled patches, and the logits that they come from."""
+class PseudoLabels(NamedTuple):
+    """Pseudo-labels [U, x, y, z] of unlabeled patches, and their logits."""
 
     label: Tensor
     logits: Tensor
 
     @classmethod
-    def of(cls, logits: Tensor) -> "Pseudo":
+    def of(cls, logits: Tensor) -> "PseudoLabels":
         """The most probable classes of logits [U, C, x, y, z]."""
         return cls(most_probable(logits), logits)
 
-    def sure(self, limit: float) -> Tensor:
+    def confident(self, limit: float) -> Tensor:
         """The labels, `IGNORED` where the entropy in nats is above the limit."""
         return self.label.masked_fill(entropy(self.logits.softmax(1)) > limit, IGNORED)
 
@@ -46,16 +46,17 @@ class MagicNet(MeanTeacher):
     Args:
         cube: side of a cube in voxels; patches are cut into patch / cube parts along each axis.
         decay: upper limit of the teacher's averaging; match it to the length of the run.
-        noise: scale of the noise that the teacher sees.
-        location_weight, location_hidden, location_bias: of the cube location reasoning.
+        noise: scale of the Gaussian noise on the teacher's input.
+        location_weight, location_hidden, location_bias: weight, width and bias of the MLP that
+            predicts the position of a cube.
         consistency_weight: reached at the end of the ramp.
         consistency_ramp, entropy_ramp, blend_start: shares of the run.
-        distribution_temperature: of the organ weights in the blending.
-        count_every: steps between refreshed organ counts.
+        distribution_temperature: temperature of the organ weights in the blending.
+        count_every: steps between updates of the organ counts.
         cube_order: `correct`, or `published`, which misplaces 18 of 27 cubes.
-        blend: whose cubes are blended into the teacher's pseudo-labels: the `student`'s (MagicNet),
-            the `teacher`'s, or `mixed`, the student's encoder and class codes with the teacher's
-            decoder and head (the released TAK code).
+        blend: network whose cube logits are blended into the pseudo-labels: `student` (MagicNet),
+            `teacher`, or `mixed`, the student's encoder and class codes with the teacher's decoder
+            and head (the released TAK code).
         blend_controller: a text head is generated per `image`, as in the within-image branch, or
             per `cube` (the released TAK code).
     """
@@ -65,7 +66,7 @@ class MagicNet(MeanTeacher):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         cube: int = 32,
         decay: float = 0.99,
@@ -84,15 +85,17 @@ class MagicNet(MeanTeacher):
         blend_controller: str = "image",
     ) -> None:
         super().__init__(
-            given,
+            context,
             consistency_weight=consistency_weight,
             consistency_ramp=consistency_ramp,
             decay=decay,
         )
-        self.cube_order = one_of("cube_order", cube_order, ("correct", "published"))
-        self.blend = one_of("blend", blend, ("student", "teacher", "mixed"))
-        self.blend_controller = one_of("blend_controller", blend_controller, ("image", "cube"))
-        patch, classes = given.patch, given.classes
+        self.cube_order = check_choice("cube_order", cube_order, ("correct", "published"))
+        self.blend = check_choice("blend", blend, ("student", "teacher", "mixed"))
+        self.blend_controller = check_choice(
+            "blend_controller", blend_controller, ("image", "cube")
+        )
+        patch, classes = context.patch, context.classes
         step = 2 ** (self.network.vnet.levels - 1)
         if cube < 2 * step or cube % step:
             raise ValueError(
@@ -125,19 +128,18 @@ class MagicNet(MeanTeacher):
         images = torch.cat([batch.image, batch.unlabeled])
         generator = self.generator(step, images.device)
         sources = draw_exchange(len(images), self._cubes, generator)
-        pseudo = self._teach(batch.unlabeled, generator)
+        pseudo = self._teacher_pass(batch.unlabeled, generator)
 
-        # The unlabeled patches, last, are decoded nowhere; the contrast alone sees their features.
+        # One pass of the encoder for all volumes. The unlabeled patches come last: only the
+        # contrast reads their features, and they are never decoded.
         mixed = exchange(images, sources, self.grid)
-        seen = (
-            [batch.image, mixed, batch.unlabeled]
-            if self.uses_alignment(step)
-            else [batch.image, mixed]
-        )
-        features = network.encode(torch.cat(seen))
+        volumes = [batch.image, mixed]
+        if self.uses_alignment(step):
+            volumes.append(batch.unlabeled)
+        features = network.encode(torch.cat(volumes))
         used = [level[: labeled + len(mixed)] for level in features]
         decoded, deep = network.decode(used), used[-DEEP:]
-        whole = network.logits(decoded[:labeled], [level[:labeled] for level in deep])
+        logits = network.logits(decoded[:labeled], [level[:labeled] for level in deep])
         undo = sources.argsort(0)
         crossed = network.logits(
             exchange(decoded[labeled:], undo, self.grid),
@@ -148,12 +150,12 @@ class MagicNet(MeanTeacher):
         within = self._recovered_logits(
             network, [level[: labeled * self._cubes] for level in cubes]
         )
-        blended = self._blended(batch, cubes, pseudo, step)
+        blended = self._blended_labels(batch, cubes, pseudo, step)
 
         label = batch.label
         terms = {
-            "cross_entropy": self.loss.cross_entropy(whole, label) / 4,
-            "dice": self.loss.dice(whole, label) / 4,
+            "cross_entropy": self.loss.cross_entropy(logits, label) / 4,
+            "dice": self.loss.dice(logits, label) / 4,
             "cross_dice": self.loss.dice(crossed[:labeled], label) / 4,
             "within_dice": self.loss.dice(within, label) / 4,
             "location": self.location_weight * self._location_loss(cubes[-1]),
@@ -175,39 +177,43 @@ class MagicNet(MeanTeacher):
         return recover(cubes.unflatten(0, (-1, self._cubes)), self.grid, self.cube_order)
 
     @torch.no_grad()
-    def _teach(self, unlabeled: Tensor, generator: torch.Generator) -> Pseudo:
-        """What the teacher says of noisy patches."""
-        return Pseudo.of(self.taught(perturb(unlabeled, generator, scale=self.noise)))
+    def _teacher_pass(self, unlabeled: Tensor, generator: torch.Generator) -> PseudoLabels:
+        """The teacher's pseudo-labels for noisy patches."""
+        return PseudoLabels.of(self.teacher_logits(perturb(unlabeled, generator, scale=self.noise)))
 
     def _recovered_logits(self, network: Network, cubes: Sequence[Tensor]) -> Tensor:
-        """Logits [B, C, x, y, z] from features of cubes, put together before the head."""
+        """Logits [B, C, x, y, z] from features of cubes, recovered to volumes before the head."""
         deep = [self._recover(level) for level in cubes[-DEEP:]]
         return network.logits(self._recover(network.decode(cubes)), deep)
 
     def _location_loss(self, deepest: Tensor) -> Tensor:
-        """Cross-entropy of the guessed number of every cube in its grid, image by image.
+        """Cross-entropy of the predicted position of every cube in its grid, image by image.
 
         The MLP's BatchNorm sees the cubes of one image at a time, as published.
         """
         images = deepest.flatten(1).unflatten(0, (-1, self._cubes))
-        guess = torch.stack([self.location(cubes) for cubes in images]).float()
-        truth = torch.arange(self._cubes, device=guess.device)
+        prediction = torch.stack([self.location(cubes) for cubes in images]).float()
+        truth = torch.arange(self._cubes, device=prediction.device)
         if self.cube_order == "published":  # numbered with the first axis fastest
             truth = truth.view(self.grid).permute(2, 1, 0).flatten()
-        return F.cross_entropy(guess.flatten(0, 1), truth.repeat(len(images)))
+        return F.cross_entropy(prediction.flatten(0, 1), truth.repeat(len(images)))
 
     @torch.no_grad()
-    def _blended(self, batch: Batch, cubes: Sequence[Tensor], pseudo: Pseudo, step: int) -> Pseudo:
-        """Pseudo-labels in which frequent classes come from cubes, rare ones from the teacher."""
+    def _blended_labels(
+        self, batch: Batch, cubes: Sequence[Tensor], pseudo: PseudoLabels, step: int
+    ) -> PseudoLabels:
+        """Pseudo-labels: frequent classes come from cubes, rare ones from the teacher."""
         started = self.progress(step) > self.blend_start
-        result = Pseudo.of(self._blend(batch, cubes, pseudo)) if started else pseudo
+        result = PseudoLabels.of(self._blended_logits(batch, cubes, pseudo)) if started else pseudo
         self.pending_counts += class_counts(result.label, len(self.pending_counts))
         if step % self.count_every == 0:
             self.organ_counts.copy_(self.pending_counts)
             self.pending_counts.zero_()
         return result
 
-    def _blend(self, batch: Batch, cubes: Sequence[Tensor], pseudo: Pseudo) -> Tensor:
+    def _blended_logits(
+        self, batch: Batch, cubes: Sequence[Tensor], pseudo: PseudoLabels
+    ) -> Tensor:
         """(1 - w) teacher logits + w cube logits; w is 1 for the most frequent class."""
         share = self.organ_counts / self.organ_counts.max().clamp(min=1)
         weight = share.pow(1 / self.distribution_temperature)[pseudo.label][:, None]
@@ -257,15 +263,17 @@ class MagicNet(MeanTeacher):
             for level, cubes in joined
         ]
 
-    def _anchor_labels(self, label: Tensor, pseudo: Pseudo, blended: Pseudo, step: int) -> Tensor:
-        """Labels of the volumes of `_embeddings`; unsure unlabeled voxels are ignored."""
+    def _anchor_labels(
+        self, label: Tensor, pseudo: PseudoLabels, blended: PseudoLabels, step: int
+    ) -> Tensor:
+        """Labels of the volumes of `_embeddings`; uncertain unlabeled voxels are `IGNORED`."""
         limit = entropy_threshold(self.progress(step), self.entropy_ramp)
-        sure, sure_blended = pseudo.sure(limit), blended.sure(limit)
-        return torch.cat([label, sure, label, sure, label, sure_blended])
+        teacher, cubes = pseudo.confident(limit), blended.confident(limit)
+        return torch.cat([label, teacher, label, teacher, label, cubes])
 
 
 def _fitting(patch: Sequence[int], step: int) -> str:
-    """The largest cube that the network takes and that cuts the patch in two; none, no words."""
+    """Advice with the largest cube that fits network and patch, empty if there is none."""
     sides = range(max(patch) // 2 // step * step, 2 * step - 1, -step)
     fitting = [cube for cube in sides if not any(side % cube for side in patch)]
     return f"; method.cube = {fitting[0]} fits this patch" if fitting else ""

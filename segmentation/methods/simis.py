@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from segmentation.losses import class_counts
-from segmentation.methods.base.co_training import CoTraining, Pair, follow_classes
+from segmentation.methods.base.co_training import CoTraining, Pair, update_class_averages
 from segmentation.methods.base.method import Batch, MethodContext
 
 
@@ -14,7 +14,7 @@ class SimiS(CoTraining):
     L = sum over both of CE_w(Z[l], Y) + Dice_w(Z[l], Y)
         + w ramp (CE_wA(Z_A, y_B) + CE_wB(Z_B, y_A))
     with w_A, w_B [C] each a running average of C (max p - p_c), p the class frequencies: of the
-    labeled scans at first, then of the labels that the network itself guesses for all patches. It
+    labeled scans at first, then of the labels that the network itself predicts for all patches. It
     starts at 0.99 C, as published. The weight of the most frequent class falls toward 0; patches
     that show nothing else give CE 0, where the released code would divide 0 by 0.
 
@@ -30,17 +30,17 @@ class SimiS(CoTraining):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 0.1,
         consistency_ramp: float = 1.0,
         momentum: float = 0.99,
     ) -> None:
         super().__init__(
-            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+            context, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
         self.momentum = momentum
-        counts = given.class_counts()
+        counts = context.class_counts()
         start = momentum * len(counts) + (1 - momentum) * missing_share(counts)
         self.register_buffer("weights", start.repeat(2, 1))
 
@@ -49,11 +49,11 @@ class SimiS(CoTraining):
         first, second = self.weights.clone()
         return first, second
 
-    def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
-        """Count the labels that each network guesses for all patches."""
-        for weights, guess in zip(self.weights, guesses, strict=True):
-            new = missing_share(class_counts(guess.label, len(weights)))
-            follow_classes(weights, new, self.momentum, torch.ones_like(new) > 0)
+    def observe(self, predictions: Pair, batch: Batch, step: int) -> None:
+        """Count the labels that each network predicts for all patches."""
+        for weights, prediction in zip(self.weights, predictions, strict=True):
+            new = missing_share(class_counts(prediction.label, len(weights)))
+            update_class_averages(weights, new, self.momentum, torch.ones_like(new) > 0)
 
 
 def missing_share(counts: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segmentation.methods.base.blocks import Blocks, blocks_of
-from segmentation.methods.base.method import Batch, Method, MethodContext, one_of
+from segmentation.methods.base.blocks import OrganBlocks, sort_into_blocks
+from segmentation.methods.base.method import Batch, Method, MethodContext, check_choice
 from segmentation.networks.network import DEEP
 
 _EPSILON = 1e-8
@@ -30,7 +30,7 @@ class SSNet(Method):
     L_sep: every voxel's decoded features pass a projection and a prediction, [V, F]. Up to K
     projected vectors per organ are remembered, of the labeled voxels that the step classifies
     rightly, the ones that the organ's selector rates highest. Over organs c, with f the predicted
-    unit vectors of the voxels of c (labeled, or guessed for unlabeled patches) and m the
+    unit vectors of the voxels of c (labeled, or predicted for unlabeled patches) and m the
     remembered ones, L_sep = sum_c mean_ij u_i v_j (1 - f_i . m_j) / C, where u and v are what two
     more selectors of the organ rate f and m, scaled to a mean of 1.
 
@@ -55,7 +55,7 @@ class SSNet(Method):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -68,16 +68,16 @@ class SSNet(Method):
         with_cross_entropy: bool = True,
     ) -> None:
         super().__init__(
-            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+            context, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
         if remembered < 2 or width < 1:
             raise ValueError(
                 f"remembered must be at least 2 and width at least 1, not {remembered} and {width}"
             )
         self.separation_weight, self.probe, self.reach = separation_weight, probe, reach
-        self.keep = one_of("keep", keep, ("highest", "lowest"))
-        self.with_cross_entropy, self.classes = with_cross_entropy, given.classes
-        organs = given.classes - 1
+        self.keep = check_choice("keep", keep, ("highest", "lowest"))
+        self.with_cross_entropy, self.classes = with_cross_entropy, context.classes
+        organs = context.classes - 1
         self.projection = _mlp(self.network.vnet.width, width)
         self.prediction = _mlp(width, width)
         self.rate_features = Selectors(organs, width)
@@ -94,13 +94,13 @@ class SSNet(Method):
         decoded, deep = network.decode(features), features[-DEEP:]
         logits = network.logits(decoded, deep).float()
         probabilities = logits.detach().softmax(1)
-        guess = probabilities.argmax(1)
+        prediction = probabilities.argmax(1)
         unlabeled_weight = self.unlabeled_weight(step)
         terms = self._labeled_terms(logits[:labeled], batch.label)
         terms["smoothness"] = unlabeled_weight * self._smoothness(images, probabilities, generator)
-        self._remember(decoded[:labeled], batch.label, guess[:labeled])
+        self._remember(decoded[:labeled], batch.label, prediction[:labeled])
         separation = self._separation(decoded[:labeled], batch.label)
-        separation = separation + self._separation(decoded[labeled:], guess[labeled:])
+        separation = separation + self._separation(decoded[labeled:], prediction[labeled:])
         terms["separation"] = unlabeled_weight * self.separation_weight * separation
         if self.uses_alignment(step):
             labels = torch.cat([batch.label, self.confident_labels(probabilities[labeled:], step)])
@@ -133,14 +133,14 @@ class SSNet(Method):
             return loss(self.reach * _unit(steepest))
 
     @torch.no_grad()
-    def _remember(self, decoded: Tensor, label: Tensor, guess: Tensor) -> None:
+    def _remember(self, decoded: Tensor, label: Tensor, prediction: Tensor) -> None:
         """Replace what is remembered of every organ that has a rightly classified voxel."""
-        right = label.where(guess == label, 0).flatten()
+        right = label.where(prediction == label, 0).flatten()
         self.projection.eval()  # these voxels are projected as all of them were so far
         vectors = self.projection(_rows(decoded)).float()
         self.projection.train(self.training)
-        blocks = blocks_of(right, self.classes - 1)
-        rating = blocks.back(self.rate_features(blocks.take(vectors), blocks), len(right))
+        blocks = sort_into_blocks(right, self.classes - 1)
+        rating = blocks.scatter(self.rate_features(blocks.gather(vectors), blocks), len(right))
         worth = rating if self.keep == "highest" else -rating
         organs = torch.arange(1, self.classes, device=right.device)[:, None]
         best = worth.where(right == organs, -torch.inf).topk(min(len(right), self.memory.shape[1]))
@@ -152,20 +152,20 @@ class SSNet(Method):
     def _separation(self, decoded: Tensor, label: Tensor) -> Tensor:
         """Distance of the features [B, c, x, y, z] of every organ from what is remembered of it."""
         vectors = self.prediction(self.projection(_rows(decoded))).float()
-        own = blocks_of(label.flatten(), self.classes - 1)
+        own = sort_into_blocks(label.flatten(), self.classes - 1)
         features = _rated_means(F.normalize(vectors, dim=1), self.rate_features, vectors, own)
         known, full = self._remembered()
         distances = 1 - (features * _rated_means(known, self.rate_memory, known, full)).sum(1)
         told = (own.counts > 1) & (full.counts > 1)  # the selectors' batch norm needs two vectors
         return distances.where(told, 0).sum() / self.classes
 
-    def _remembered(self) -> tuple[Tensor, Blocks]:
+    def _remembered(self) -> tuple[Tensor, OrganBlocks]:
         """The remembered unit vectors and where those of every organ stand."""
         organs, places, _ = self.memory.shape
         kinds = torch.arange(1, organs + 1, device=self.memory.device)[:, None]
         there = torch.arange(places, device=self.memory.device) < self.filled[:, None]
         known = F.normalize(self.memory.flatten(0, 1), dim=1)
-        return known, blocks_of(kinds.where(there, 0).flatten(), organs)
+        return known, sort_into_blocks(kinds.where(there, 0).flatten(), organs)
 
 
 class Selectors(nn.Module):
@@ -179,24 +179,26 @@ class Selectors(nn.Module):
         super().__init__()
         bound = width**-0.5  # as nn.Linear
 
-        def drawn(*shape: int) -> nn.Parameter:
+        def uniform(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.empty(organs, *shape).uniform_(-bound, bound))
 
-        self.first, self.first_bias = drawn(width, width), drawn(width)
+        self.first, self.first_bias = uniform(width, width), uniform(width)
         self.scale = nn.Parameter(torch.ones(organs, width))
         self.shift = nn.Parameter(torch.zeros(organs, width))
-        self.last, self.last_bias = drawn(width), drawn()
+        self.last, self.last_bias = uniform(width), uniform()
 
-    def forward(self, vectors: Tensor, blocks: Blocks) -> Tensor:
+    def forward(self, vectors: Tensor, blocks: OrganBlocks) -> Tensor:
         """Ratings in (0, 1), [N, R], of vectors [N, R, F] in their blocks."""
         weight = self.first.index_select(0, blocks.organ)
-        inner = (vectors @ weight.mT + blocks.of(self.first_bias)).float()
+        inner = (vectors @ weight.mT + blocks.per_block(self.first_bias)).float()
         many = blocks.counts.clamp(min=1)[:, None]
-        inner = inner - blocks.of(blocks.sums(inner) / many)
+        inner = inner - blocks.per_block(blocks.sums(inner) / many)
         variance = blocks.sums(inner.square()) / many
-        inner = inner * blocks.of(self.scale / (variance + 1e-5).sqrt()) + blocks.of(self.shift)
-        rating = F.leaky_relu(inner, 0.2) @ blocks.of(self.last).mT
-        return (rating + blocks.of(self.last_bias[:, None])).float().sigmoid()[:, :, 0]
+        inner = inner * blocks.per_block(self.scale / (variance + 1e-5).sqrt()) + blocks.per_block(
+            self.shift
+        )
+        rating = F.leaky_relu(inner, 0.2) @ blocks.per_block(self.last).mT
+        return (rating + blocks.per_block(self.last_bias[:, None])).float().sigmoid()[:, :, 0]
 
 
 def soft_dice_loss(one: Tensor, other: Tensor) -> Tensor:
@@ -213,15 +215,15 @@ def _mlp(inner: int, width: int) -> nn.Sequential:
     )
 
 
-def _rated_means(units: Tensor, selectors: Selectors, rated: Tensor, blocks: Blocks) -> Tensor:
+def _rated_means(units: Tensor, selectors: Selectors, rated: Tensor, blocks: OrganBlocks) -> Tensor:
     """Means [O, F] over every organ's unit vectors [V, F], each as much as it is rated.
 
     No gradient goes to the rated vectors [V, F]. The distances 1 - f . m of all pairs need not be
     made: with weights of mean 1 on either side their weighted mean is 1 minus the product of two
     such means.
     """
-    rating = selectors(blocks.take(rated.detach()), blocks)[:, :, None]
-    return blocks.sums(rating * blocks.take(units)) / blocks.sums(rating).clamp(min=_EPSILON)
+    rating = selectors(blocks.gather(rated.detach()), blocks)[:, :, None]
+    return blocks.sums(rating * blocks.gather(units)) / blocks.sums(rating).clamp(min=_EPSILON)
 
 
 def _rows(features: Tensor) -> Tensor:

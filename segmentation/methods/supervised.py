@@ -10,8 +10,8 @@ class Supervised(Method):
 
     needs_unlabeled = False
 
-    def __init__(self, given: MethodContext) -> None:
-        super().__init__(given)  # and no option: nothing here is for unlabeled patches
+    def __init__(self, context: MethodContext) -> None:
+        super().__init__(context)  # and no option: nothing here is for unlabeled patches
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice` and, with alignment, `contrast`."""

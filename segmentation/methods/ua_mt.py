@@ -12,8 +12,8 @@ from segmentation.methods.base.method import Batch, MethodContext
 from segmentation.methods.base.ramps import entropy_threshold
 
 
-class Lesson(NamedTuple):
-    """What the teacher says of unlabeled patches.
+class TeacherPasses(NamedTuple):
+    """Teacher probabilities of unlabeled patches.
 
     Attributes:
         target: probabilities of one noisy pass, [U, C, x, y, z].
@@ -50,7 +50,7 @@ class UAMT(MeanTeacher):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
@@ -62,7 +62,7 @@ class UAMT(MeanTeacher):
         assumed_classes: int | None = None,
     ) -> None:
         super().__init__(
-            given,
+            context,
             consistency_weight=consistency_weight,
             consistency_ramp=consistency_ramp,
             decay=decay,
@@ -71,39 +71,38 @@ class UAMT(MeanTeacher):
         if passes < 1:
             raise ValueError(f"passes must be at least 1, not {passes}")
         self.entropy_ramp, self.passes, self.noise = entropy_ramp, passes, noise
-        self.assumed_classes = assumed_classes or given.classes
+        self.assumed_classes = assumed_classes or context.classes
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice`, `consistency` and, with alignment, `contrast`."""
         labeled = len(batch.image)
         generator = self.generator(step, batch.image.device)
-        lesson = self._teach(batch.unlabeled, generator)
+        teacher = self._teacher_pass(batch.unlabeled, generator)
         output = self.network(torch.cat([batch.image, batch.unlabeled]))
         logits = output.logits.float()
-        certain = entropy(lesson.mean) < self._limit(step)
+        certain = entropy(teacher.mean) < self._limit(step)
         terms = self.supervised_terms(logits[:labeled], batch.label)
         terms["consistency"] = self.unlabeled_weight(step) * masked_difference(
-            logits[labeled:].softmax(1), lesson.target, certain, self.assumed_classes
+            logits[labeled:].softmax(1), teacher.target, certain, self.assumed_classes
         )
         if self.uses_alignment(step):
-            labels = torch.cat([batch.label, self.confident_labels(lesson.mean, step)])
+            labels = torch.cat([batch.label, self.confident_labels(teacher.mean, step)])
             terms["contrast"] = self.contrast(self.network, output.deep, labels, generator)
         return terms
 
     @torch.no_grad()
-    def _teach(self, unlabeled: Tensor, generator: torch.Generator) -> Lesson:
-        # The teacher's dropout is what makes passes over the same patch differ (Monte-Carlo
-        # dropout), beside the noise.
-        def look() -> Tensor:
-            return self.taught(perturb(unlabeled, generator, scale=self.noise)).softmax(1)
+    def _teacher_pass(self, unlabeled: Tensor, generator: torch.Generator) -> TeacherPasses:
+        # Passes over the same patch differ by noise and by the teacher's dropout (Monte-Carlo).
+        def noisy_pass() -> Tensor:
+            return self.teacher_logits(perturb(unlabeled, generator, scale=self.noise)).softmax(1)
 
-        target, mean = look(), look() / self.passes
+        target, mean = noisy_pass(), noisy_pass() / self.passes
         for _ in range(self.passes - 1):
-            mean = mean + look() / self.passes
-        return Lesson(target, mean)
+            mean = mean + noisy_pass() / self.passes
+        return TeacherPasses(target, mean)
 
     def _limit(self, step: int) -> float:
-        """The entropy in nats below which the teacher is certain."""
+        """Entropy in nats below which a voxel counts as certain."""
         binary = entropy_threshold(self.progress(step), self.entropy_ramp)
         return binary / log(2) * log(self.assumed_classes)
 

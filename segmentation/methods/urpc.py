@@ -33,16 +33,16 @@ class URPC(Method):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
     ) -> None:
         super().__init__(
-            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+            context, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
         coarser = self.network.vnet.widths[1:-1]
-        self.side = nn.ModuleList(ConvHead(width, given.classes) for width in coarser)
+        self.side = nn.ModuleList(ConvHead(width, context.classes) for width in coarser)
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice`, `consistency` and, with alignment, `contrast`."""

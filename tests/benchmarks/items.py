@@ -17,8 +17,8 @@ from segmentation.evaluation.surface import surface_scores
 from segmentation.inference.sliding_window import class_planes
 from segmentation.losses import entropy, ga_cross_entropy, ga_dice, most_probable
 from segmentation.methods.base.cubes import draw_exchange, exchange, partition, recover
-from segmentation.methods.base.mean_teacher import follow, make_teacher
-from segmentation.methods.magicnet import Pseudo
+from segmentation.methods.base.mean_teacher import make_teacher, update_teacher
+from segmentation.methods.magicnet import PseudoLabels
 from segmentation.networks.alignment import contrast, resize_labels, sample_rows
 from segmentation.networks.heads import PARAMETERS, apply_generated
 from segmentation.networks.network import DEEP
@@ -155,7 +155,7 @@ def teacher_update(bench: Bench) -> Timed:
     """The mean teacher follows its student."""
     student = bench.method().network
     teacher = make_teacher(student)
-    return lambda: follow(teacher, student, 1000, 0.99)
+    return lambda: update_teacher(teacher, student, 1000, 0.99)
 
 
 def blending(bench: Bench) -> Timed:
@@ -166,7 +166,7 @@ def blending(bench: Bench) -> Timed:
     @torch.no_grad()
     def run() -> None:
         with _autocast(bench):
-            Pseudo.of(method._blend(batch, [], Pseudo.of(logits)))
+            PseudoLabels.of(method._blended_logits(batch, [], PseudoLabels.of(logits)))
 
     return run
 

@@ -1,6 +1,7 @@
 """Small networks, batches and slow, obvious versions of formulas for the tests of methods."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -15,8 +16,10 @@ from segmentation.networks.vnet import VNet
 CLASSES, SIDE, STEPS = 4, 16, 100
 LATE = 90  # of 100 steps: every term takes part
 VOXELS = (40_000, 900, 250, 30)
-# What a method needs at this size, or to have something to say about untrained networks.
-FITTING = {
+# Options with which a method runs on patches of 16 voxels, or has a positive loss on untrained
+# networks (a confidence threshold, for example). A new method is tested with its defaults first;
+# where these do not fit, `make_tiny` and `test_every_term_teaches` say to add it here.
+TINY_OPTIONS: dict[str, dict[str, Any]] = {
     "magicnet": {"cube": 8, "location_hidden": 16},
     "depl": {"threshold": 0.3},
     "ua_mt": {"passes": 2, "entropy_ramp": 0},
@@ -39,8 +42,8 @@ def builder(text=False, norm="instance", dropout=0.0):
     return build
 
 
-def given(build, loss=None, *, warmup_steps=0, **changes):
-    """What a run gives, of the sizes of these tests."""
+def context_of(build, loss=None, *, warmup_steps=0, **changes):
+    """A method's context, of the sizes of these tests."""
     sizes = {"classes": CLASSES, "patch": (SIDE,) * 3, "voxels": VOXELS, **changes}
     return MethodContext(build, loss or DiceCE(), STEPS, warmup_steps=warmup_steps, **sizes)
 
@@ -48,10 +51,27 @@ def given(build, loss=None, *, warmup_steps=0, **changes):
 def make(
     name, loss=None, *, seed=0, text=False, norm="instance", dropout=0.0, warmup_steps=0, **options
 ):
-    """A method of that name, the same for the same seed."""
+    """A method of that name with its default options, the same for the same seed."""
     kind = load_choice("segmentation.methods", name, Method)
     torch.manual_seed(seed)
-    return kind(given(builder(text, norm, dropout), loss, warmup_steps=warmup_steps), **options)
+    context = context_of(builder(text, norm, dropout), loss, warmup_steps=warmup_steps)
+    return kind(context, **options)
+
+
+def make_tiny(name, loss=None, **options):
+    """A method of that name with options that suit patches and networks of this size."""
+    try:
+        return make(name, loss, **TINY_OPTIONS.get(name, {}), **options)
+    except ValueError as fault:
+        raise ValueError(f"{fault}. {hint(name)}") from fault
+
+
+def hint(name):
+    """Advice for a new method whose default options do not suit the tests."""
+    return (
+        f"If that is only a matter of size ({SIDE}^3 patches, an untrained network), give "
+        f"options that suit it to TINY_OPTIONS[{name!r}] in tests/support/small_parts.py"
+    )
 
 
 def batch(seed=0, classes=range(CLASSES)):

@@ -1,4 +1,4 @@
-"""Two networks that teach each other: what all such methods share.
+"""Co-training: base of methods in which two networks exchange pseudo-labels.
 
 Cross pseudo supervision: Chen et al., CVPR 2021, arXiv 2106.01226. Legend of shapes: L labeled and
 U unlabeled patches, C classes, `x y z` space.
@@ -10,17 +10,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from segmentation.losses import most_probable
 from segmentation.methods.base.method import Batch, Method, MethodContext
 from segmentation.networks.network import Network, Output
 from segmentation.networks.vnet import initialize
 
 
-class Guess(NamedTuple):
-    """What one network says of all patches, the labeled ones first.
+class Prediction(NamedTuple):
+    """Output of one network for all patches, the labeled ones first.
 
     Attributes:
         logits: [L + U, C, x, y, z], fp32, with gradient.
-        label: their arg-max [L + U, x, y, z].
+        label: arg-max of the logits [L + U, x, y, z].
         deep: the three deepest feature levels.
     """
 
@@ -34,38 +35,38 @@ class Guess(NamedTuple):
         return self.logits.detach().softmax(1)
 
 
-Pair = tuple[Guess, Guess]
+Pair = tuple[Prediction, Prediction]
 
 
 class CoTraining(Method):
-    """Two networks of different initialization; each learns from the labels that the other guesses.
+    """Two networks of different initialization; each learns from the other's pseudo-labels.
 
     L = sum over both of CE + Dice on labeled patches
         + consistency_weight ramp (CE(Z_A, y_B) + CE(Z_B, y_A)) on all patches
 
-    Children change what a guess is worth (`cross`) and what a class is worth (`class_weights`,
+    Subclasses override the loss on pseudo-labels (`cross`) and the class weights (`class_weights`,
     `observe`).
 
     Args:
-        consistency_weight: of the cross term, reached at the end of the ramp.
+        consistency_weight: weight of the cross term at the end of the ramp.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         initialization: how the convolutions of A and of B are drawn, `kaiming` or `xavier`.
     """
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
         initialization: Sequence[str] = ("kaiming", "xavier"),
     ) -> None:
         super().__init__(
-            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+            context, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
         if len(initialization) != 2:
             raise ValueError(f"two networks need two initializations, not {list(initialization)}")
-        self.second = given.build()
+        self.second = context.build()
         for network, scheme in zip(self.networks, initialization, strict=True):
             initialize(network, scheme)
 
@@ -78,16 +79,18 @@ class CoTraining(Method):
         """`cross_entropy`, `dice`, `cross` and, with alignment, `contrast`; sums over both."""
         images = torch.cat([batch.image, batch.unlabeled])
         generator = self.generator(step, images.device)
-        first, second = (guess_of(network(images)) for network in self.networks)
-        guesses = (first, second)
+        first, second = (prediction_of(network(images)) for network in self.networks)
+        predictions = (first, second)
         with torch.no_grad():
-            self.observe(guesses, batch, step)
-        terms = self._labeled_terms([guess.logits[: len(batch.image)] for guess in guesses], batch)
+            self.observe(predictions, batch, step)
+        terms = self._labeled_terms(
+            [prediction.logits[: len(batch.image)] for prediction in predictions], batch
+        )
         terms["cross"] = self.unlabeled_weight(step) * self.cross(
-            guesses, len(batch.image), generator
+            predictions, len(batch.image), generator
         )
         if self.uses_alignment(step):
-            terms["contrast"] = self._contrasts(guesses, batch, step, generator)
+            terms["contrast"] = self._contrasts(predictions, batch, step, generator)
         return terms
 
     def warm_up(self, batch: Batch) -> dict[str, Tensor]:
@@ -97,20 +100,20 @@ class CoTraining(Method):
         )
 
     def class_weights(self) -> tuple[Tensor | None, Tensor | None]:
-        """The current weights [C] of the classes for A and B, None where they count alike."""
+        """Current class weights [C] of A and B, None for equal weights."""
         return None, None
 
-    def observe(self, guesses: Pair, batch: Batch, step: int) -> None:
-        """Update the statistics that weights and thresholds come from; before every loss."""
+    def observe(self, predictions: Pair, batch: Batch, step: int) -> None:
+        """Update the statistics behind class weights and thresholds; called before the losses."""
 
-    def cross(self, guesses: Pair, labeled: int, generator: torch.Generator) -> Tensor:
-        """What each network loses against the other's guesses, both together, without the ramp.
+    def cross(self, predictions: Pair, labeled: int, generator: torch.Generator) -> Tensor:
+        """Loss of each network against the other's pseudo-labels, summed, without the ramp.
 
         Args:
-            labeled: the number of labeled patches, which come first.
-            generator: of the step.
+            labeled: number of labeled patches, which come first.
+            generator: random generator of the step.
         """
-        first, second = guesses
+        first, second = predictions
         weight_first, weight_second = self.class_weights()
         return self.loss.pseudo_cross_entropy(
             first.logits, second.label, weight_first
@@ -133,24 +136,24 @@ class CoTraining(Method):
         return {"cross_entropy": sum_of(entropies), "dice": sum_of(dices)}
 
     def _contrasts(
-        self, guesses: Pair, batch: Batch, step: int, generator: torch.Generator
+        self, predictions: Pair, batch: Batch, step: int, generator: torch.Generator
     ) -> Tensor:
-        """Features against text; unlabeled voxels have the other's label where that one is sure."""
+        """Contrast of both networks; unlabeled voxels get the other network's confident labels."""
         terms = []
-        for network, own, other in zip(self.networks, guesses, guesses[::-1], strict=True):
-            sure = self.confident_labels(other.probabilities[len(batch.image) :], step)
-            labels = torch.cat([batch.label, sure])
+        for network, own, other in zip(self.networks, predictions, predictions[::-1], strict=True):
+            confident = self.confident_labels(other.probabilities[len(batch.image) :], step)
+            labels = torch.cat([batch.label, confident])
             terms.append(self.contrast(network, own.deep, labels, generator))
         return sum_of(terms)
 
 
 class Ensemble(nn.Module):
-    """Several networks as one: the mean of their logits, the deep features of the first."""
+    """Ensemble of networks: mean of their logits, deep features of the first."""
 
     def __init__(self, networks: Sequence[Network]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
-        # A new module is in training mode; `train` afterward would put the networks there too.
+        # A new module is in training mode; calling `train` would switch the networks, too.
         self.training = networks[0].training
 
     def forward(self, image: Tensor) -> Output:
@@ -165,12 +168,12 @@ def sum_of(terms: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(terms)).sum()
 
 
-def follow_classes(state: Tensor, new: Tensor, momentum: float, moved: Tensor) -> None:
-    """state <- momentum state + (1 - momentum) new, where `moved`; in place, all of shape [C]."""
+def update_class_averages(state: Tensor, new: Tensor, momentum: float, moved: Tensor) -> None:
+    """In place: state <- momentum state + (1 - momentum) new for classes in `moved`; all [C]."""
     state.copy_(torch.where(moved, momentum * state + (1 - momentum) * new, state))
 
 
-def guess_of(output: Output) -> Guess:
-    """What a network says with an output, in fp32."""
+def prediction_of(output: Output) -> Prediction:
+    """Logits in fp32 and labels of a network's output."""
     logits = output.logits.float()
-    return Guess(logits, logits.detach().argmax(1), output.deep)
+    return Prediction(logits, most_probable(logits.detach()), output.deep)

@@ -1,4 +1,4 @@
-"""Partition of volumes into cubes and their recovery, pure functions with inverses.
+"""Partition of volumes into cubes and recovery of volumes from cubes, pure functions.
 
 MagicNet (Chen et al., CVPR 2023, arXiv 2301.01767). Cubes are enumerated with the last axis
 fastest: cube (x, y, z) of an n^3 grid has number n^2 x + n y + z.
@@ -61,14 +61,18 @@ def draw_exchange(batch: int, cubes: int, generator: torch.Generator) -> Tensor:
 def exchange(volumes: Tensor, sources: Tensor, grid: Sequence[int]) -> Tensor:
     """Let cube i of volume b come from volume sources[b, i]; cubes keep their place.
 
-    Undo it with `exchange(mixed, sources.argsort(0), grid)`. One copy, in the memory layout of the
-    volumes.
+    The inverse is `exchange(mixed, sources.argsort(0), grid)`. One copy, which keeps the memory
+    layout of the volumes.
     """
     return _Exchange.apply(volumes, sources, tuple(grid))
 
 
 class _Exchange(torch.autograd.Function):
-    """The gradient of an exchange is the exchange that undoes it."""
+    """The gradient of an exchange is the inverse exchange of the output's gradient.
+
+    Autograd's gradient of `index_select` would add into zeros (`index_add`); a permutation needs
+    one copy only.
+    """
 
     @staticmethod
     def forward(ctx: Any, volumes: Tensor, sources: Tensor, grid: tuple[int, ...]) -> Tensor:
@@ -84,7 +88,7 @@ class _Exchange(torch.autograd.Function):
 
 
 def _gathered(volumes: Tensor, sources: Tensor, grid: Sequence[int]) -> Tensor:
-    """The exchange as a choice among rows, the runs of memory that lie within one cube."""
+    """The exchange as one `index_select` of rows: runs of memory within one cube."""
     batch, channels, *sides = volumes.shape
     (nx, ny, nz), (sx, sy, sz) = grid, [s // n for s, n in zip(sides, grid, strict=True)]
     places = torch.arange(batch * volumes[0].numel() // sz, device=volumes.device)
@@ -96,14 +100,15 @@ def _gathered(volumes: Tensor, sources: Tensor, grid: Sequence[int]) -> Tensor:
         memory = volumes.contiguous()
         rows = memory.view(-1, sz)
         places = places.view(batch, channels, nx, sx, ny, sy, nz)
-    moves = sources - torch.arange(batch, device=sources.device)[:, None]
-    moves = moves.view(batch, 1, nx, 1, ny, 1, nz) * places[0].numel()
-    made = rows.index_select(0, (places + moves).flatten()).view(memory.shape)
-    return made.permute(0, 4, 1, 2, 3) if _channels_last(volumes) else made
+    # A cube keeps its place within the volume, so its source row is a whole number of volumes away.
+    offsets = sources - torch.arange(batch, device=sources.device)[:, None]
+    offsets = offsets.view(batch, 1, nx, 1, ny, 1, nz) * places[0].numel()
+    mixed = rows.index_select(0, (places + offsets).flatten()).view(memory.shape)
+    return mixed.permute(0, 4, 1, 2, 3) if _channels_last(volumes) else mixed
 
 
 def _channels_last(volumes: Tensor) -> bool:
-    """Whether [B, c, x, y, z] lies in memory with the channels innermost."""
+    """Whether [B, c, x, y, z] is channels-last in memory."""
     return not volumes.is_contiguous() and volumes.is_contiguous(
         memory_format=torch.channels_last_3d
     )

@@ -1,4 +1,4 @@
-"""The mean teacher: a running average of the student's weights (2017, arXiv 1703.01780)."""
+"""Mean teacher: exponential moving average of a student's weights (2017, arXiv 1703.01780)."""
 
 import copy
 
@@ -11,18 +11,18 @@ from segmentation.networks.vnet import initialize
 
 
 class MeanTeacher(Method):
-    """A student, `network`, and a teacher that follows it and guesses labels for it.
+    """A student, `network`, and a teacher, its moving average, that gives it pseudo-labels.
 
     Args:
         decay: upper limit of the teacher's averaging; match it to the length of the run.
         average_every: steps that count as one in min(1 - 1 / (count + 1), decay).
-        initialization: how the student's convolutions are drawn, `kaiming` or `xavier`; as torch
-            does unless given. The teacher begins as the student.
+        initialization: scheme of the student's convolutions, `kaiming` or `xavier`; torch's default
+            if None. The teacher starts as a copy of the student.
     """
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float,
         consistency_ramp: float,
@@ -31,7 +31,7 @@ class MeanTeacher(Method):
         initialization: str | None = None,
     ) -> None:
         super().__init__(
-            given, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
+            context, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
         )
         if not 0 <= decay <= 1:
             raise ValueError(f"decay must be in [0, 1], not {decay}")
@@ -43,7 +43,7 @@ class MeanTeacher(Method):
         self.teacher = make_teacher(self.network)
 
     @torch.no_grad()
-    def taught(self, image: Tensor) -> Tensor:
+    def teacher_logits(self, image: Tensor) -> Tensor:
         """The teacher's logits [B, C, x, y, z] of an image [B, 1, x, y, z], in fp32.
 
         In training it stays in training mode: batch norm reads the statistics of the batch as it
@@ -52,9 +52,9 @@ class MeanTeacher(Method):
         return self.teacher(image).logits.float()
 
     def after_step(self, step: int) -> None:
-        """The teacher follows; during the warm-up it is the student."""
+        """Update the teacher; during the warm-up it equals the student."""
         count = max(step - self.warmup_steps, 0) // self.average_every
-        follow(self.teacher, self.network, count, self.decay)
+        update_teacher(self.teacher, self.network, count, self.decay)
 
     def predictors(self) -> dict[str, nn.Module]:
         """Student and teacher."""
@@ -62,16 +62,16 @@ class MeanTeacher(Method):
 
 
 def make_teacher(student: Network) -> Network:
-    """A copy of the student that no gradient reaches."""
+    """A copy of the student without gradients."""
     return copy.deepcopy(student).requires_grad_(False)
 
 
 @torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, step: int, decay: float) -> None:
-    """Move the teacher toward the student: t <- a t + (1 - a) s, a = min(1 - 1/(step+1), decay).
+def update_teacher(teacher: nn.Module, student: nn.Module, step: int, decay: float) -> None:
+    """Update the average: t <- a t + (1 - a) s, a = min(1 - 1/(step+1), decay).
 
-    `step` counts from 0, so after the first step the teacher equals the student, statistics of
-    batch norm included. Later the teacher gathers those from its own passes.
+    `step` counts from 0, so after the first step the teacher equals the student, running statistics
+    of batch norm included. Later the teacher updates those in its forward passes.
     """
     weight = 1.0 - min(1.0 - 1.0 / (step + 1), decay)
     if weight == 1.0:

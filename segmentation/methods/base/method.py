@@ -1,4 +1,4 @@
-"""What every semi-supervised method is: losses of a batch, an update after the step, a prediction.
+"""Interface of all semi-supervised methods: losses of a batch, update after a step, prediction.
 
 Legend of shapes: L labeled and U unlabeled patches, C classes, `x y z` space.
 """
@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from segmentation.losses import Loss, entropy
+from segmentation.losses import Loss, entropy, most_probable
 from segmentation.methods.base.ramps import entropy_threshold, ramp
 from segmentation.networks.alignment import IGNORED
 from segmentation.networks.network import Network
@@ -21,7 +21,7 @@ _ENTROPY_RAMP = 0.621  # share of the run; TAK's 100 of 161 epochs
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's patches. Unlabeled patches have no label field, so no method can look.
+    """Patches of one step. Unlabeled patches have no label field, so no method can read it.
 
     Attributes:
         image: [L, 1, x, y, z], intensities in [0, 1].
@@ -38,7 +38,7 @@ class Batch:
         return Batch(*(part.to(device, non_blocking=True) for part in self._parts))
 
     def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory, from which a GPU copies without waiting."""
+        """The same batch in pinned memory, for asynchronous copies to a GPU."""
         return Batch(*(part.pin_memory() for part in self._parts))
 
     @property
@@ -48,20 +48,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class MethodContext:
-    """What a run gives to its method, whichever that is.
+    """Everything a method receives from the run: network factory, loss, schedule, class counts.
 
     Attributes:
-        build: makes a freshly initialized network.
+        build: factory of freshly initialized networks.
         loss: cross-entropy and Dice in the chosen form.
         total_steps: length of the run; ramps and starts are shares of it.
         classes: C, background included.
         patch: sides of a patch in voxels.
-        voxels: voxels per class in the labeled scans, C numbers, for methods that weigh classes.
-        seed: of everything random inside a step; with the step it decides all draws.
-        warmup_steps: first steps, in which only labeled patches teach.
+        voxels: voxels per class in the labeled scans, C numbers, for methods with class weights.
+        seed: random seed of the run; seed and step determine everything random in a step.
+        warmup_steps: first steps, supervised only.
 
     Raises:
-        ValueError: a warm-up that leaves no step.
+        ValueError: a warm-up as long as the run.
     """
 
     build: Callable[[], Network]
@@ -76,14 +76,15 @@ class MethodContext:
     def __post_init__(self) -> None:
         if not 0 <= self.warmup_steps < self.total_steps:
             raise ValueError(
-                f"a warm-up of {self.warmup_steps} steps in a run of {self.total_steps}"
+                f"warmup_steps: expected 0 to {self.total_steps - 1} in a run of "
+                f"{self.total_steps} steps, got {self.warmup_steps}"
             )
 
     def class_counts(self) -> Tensor:
         """Voxels per class in the labeled scans, [C] in fp32.
 
         Raises:
-            ValueError: the run does not know them.
+            ValueError: the context has no counts.
         """
         if self.voxels is None:
             raise ValueError("this method weighs classes: give their voxels in the labeled cases")
@@ -91,12 +92,12 @@ class MethodContext:
 
 
 class Method(nn.Module, ABC):
-    """Base of all methods. It owns its networks, so that `state_dict()` holds all of it.
+    """Base of all methods. It owns its networks, so that `state_dict()` is its complete state.
 
     The keyword-only arguments of a method's constructor are its options in a recipe.
 
     Args:
-        consistency_weight: of what unlabeled patches teach, reached at the end of the ramp.
+        consistency_weight: weight of the loss on unlabeled patches at the end of the ramp.
         consistency_ramp: share of the run; 0 for the full weight from the start.
     """
 
@@ -104,28 +105,28 @@ class Method(nn.Module, ABC):
 
     def __init__(
         self,
-        given: MethodContext,
+        context: MethodContext,
         *,
         consistency_weight: float = 1.0,
         consistency_ramp: float = 1.0,
     ) -> None:
         super().__init__()
-        self.network = given.build()
-        self.loss = given.loss
-        self.total_steps, self.warmup_steps = given.total_steps, given.warmup_steps
+        self.network = context.build()
+        self.loss = context.loss
+        self.total_steps, self.warmup_steps = context.total_steps, context.warmup_steps
         self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
-        mixed = torch.Generator("cpu").manual_seed(given.seed)
+        mixed = torch.Generator("cpu").manual_seed(context.seed)
         self._mixed_seed = int(torch.randint(2**62, (1,), generator=mixed, device="cpu"))
 
     @abstractmethod
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """The weighted terms whose sum is minimized at `step` (from 0)."""
+        """Weighted loss terms at `step` (from 0); their sum is minimized."""
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """The terms of a step: supervised ones alone during the warm-up, then all.
+        """Loss terms of a step: supervised ones during the warm-up, then all.
 
-        Dropout draws from the global generator, so that is set from seed and step as well, and put
-        back afterward: a resumed run drops what the uninterrupted one dropped.
+        Dropout draws from the global generator, which is therefore seeded from seed and step here,
+        and restored afterward: dropout of a resumed run is that of the uninterrupted one.
         """
         device = batch.image.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -135,7 +136,7 @@ class Method(nn.Module, ABC):
             return self.losses(batch, step)
 
     def warm_up(self, batch: Batch) -> dict[str, Tensor]:
-        """The terms of a step of the warm-up, in which unlabeled patches teach nothing."""
+        """Loss terms of a warm-up step, of labeled patches only."""
         return self.supervised_terms(self.network(batch.image).logits, batch.label)
 
     def supervised_terms(
@@ -148,10 +149,10 @@ class Method(nn.Module, ABC):
         }
 
     def after_step(self, step: int) -> None:
-        """What follows the optimizer's step `step`: a teacher moves, statistics are kept."""
+        """Hook after the optimizer's step `step`, for example to update a teacher."""
 
     def predictors(self) -> dict[str, nn.Module]:
-        """The networks that can predict, the default one first."""
+        """Networks that can predict, by name, the default one first."""
         return {"student": self.network}
 
     def predict(self, image: Tensor, predictor: str | None = None) -> Tensor:
@@ -167,22 +168,23 @@ class Method(nn.Module, ABC):
         return network(image).logits
 
     def progress(self, step: int) -> float:
-        """The share of the run after the warm-up that is done before `step`, in [0, 1)."""
+        """Completed share of the run after the warm-up before `step`, in [0, 1)."""
         return (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
 
     def unlabeled_weight(self, step: int) -> float:
-        """The weight of what unlabeled patches teach at `step`."""
+        """Weight of the loss on unlabeled patches at `step`, with its ramp."""
         return self.consistency_weight * ramp(self.progress(step), self.consistency_ramp)
 
     def generator(self, step: int, device: torch.device) -> torch.Generator:
-        """The source of randomness of one step: the same for the same seed, step and device."""
+        """Random generator of one step, a function of seed, step and device."""
         return torch.Generator(device).manual_seed(self._step_seed(step))
 
     def _step_seed(self, step: int) -> int:
+        # 2^64 / golden ratio: multiples of it spread over all bits, so neighboring steps differ.
         return self._mixed_seed ^ (step * 0x9E3779B97F4A7C15 % 2**63)
 
     def uses_alignment(self, step: int) -> bool:
-        """Whether the contrast of text and features takes part at `step`."""
+        """Whether the contrast of text and features is part of the loss at `step`."""
         contrast = self.network.contrast
         return contrast is not None and self.progress(step) >= contrast.start
 
@@ -199,7 +201,7 @@ class Method(nn.Module, ABC):
             network: one with alignment; see `uses_alignment`.
             deep: the three deepest levels, [B, c, ...] each.
             labels: [B, x, y, z], `IGNORED` where a voxel takes no part.
-            generator: draws the voxels.
+            generator: source of the random voxels.
         """
         assert network.contrast is not None
         return network.align(network.contrast.project(deep), labels, generator)
@@ -214,14 +216,15 @@ class Method(nn.Module, ABC):
             [B, x, y, z]; threshold and ramp are those of TAK (2025, arXiv 2501.13470).
         """
         limit = entropy_threshold(self.progress(step), _ENTROPY_RAMP)
-        return probabilities.argmax(1).masked_fill(entropy(probabilities) > limit, IGNORED)
+        unsure = entropy(probabilities) > limit
+        return most_probable(probabilities).masked_fill(unsure, IGNORED)
 
 
-def one_of(option: str, value: str, known: Sequence[str]) -> str:
-    """The value of an option that has a few.
+def check_choice(option: str, value: str, known: Sequence[str]) -> str:
+    """The value of an option with a fixed set of values.
 
     Raises:
-        LookupError: another value; the message lists the known ones.
+        LookupError: an unknown value; the message lists the known ones.
     """
     if value not in known:
         raise LookupError(f"no {option} {value!r}; there is {', '.join(known)}")

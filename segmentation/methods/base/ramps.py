@@ -1,4 +1,4 @@
-"""Ramps, thresholds and rates as functions of the share of the run that is done."""
+"""Ramps and thresholds as functions of the completed share of a run."""
 
 from math import exp, log
 

@@ -22,7 +22,7 @@ from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.volume import Volume, write_volume
 from segmentation.inference.probability_maps import kept_probabilities
 from segmentation.losses import GA
-from tests.support.small_parts import FITTING, make
+from tests.support.small_parts import make_tiny
 from tests.support.small_run import make_run
 
 ELSEWHERE = torch.device("meta")
@@ -100,7 +100,7 @@ def test_a_scan_becomes_a_mask_on_a_device_without_float64(run, spec, blend, tmp
 
 @pytest.mark.parametrize("name", names("segmentation.methods"))
 def test_no_method_keeps_float64_that_a_device_could_not_take(name):
-    method = make(name, GA(), text=True, **FITTING.get(name, {}))
+    method = make_tiny(name, GA(), text=True)
     kinds = {key: value.dtype for key, value in method.state_dict().items()}
     assert torch.float64 not in kinds.values(), kinds
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from segmentation.methods.cld import drawn, rarity, sampling_rates
+from segmentation.methods.cld import bernoulli_mask, rarity, sampling_rates
 from tests.support.small_parts import (
     CLASSES,
     VOXELS,
@@ -48,9 +48,9 @@ def test_the_surest_class_is_drawn_least():
 
 def test_voxels_are_drawn_at_their_rate_and_by_the_generator_alone():
     rates = torch.tensor([0.0, 0.25, 1.0]).repeat_interleave(10_000)
-    mask = drawn(rates, torch.Generator().manual_seed(3))
+    mask = bernoulli_mask(rates, torch.Generator().manual_seed(3))
     assert mask.reshape(3, -1).mean(1).tolist() == pytest.approx([0, 0.25, 1], abs=0.02)
-    assert torch.equal(mask, drawn(rates, torch.Generator().manual_seed(3)))
+    assert torch.equal(mask, bernoulli_mask(rates, torch.Generator().manual_seed(3)))
 
 
 def test_confidence_is_gathered_over_steps_taken_over_once_and_then_averaged():

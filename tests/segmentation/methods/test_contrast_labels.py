@@ -7,12 +7,12 @@ import torch
 
 from segmentation.methods.base.mean_teacher import perturb
 from segmentation.networks.alignment import IGNORED
-from tests.support.small_parts import FITTING, LATE, STEPS, batch, make
+from tests.support.small_parts import LATE, STEPS, batch, make, make_tiny
 
 
 def outspoken(name):
     """A method with text whose networks are sure of much, and disagree."""
-    method = make(name, text=True, **FITTING.get(name, {}))
+    method = make_tiny(name, text=True)
     heads = [getattr(method, part).head for part in ("network", "second", "teacher")
              if hasattr(method, part)]  # fmt: skip
     for head, factor in zip(heads, (30, -30), strict=False):

@@ -11,8 +11,8 @@ from tests.support.small_parts import (
     CLASSES,
     STEPS,
     batch,
+    context_of,
     flat,
-    given,
     make,
     rows,
     slow_cross_entropy,
@@ -127,7 +127,7 @@ def test_a_network_with_its_decoders_has_the_published_number_of_weights(classes
         return Network(VNet(width=32, norm="batch"), ConvHead(32, classes))
 
     with torch.device("meta"):
-        method = DST(given(build, classes=classes))
+        method = DST(context_of(build, classes=classes))
     parts = (method.network, method.pseudo[0], method.worst[0])
     assert sum(w.numel() for part in parts for w in part.parameters()) == published
 

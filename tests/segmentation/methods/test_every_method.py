@@ -11,7 +11,17 @@ from segmentation.methods.cld import CLD
 from segmentation.methods.crest import CReST
 from segmentation.methods.dhc import DHC
 from segmentation.methods.simis import SimiS
-from tests.support.small_parts import FITTING, LATE, SIDE, batch, builder, given, make, train
+from tests.support.small_parts import (
+    LATE,
+    SIDE,
+    batch,
+    builder,
+    context_of,
+    hint,
+    make,
+    make_tiny,
+    train,
+)
 
 METHODS = names("segmentation.methods")
 
@@ -24,13 +34,13 @@ def test_the_methods_of_the_comparison_are_there():
 @pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("name", METHODS)
 def test_every_term_teaches(name, text):
-    method = make(name, text=text, **FITTING.get(name, {}))
+    method = make_tiny(name, text=text)
     method(batch(1), LATE - 1)
     terms = method(batch(), LATE)
     assert ("contrast" in terms) == text
     weights = [weight for weight in method.network.parameters() if weight.requires_grad]
     for term, value in terms.items():
-        assert value > 0, f"{name}.{term} teaches nothing"
+        assert value > 0, f"{name}.{term} teaches nothing. {hint(name)}"
         assert value.isfinite(), f"{name}.{term}"
         reached = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
         assert any(gradient is not None and gradient.any() for gradient in reached), term
@@ -38,7 +48,7 @@ def test_every_term_teaches(name, text):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_weight_that_trains_is_reached(name):
-    method = make(name, text=True, **FITTING.get(name, {}))
+    method = make_tiny(name, text=True)
     method(batch(1), LATE - 1)
     sum(method(batch(), LATE).values()).backward()
     for key, weight in method.named_parameters():
@@ -50,7 +60,7 @@ def test_every_weight_that_trains_is_reached(name):
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("classes", [(0,), (2,), (0, 3)], ids=["background", "one organ", "two"])
 def test_classes_that_are_missing_make_no_nan(name, loss, classes):
-    method = make(name, loss, **FITTING.get(name, {}))
+    method = make_tiny(name, loss)
     for step in range(2):
         patches = batch(step, classes)
         terms = method(patches, step)
@@ -66,7 +76,7 @@ def test_classes_that_are_missing_make_no_nan(name, loss, classes):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_networks_that_say_background_everywhere_make_no_nan(name):
-    method = make(name, **FITTING.get(name, {}))
+    method = make_tiny(name)
     with torch.no_grad():
         for key, weight in method.named_parameters():
             if key.endswith("head.bias"):
@@ -81,8 +91,7 @@ def test_networks_that_say_background_everywhere_make_no_nan(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_resumed_run_goes_on_as_if_never_stopped(name):
     def fresh(seed):
-        options = {"norm": "batch", "dropout": 0.5, **FITTING.get(name, {})}
-        return make(name, text=True, **options, seed=seed)
+        return make_tiny(name, text=True, norm="batch", dropout=0.5, seed=seed)
 
     straight = fresh(seed=0)
     train(straight, 3, first=LATE)
@@ -98,7 +107,7 @@ def test_a_resumed_run_goes_on_as_if_never_stopped(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_warm_up_looks_at_labeled_patches_alone_and_trains_all_that_predicts(name):
-    method = make(name, warmup_steps=50, **FITTING.get(name, {}))
+    method = make_tiny(name, warmup_steps=50)
     one, other = batch(0), batch(1)
     mixed = Batch(one.image, one.label, other.unlabeled)
     before = {key: value.clone() for key, value in method.state_dict().items()}
@@ -113,7 +122,7 @@ def test_the_warm_up_looks_at_labeled_patches_alone_and_trains_all_that_predicts
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_first_predictor_is_the_default_and_an_unknown_one_is_answered_with_the_known(name):
-    method = make(name, **FITTING.get(name, {})).eval()
+    method = make_tiny(name).eval()
     image = torch.rand(1, 1, SIDE, SIDE, SIDE)
     known = method.predictors()
     first = next(iter(known.values()))
@@ -134,7 +143,7 @@ def test_options_are_keywords_and_all_have_a_default(name):
 @pytest.mark.parametrize("kind", [CLD, CReST, DHC, SimiS])
 def test_methods_that_weigh_classes_ask_for_their_voxels(kind):
     with pytest.raises(ValueError, match="weighs classes: give their voxels"):
-        kind(given(builder(), voxels=None))
+        kind(context_of(builder(), voxels=None))
 
 
 def test_an_ensemble_gives_the_mean_of_both_logits_and_leaves_the_mode_alone():

@@ -29,14 +29,14 @@ def build(head="text", contrast=True):
     return make
 
 
-def given(build, loss=None, warmup_steps=0):
+def context_of(build, loss=None, warmup_steps=0):
     return MethodContext(build, loss or GA(), 100, CLASSES, (SIDE,) * 3, warmup_steps=warmup_steps)
 
 
 def method(head="text", contrast=True, loss=None, *, warmup_steps=0, **options):
     torch.manual_seed(0)
     sizes = {"cube": CUBE, "location_hidden": 32, **options}
-    return MagicNet(given(build(head, contrast), loss, warmup_steps), **sizes)
+    return MagicNet(context_of(build(head, contrast), loss, warmup_steps), **sizes)
 
 
 def batch(seed=0, labeled=2, unlabeled=2):
@@ -135,10 +135,10 @@ def test_the_most_frequent_class_comes_from_the_cubes_and_a_rare_one_from_the_te
     net.organ_counts.copy_(torch.tensor([1000.0, 0, 0, 0, 0]))
     data = batch()
     g = net.generator(LATE, torch.device("cpu"))
-    pseudo = net._teach(data.unlabeled, g)
+    pseudo = net._teacher_pass(data.unlabeled, g)
     images = torch.cat([data.image, data.unlabeled])
     cubes = net.network.encode(partition(images, net.grid).flatten(0, 1))
-    blended = net._blend(data, cubes, pseudo)
+    blended = net._blended_logits(data, cubes, pseudo)
     rare = (pseudo.label > 0)[:, None].expand_as(pseudo.logits)
     torch.testing.assert_close(blended[rare], pseudo.logits[rare])
     own = net._recovered_logits(net.network, [level[16:] for level in cubes])
@@ -155,11 +155,11 @@ def test_every_way_of_blending_runs_and_they_differ(blend, controller):
             parameter.data.mul_(0.9)
         net.organ_counts.fill_(1)
         data = batch()
-        pseudo = net._teach(data.unlabeled, net.generator(0, torch.device("cpu")))
+        pseudo = net._teacher_pass(data.unlabeled, net.generator(0, torch.device("cpu")))
         cubes = net.network.encode(
             partition(torch.cat([data.image, data.unlabeled]), net.grid).flatten(0, 1)
         )
-        return net._blend(data, cubes, pseudo)
+        return net._blended_logits(data, cubes, pseudo)
 
     found = value(blend=blend, blend_controller=controller)
     assert torch.isfinite(found).all()
@@ -217,7 +217,7 @@ def test_the_warm_up_learns_from_labels_alone_and_keeps_the_teacher_close():
         ({"cube": 32}, r"is a single cube of method\.cube = 32.*; method\.cube = 16 fits"),
         ({"blend": "both"}, "there is student, teacher, mixed"),
         ({"cube_order": "fixed"}, "there is correct, published"),
-        ({"warmup_steps": 100}, "warm-up"),
+        ({"warmup_steps": 100}, "warmup_steps: expected 0 to"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
@@ -226,7 +226,7 @@ def test_impossible_options_are_refused(options, message):
 
 
 def test_supervised_takes_the_contrast_when_its_share_of_the_run_has_come():
-    net = Supervised(given(build()))
+    net = Supervised(context_of(build()))
     data = Batch(batch().image, batch().label, torch.zeros(0, 1, SIDE, SIDE, SIDE))
     assert set(net.losses(data, 0)) == {"cross_entropy", "dice"}
     assert net.losses(data, LATE)["contrast"] > 0

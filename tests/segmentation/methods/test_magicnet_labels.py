@@ -8,7 +8,7 @@ import torch
 from segmentation.methods.base.cubes import draw_exchange, exchange, partition, recover
 from segmentation.methods.base.mean_teacher import perturb
 from segmentation.networks.alignment import IGNORED
-from tests.support.small_parts import FITTING, LATE, STEPS, batch, make
+from tests.support.small_parts import LATE, STEPS, batch, make_tiny
 
 EARLY = 0
 
@@ -30,7 +30,7 @@ class Spy:
 @pytest.fixture
 def method():
     """Student and teacher are sure of much and disagree; organs were counted."""
-    method = make("magicnet", text=True, **FITTING["magicnet"])
+    method = make_tiny("magicnet", text=True)
     for network, factor in ((method.network, 30), (method.teacher, -30)):
         network.head.register_forward_hook(lambda head, inputs, out, factor=factor: factor * out)
     method.organ_counts.copy_(torch.tensor([1000.0, 600, 300, 100]))

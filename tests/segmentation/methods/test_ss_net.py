@@ -6,12 +6,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from segmentation.losses import DiceCE
-from segmentation.methods.base.blocks import blocks_of
+from segmentation.methods.base.blocks import sort_into_blocks
 from segmentation.methods.ss_net import Selectors, SSNet, _rated_means, soft_dice_loss
 from segmentation.networks.heads import ConvHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
-from tests.support.small_parts import CLASSES, STEPS, batch, flat, given, make, rows
+from tests.support.small_parts import CLASSES, STEPS, batch, context_of, flat, make, rows
 
 RISING = math.exp(-5 * (1 - 40 / STEPS) ** 2)
 
@@ -108,8 +108,8 @@ def test_a_selector_is_two_linear_layers_around_a_batch_norm_for_every_organ():
             weight += 0.1 * torch.randn(weight.shape)
     vectors, kinds = torch.randn(900, 5), torch.randint(0, 4, (900,))
     kinds[kinds == 2] = 0  # an organ without a vector
-    blocks = blocks_of(kinds, 3)
-    found = blocks.back(selectors(blocks.take(vectors), blocks), len(vectors))
+    blocks = sort_into_blocks(kinds, 3)
+    found = blocks.scatter(selectors(blocks.gather(vectors), blocks), len(vectors))
     for organ in (0, 2):
         expected = as_modules(selectors, organ)(vectors[kinds == organ + 1])[:, 0].sigmoid()
         torch.testing.assert_close(found[kinds == organ + 1], expected)
@@ -177,7 +177,7 @@ def test_labeled_and_unlabeled_features_are_separated_and_ratings_leave_what_the
     assert gradient.any(1).all()
     own = torch.randn(6, 64, requires_grad=True)
     units = F.normalize(torch.randn(6, 64), dim=1).requires_grad_()
-    blocks = blocks_of(torch.ones(6, dtype=torch.long), CLASSES - 1)
+    blocks = sort_into_blocks(torch.ones(6, dtype=torch.long), CLASSES - 1)
     mean = _rated_means(units, method.rate_features, own, blocks).square().sum()
     reached = torch.autograd.grad(mean, [own, units, method.rate_features.last], allow_unused=True)
     assert reached[0] is None
@@ -252,7 +252,7 @@ def test_all_weights_but_the_selectors_of_background_are_the_published_ones(clas
         return Network(VNet(width=32, norm="batch"), ConvHead(32, classes))
 
     with torch.device("meta"):
-        method = SSNet(given(build, classes=classes))
+        method = SSNet(context_of(build, classes=classes))
     pair = 2 * (64 * 64 + 64 + 2 * 64 + 64 + 1)
     assert sum(weight.numel() for weight in method.parameters()) + pair == published
 

@@ -90,7 +90,7 @@ def test_the_teacher_is_an_average_from_the_second_step_on_or_by_epochs_as_relea
 
 def test_the_teacher_looks_with_dropout_so_that_passes_differ():
     method = make("ua_mt", passes=1, dropout=0.5, noise=0.0)
-    one, other = (method._teach(batch().unlabeled, torch.Generator()) for _ in range(2))
+    one, other = (method._teacher_pass(batch().unlabeled, torch.Generator()) for _ in range(2))
     assert method.teacher.training
     assert not torch.equal(one.target, one.mean)
     assert not torch.equal(one.target, other.target)

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.config.registry import names
 from segmentation.losses import GA, DiceCE
 from segmentation.training.runtime import deterministic
-from tests.support.small_parts import FITTING, LATE, batch, make
+from tests.support.small_parts import LATE, batch, make_tiny
 
 _REFUSED = (  # by torch on CUDA, in its deterministic mode
     "upsample_linear1d_backward", "upsample_bilinear2d_backward", "upsample_trilinear3d_backward",
@@ -57,7 +57,7 @@ def test_what_has_no_deterministic_form_is_found(operation):
 @pytest.mark.parametrize("loss", [GA, DiceCE])
 @pytest.mark.parametrize("name", METHODS)
 def test_every_step_but_urpcs_has_a_deterministic_form(name, loss):
-    method = make(name, loss(), text=True, **FITTING.get(name, {}))
+    method = make_tiny(name, loss(), text=True)
     with Refusing():
         learn(method, batch())
 
@@ -83,7 +83,7 @@ def test_a_step_on_a_gpu_gives_the_same_bits_twice(name):
     found = []
     with deterministic(True):
         for _ in range(2):
-            method = make(name, GA(), text=True, **FITTING.get(name, {})).cuda()
+            method = make_tiny(name, GA(), text=True).cuda()
             learn(method, batch().to(torch.device("cuda")))
             found.append([p.grad for p in method.parameters() if p.grad is not None])
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

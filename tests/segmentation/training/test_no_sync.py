@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.config.registry import names
 from segmentation.losses import GA
 from segmentation.networks import alignment
-from tests.support.small_parts import FITTING, LATE, batch, make
+from tests.support.small_parts import LATE, batch, make_tiny
 
 _WAITING = {  # their result, or its shape, is known only when the device has got there
     "aten::_local_scalar_dense",
@@ -64,7 +64,7 @@ def test_what_waits_is_found(wait):
 @pytest.mark.parametrize("name", METHODS)
 def test_no_step_waits_for_the_device(name, monkeypatch):
     monkeypatch.setattr(alignment, "_counts_are_free", lambda device: False)
-    method = make(name, GA(), text=True, **FITTING.get(name, {}))
+    method = make_tiny(name, GA(), text=True)
     learn(method, batch(1), LATE - 1)
     data = batch()
     with Refusing():
@@ -91,7 +91,7 @@ def test_rows_that_nothing_fills_change_nothing(monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", METHODS)
 def test_no_step_waits_for_a_gpu(name):
-    method = make(name, GA(), text=True, **FITTING.get(name, {})).cuda()
+    method = make_tiny(name, GA(), text=True).cuda()
     learn(method, batch(1).to(torch.device("cuda")), LATE - 1)
     data = batch().to(torch.device("cuda"))
     torch.cuda.synchronize()

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from segmentation.losses import GA
-from tests.support.small_parts import FITTING, LATE, batch, make
+from tests.support.small_parts import LATE, batch, make_tiny
 
 
 @torch.no_grad()
 def terms_of(precision, seed):
-    method = make("magicnet", GA(), seed=seed, text=True, **FITTING["magicnet"])
+    method = make_tiny("magicnet", GA(), seed=seed, text=True)
     on = precision is not None
     with torch.autocast("cpu", precision or torch.bfloat16, enabled=on):
         return {term: float(value) for term, value in method(batch(seed), LATE).items()}

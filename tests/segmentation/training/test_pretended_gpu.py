@@ -15,7 +15,7 @@ from segmentation.inference.sliding_window import class_planes
 from segmentation.losses import GA
 from segmentation.methods.base.method import Batch
 from segmentation.networks import heads
-from tests.support.small_parts import FITTING, LATE, batch, make
+from tests.support.small_parts import LATE, batch, make_tiny
 
 GPU = torch.device("cuda:0")
 # SS-Net looks for the direction that changes its guess most, which takes a gradient.
@@ -66,7 +66,7 @@ def placed(data):
 @pytest.fixture
 def made(request):
     """Method and batch; made before anything is pretended."""
-    return make(request.param, GA(), text=True, **FITTING.get(request.param, {})), batch()
+    return make_tiny(request.param, GA(), text=True), batch()
 
 
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])

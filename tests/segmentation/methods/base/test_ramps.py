@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from segmentation.methods.base.mean_teacher import follow, make_teacher, perturb
+from segmentation.methods.base.mean_teacher import make_teacher, perturb, update_teacher
 from segmentation.methods.base.ramps import entropy_threshold, ramp
 from segmentation.training.trainer import poly_rate
 from tests.support.paths import GOLDEN
@@ -38,7 +38,7 @@ def test_the_teacher_is_the_student_after_one_step_and_an_average_later():
     average = None
     for step in range(6):
         nn.init.normal_(student.weight)
-        follow(teacher, student, step, decay=0.6)
+        update_teacher(teacher, student, step, decay=0.6)
         share = min(1 - 1 / (step + 1), 0.6)
         previous = student.weight if average is None else average
         average = (share * previous + (1 - share) * student.weight).detach()
