@@ -1,13 +1,13 @@
 """Predictor: a trained run or a bundle, a scan in, a mask with names, volumes and colors out."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pipeline.runs.devices import explain_device_errors, select_device
@@ -15,9 +15,9 @@ from pipeline.runs.open_model import open_model
 from segmentation.data.descriptor import BACKGROUND, DatasetSpec
 from segmentation.imaging.affines import is_straight, tilt_degrees
 from segmentation.imaging.measure import intensity_warning, measure_organs
-from segmentation.imaging.volume import Volume, read_volume, write_labels
+from segmentation.imaging.volume import Volume, label_type, read_volume, write_labels
 from segmentation.inference.prediction import PlaneSink, predict_scan
-from segmentation.inference.sliding_window import Tick, class_planes
+from segmentation.inference.sliding_window import Tick
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +25,14 @@ class Segmentation:
     """The mask of a scan.
 
     Attributes:
-        labels: uint8 [i, j, k] on the scan's own grid, in its array order; 0 is background.
+        labels: [i, j, k] on the scan's own grid, in its array order; 0 is background.
         affine: of the scan, voxel index to RAS+ mm.
         classes: class names by label value; those that were not asked for have no voxel.
         organs: label, voxels, volume_ml and mean_hu (None without a voxel) by organ name.
         doubt: why the scan may not be what the network was trained on; None if nothing was seen.
     """
 
-    labels: NDArray[np.uint8]
+    labels: NDArray[np.integer]
     affine: NDArray[np.float64]
     classes: tuple[str, ...]
     organs: dict[str, dict[str, Any]]
@@ -50,7 +50,7 @@ class Segmentation:
 
     def save(self, path: str | Path) -> None:
         """Write the mask as NIfTI, NRRD or MetaImage by the suffix; whole or not at all."""
-        write_labels(path, self.labels, self.affine)
+        write_labels(path, self.labels, self.affine, label_type(len(self.classes)))
 
 
 class Predictor:
@@ -113,18 +113,7 @@ class Predictor:
     ) -> Segmentation:
         """As `segment`, with the doubt in the result alone; `source` is where the scan lies."""
         opened = self.opened
-
-        def planes_of(image: torch.Tensor) -> Iterator[torch.Tensor]:
-            return class_planes(
-                opened.network,
-                image,
-                patch=opened.config.training.patch,
-                overlap=opened.config.inference.overlap,
-                windows_per_call=opened.config.inference.windows_per_call,
-                blend=opened.config.inference.blend,
-                tick=tick,
-            )
-
+        planes_of = partial(opened.planes, tick=tick)
         with explain_device_errors(opened.device, "--device cpu does without it"):
             labels = predict_scan(planes_of, volume, opened.spec, opened.device, keep=keep)
         return self.measure(labels, volume, source=source)
@@ -134,10 +123,11 @@ class Predictor:
     ) -> Segmentation:
         """A mask of a scan, [i, j, k], with what is measured on it; chosen organs alone."""
         opened = self.opened
-        shown = np.zeros(len(opened.spec.classes), dtype=np.uint8)
+        count = len(opened.spec.classes)
+        shown = np.zeros(count, dtype=label_type(count))
         for name in self.organs:
             shown[opened.spec.labels[name]] = opened.spec.labels[name]
-        chosen: NDArray[np.uint8] = shown[labels]
+        chosen = shown[labels]
         headers = (issue.text for issue in volume.issues)
         doubts = (*headers, _tilted(volume), intensity_warning(volume))
         organs = {name: opened.spec.labels[name] for name in self.organs}

@@ -1,6 +1,6 @@
 """A trained model: network, configuration and data set, ready to predict."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,24 +9,16 @@ import torch
 
 from pipeline.config.recipe import RunConfig
 from segmentation.data.descriptor import DatasetSpec
-from segmentation.inference.prediction import probabilities
-from segmentation.inference.sliding_window import Overlap
+from segmentation.inference.sliding_window import SlidingWindow, Tick
 from segmentation.methods.base.method import Method
 
 
-def classify_image(
-    network: torch.nn.Module, image: torch.Tensor, config: RunConfig, overlap: Overlap
-) -> torch.Tensor:
-    """Image [x, y, z] to class probabilities [C, x, y, z], in windows as large as the patches."""
+def sliding_window(config: RunConfig, *, validation: bool = False) -> SlidingWindow:
+    """The sliding window of a run, as large as its patches; validation has its own overlap."""
     inference = config.inference
-    return probabilities(
-        network,
-        image.float(),
-        patch=config.training.patch,
-        overlap=overlap,
-        windows_per_call=inference.windows_per_call,
-        blend=inference.blend,
-    )
+    overlap = inference.validation_overlap if validation else inference.overlap
+    patch = config.training.patch
+    return SlidingWindow(patch, overlap, inference.windows_per_call, inference.blend)
 
 
 @dataclass(frozen=True)
@@ -52,10 +44,18 @@ class TrainedModel:
     trained_on: str = ""
     training_cases: frozenset[str] = frozenset()
 
+    @property
+    def window(self) -> SlidingWindow:
+        """The sliding window in which the network predicts."""
+        return sliding_window(self.config)
+
+    def planes(self, image: torch.Tensor, tick: Tick | None = None) -> Iterator[torch.Tensor]:
+        """Class probabilities of an image [x, y, z] on the network's grid, plane by plane."""
+        return self.window.planes(self.network, image.to(self.device).float(), tick)
+
     def classify(self, image: torch.Tensor) -> torch.Tensor:
         """Image [x, y, z] on the network's grid to class probabilities [C, x, y, z]."""
-        overlap = self.config.inference.overlap
-        return classify_image(self.network, image.to(self.device), self.config, overlap)
+        return torch.stack(list(self.planes(image)), dim=1)
 
 
 def training_label(metadata: Mapping[str, Any], spec: DatasetSpec) -> str:

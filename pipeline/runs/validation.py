@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.recipe import RunConfig
 from pipeline.pictures.overlay import code_map, overlay
-from pipeline.runs.trained_model import classify_image
+from pipeline.runs.trained_model import sliding_window
 from segmentation.data.preparation import Case, Prepared, read_case
 from segmentation.evaluation.metrics import dice
 from segmentation.evaluation.statistics import nan_mean
@@ -27,7 +27,7 @@ def validator(
         tick: told of every case that is scored.
     """
     classes, names = prepared.spec.classes, prepared.split.validation
-    overlap = config.inference.validation_overlap
+    window = sliding_window(config, validation=True)
 
     def validate(method: Method) -> Validation:
         networks = method.predictors()
@@ -40,10 +40,9 @@ def validator(
             tick(name, done, len(names))
             case = read_case(prepared.file(name))
             assert case.label is not None
-            image = torch.from_numpy(case.image).to(device)
+            image = torch.from_numpy(case.image).float().to(device)
             for predictor in order:
-                likely = classify_image(networks[predictor], image, config, overlap)
-                labels = likely.argmax(0).cpu().numpy()
+                labels = window.labels(networks[predictor], image)
                 found[predictor].append(dice(labels, case.label, classes))
                 if predictor == first:
                     predicted += np.bincount(labels.ravel(), minlength=len(classes))

@@ -1,7 +1,7 @@
 """Scores of a run on held-out cases, by the rules that are asked for, in CSV and JSON."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from segmentation.evaluation.rules import Metric, Rules, Scores, named
 from segmentation.evaluation.statistics import nan_deviation, nan_mean
 from segmentation.imaging.volume import canonical_shape, from_canonical
 from segmentation.inference.prediction import labels_at
+from segmentation.inference.sliding_window import most_probable
 
 if TYPE_CHECKING:  # else `tak prepare` would wait for torch
     from pipeline.runs.trained_model import TrainedModel
@@ -175,21 +176,21 @@ def _score(
     truth = case.source_label if rules.grid == "scan" else case.label
     if truth is None:
         raise ValueError(f"{prepared.file(name)}: case {name} has no label to compare with")
-    found = opened.classify(torch.from_numpy(case.image).float())
+    planes = opened.planes(torch.from_numpy(case.image))
     if rules.grid == "scan":
-        labels = _on_scan(found, case)
+        labels = _on_scan(planes, case)
     else:
-        labels = found.argmax(0).to(torch.uint8).cpu().numpy()
+        labels = np.stack([most_probable(plane) for plane in planes])
     spacing = np.linalg.norm(case.source_affine[:3, :3], axis=0)
     spacing_mm = float(spacing[0]), float(spacing[1]), float(spacing[2])
     return rules.score(labels, truth, prepared.spec.classes, spacing_mm, tolerance_mm)
 
 
-def _on_scan(found: torch.Tensor, case: Case) -> NDArray[np.uint8]:
-    """Probabilities [C, x, y, z] of a prepared case as labels on its scan's own grid."""
+def _on_scan(planes: Iterable[torch.Tensor], case: Case) -> NDArray[np.integer]:
+    """Planes of probabilities [C, y, z] of a prepared case as labels on its scan's own grid."""
     shape = canonical_shape(case.source_affine, case.source_shape)
-    labels = from_canonical(labels_at(found, shape), case.source_affine, case.source_shape)
-    return labels.astype(np.uint8)
+    labels = labels_at(planes, case.image.shape[0], shape)
+    return from_canonical(labels, case.source_affine, case.source_shape)
 
 
 def organ_groups(spec: DatasetSpec) -> dict[str, tuple[str, ...]]:

@@ -25,7 +25,6 @@ from pipeline.scoring.tables import beside_table, score_table
 from pipeline.terminal.progress import counted
 from segmentation.common.files import make_writable
 from segmentation.data.preparation import Prepared
-from segmentation.inference.sliding_window import steps_of
 
 PARTS = ("validation", "test")
 
@@ -160,8 +159,7 @@ def _show_beside(
     protocol = claimed(opened.spec)
     assert protocol is not None
     patch, inference = tuple(opened.config.training.patch), opened.config.inference
-    stride = steps_of(patch, inference.overlap)
-    windows = ((patch, protocol.patch), (stride, protocol.stride))
+    windows = ((patch, protocol.patch), (opened.window.stride, protocol.stride))
     notes = [
         f"this run has a {what} of {_sides(own)} in prediction, the published ones {_sides(theirs)}"
         for what, (own, theirs) in zip(("window", "stride"), windows, strict=True)

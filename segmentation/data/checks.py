@@ -30,7 +30,7 @@ from segmentation.data.descriptor import DatasetSpec, Split
 from segmentation.data.orientation import orientation_by_organs
 from segmentation.data.raw_cases import RawCase
 from segmentation.imaging.measure import intensity_warning, measure_organs
-from segmentation.imaging.volume import Array, Volume
+from segmentation.imaging.volume import Array, Volume, label_type
 
 FAULT, DOUBT = "fault", "doubt"
 EMPTY = "its mask is empty: no organ is labeled in it"
@@ -95,7 +95,7 @@ _PAIRS = {"left and right": "RL", "front and back": "AP", "head and feet": "SI"}
 
 
 def checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -> Volume:
-    """The mask as uint8, checked to be on the scan's grid and to hold known labels only.
+    """The mask, checked to be on the scan's grid and to hold known labels only.
 
     A mask that is stored in another axis order on the same grid is brought to the scan's order.
 
@@ -123,7 +123,7 @@ def checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -
             f"case {task.name}: {task.label} holds label {_few(list(map(str, unknown)))}, which "
             f"{spec.name} does not know; it knows {names}"
         )
-    return Volume(mask.voxels.astype(np.uint8), scan.affine)
+    return Volume(mask.voxels.astype(label_type(len(spec.classes))), scan.affine)
 
 
 def _few(words: Sequence[str]) -> str:

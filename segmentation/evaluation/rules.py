@@ -5,7 +5,6 @@ may stand beside theirs; each says in `facts` what that is, defects included. Di
 `scan` are in voxels of the grid, because the published code gives no spacing.
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +22,7 @@ from segmentation.evaluation.surface import (
     surface_distances,
     surface_scores,
 )
+from segmentation.evaluation.surface_area import surface_dice
 
 Labels = NDArray[np.integer]
 Scores = dict[str, dict[str, float]]  # organ -> metric -> value
@@ -142,25 +142,11 @@ def _magicnet(
         ahead, back = surface_distances(one, other, VOXELS)
         scores[organ] = {
             "dice": overlap[organ],
-            "nsd_1_voxel": _surface_dice(one, other),
+            "nsd_1_voxel": surface_dice(one, other),
             "hd95_voxels": float(np.percentile(np.concatenate([ahead, back]), 95)),
             "asd_voxels": float(ahead.mean()),
         }
     return scores
-
-
-def _surface_dice(prediction: Mask, truth: Mask) -> float:
-    """Surface Dice at 1 voxel by area (Nikolov et al., 2018, arXiv 1809.04430), through MONAI."""
-    import torch
-    from monai.metrics import compute_surface_dice
-
-    masks = [torch.from_numpy(np.pad(mask, 2))[None, None] for mask in (prediction, truth)]
-    with warnings.catch_warnings():  # of MONAI about itself
-        warnings.simplefilter("ignore", FutureWarning)
-        found = compute_surface_dice(
-            *masks, [1.0], include_background=True, spacing=VOXELS, use_subvoxels=True
-        )
-    return float(found)
 
 
 def _masks(

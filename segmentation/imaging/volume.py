@@ -78,6 +78,11 @@ def write_volume(path: str | Path, voxels: Array, affine: Array) -> None:
     write_image(Path(path), voxels, affine)
 
 
+def label_type(classes: int) -> type[np.unsignedinteger]:
+    """The smallest type that holds the labels of so many classes, background included."""
+    return np.uint8 if classes <= 2**8 else np.uint16
+
+
 def write_labels(
     path: str | Path, labels: Array, affine: Array, dtype: type[np.integer] = np.uint8
 ) -> None:

@@ -9,50 +9,26 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.preparation import to_grid
-from segmentation.imaging.volume import Array, Sizes, Volume, canonical_shape, from_canonical
-from segmentation.inference.sliding_window import Overlap, Tick, class_planes
+from segmentation.imaging.volume import (
+    Sizes,
+    Volume,
+    canonical_shape,
+    from_canonical,
+    label_type,
+)
+from segmentation.inference.sliding_window import most_probable
 
 
 class PlaneSink(Protocol):
-    """Takes the probabilities of one plane of a scan, as they get known."""
+    """A consumer of a scan's probabilities, plane by plane."""
 
     def __call__(self, x: int, plane: Tensor) -> None:
         """Plane [C, y, z] at place x of the scan in RAS+."""
-
-
-@torch.inference_mode()
-def probabilities(
-    network: nn.Module,
-    image: Tensor,
-    *,
-    patch: Sequence[int],
-    overlap: Overlap = 0.5,
-    windows_per_call: int = 4,
-    blend: str = "gaussian",
-    tick: Tick | None = None,
-) -> Tensor:
-    """Class probabilities [C, x, y, z] of an image [x, y, z]; see `class_planes`."""
-    found: Tensor | None = None
-    planes = class_planes(
-        network,
-        image,
-        patch=patch,
-        overlap=overlap,
-        windows_per_call=windows_per_call,
-        blend=blend,
-        tick=tick,
-    )
-    for x, plane in enumerate(planes):
-        if found is None:
-            found = plane.new_empty((len(plane), *image.shape))
-        found[:, x] = plane
-    assert found is not None
-    return found
 
 
 def predict_scan(
@@ -62,7 +38,7 @@ def predict_scan(
     device: torch.device,
     *,
     keep: PlaneSink | None = None,
-) -> NDArray[np.uint8]:
+) -> NDArray[np.integer]:
     """Labels of a scan on its own grid [i, j, k], whatever its orientation.
 
     Needs memory for the scan, for the mask and for one window's depth of probabilities; they are
@@ -77,23 +53,22 @@ def predict_scan(
     image = torch.from_numpy(np.ascontiguousarray(grid.voxels)).float().to(device)
     size: Sizes = scan.voxels.shape
     shape = canonical_shape(scan.affine, size)
-    labels = np.empty(shape, dtype=np.uint8)
+    labels = np.empty(shape, dtype=label_type(len(spec.classes)))
     for x, plane in enumerate(planes_at(planes_of(image), image.shape[0], shape)):
-        labels[x] = _commonest(plane)
+        labels[x] = most_probable(plane)
         if keep:
             keep(x, plane)
-    return np.asarray(from_canonical(labels, scan.affine, size), dtype=np.uint8)
+    return from_canonical(labels, scan.affine, size)
 
 
-def labels_at(found: Tensor, shape: Sequence[int]) -> NDArray[np.uint8]:
-    """The most probable class at another resolution.
+def labels_at(planes: Iterable[Tensor], depth: int, shape: Sequence[int]) -> NDArray[np.integer]:
+    """The most probable class at another resolution, [x, y, z].
 
     Args:
-        found: probabilities [C, x, y, z].
-        shape: of the labels that come back, covering the same field of view.
+        planes: `depth` planes of probabilities [C, y, z].
+        shape: of the labels, which cover the same field of view.
     """
-    planes = planes_at(found.unbind(1), found.shape[1], shape)
-    return np.stack([_commonest(plane) for plane in planes])
+    return np.stack([most_probable(plane) for plane in planes_at(planes, depth, shape)])
 
 
 @torch.inference_mode()
@@ -101,7 +76,7 @@ def planes_at(planes: Iterable[Tensor], depth: int, shape: Sequence[int]) -> Ite
     """Probabilities at another resolution over the same field of view, one plane at a time.
 
     Linear along each axis, with aligned voxel edges; beyond the outermost voxel centers the value
-    there goes on. Every plane is enlarged once and two of them are blended.
+    there continues. Every plane is enlarged once and two of them are blended.
 
     Args:
         planes: `depth` planes [C, y, z], for x = 0, 1, ...
@@ -123,14 +98,10 @@ def planes_at(planes: Iterable[Tensor], depth: int, shape: Sequence[int]) -> Ite
             lower, upper = upper, _enlarged(coarse, shape) if needed else upper
         weight = float(place) - (x - 1)
         yield upper if weight >= 1 or x == 0 else torch.lerp(lower, upper, weight)
-    for _ in source:  # lets the giver of planes finish
+    for _ in source:  # runs the generator to its end, so that it restores the network's mode
         pass
 
 
 def _enlarged(plane: Tensor, shape: Sequence[int]) -> Tensor:
     size = tuple(shape[1:])
     return F.interpolate(plane[None].float(), size, mode="bilinear", align_corners=False)[0]
-
-
-def _commonest(plane: Tensor) -> Array:
-    return plane.argmax(0).to(torch.uint8).cpu().numpy()

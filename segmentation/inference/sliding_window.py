@@ -1,94 +1,167 @@
-"""Sliding windows over an image, finished plane by plane, so that one window's depth is held.
+"""Sliding windows over an image, finished plane by plane, so that one window's depth is in memory.
 
 Legend of shapes: C classes, `x y z` space.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import pairwise, product
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmentation.imaging.volume import label_type
+
 Tick = Callable[[int, int], None]
 Overlap = float | tuple[float, float, float]
+BLENDS = ("gaussian", "constant")
+_SIGMA = 0.125  # of the Gaussian, as a share of the window's side
+_LEAST_WEIGHT = 1e-3
 
 
-@torch.inference_mode()
-def class_planes(
-    network: nn.Module,
-    image: Tensor,
-    *,
-    patch: Sequence[int],
-    overlap: Overlap = 0.5,
-    windows_per_call: int = 4,
-    blend: str = "gaussian",
-    tick: Tick | None = None,
-) -> Iterator[Tensor]:
-    """Class probabilities of an image [x, y, z] as planes [C, y, z], for x = 0, 1, ... in turn.
+@dataclass(frozen=True)
+class SlidingWindow:
+    """A network's windows over an image and the average of what it says in them.
 
-    The softmax of every window is averaged, weighted by a Gaussian (`gaussian`) or equally
-    (`constant`, as in the published evaluations). Windows lie where MONAI's
-    `sliding_window_inference` puts them and weigh as much; that function holds all classes of the
-    whole image at once, this one those of the planes that later windows still add to.
-
-    Args:
-        network: called with [B, 1, x, y, z]; its `.logits` are used. It is put into evaluation
-            mode and back.
-        image: on the device of the network.
+    Attributes:
+        patch: sides of a window in voxels.
         overlap: share of a window that the next one repeats, of every axis or of x, y and z.
-        tick: called after every pass with the windows done and all windows.
+        windows_per_call: the most windows in one pass of the network.
+        blend: weight of a window's voxels in the average: `gaussian`, or `constant`, as in the
+            published evaluations.
     """
-    from monai.data.utils import compute_importance_map, dense_patch_slices
 
-    sides = tuple(patch)
-    padded, before = _padded(image, sides)
-    steps = [
-        side if size == side else step
-        for size, side, step in zip(padded.shape, sides, steps_of(sides, overlap), strict=True)
+    patch: tuple[int, int, int]
+    overlap: Overlap = 0.5
+    windows_per_call: int = 4
+    blend: str = "gaussian"
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """Voxels from one window to the next along x, y and z, as MONAI counts them."""
+        overlap = self.overlap
+        shares = (overlap,) * 3 if isinstance(overlap, int | float) else overlap
+        pairs = zip(self.patch, shares, strict=True)
+        return tuple(max(int(side * (1 - share)), 1) for side, share in pairs)
+
+    @torch.inference_mode()
+    def planes(
+        self, network: nn.Module, image: Tensor, tick: Tick | None = None
+    ) -> Iterator[Tensor]:
+        """Class probabilities of an image [x, y, z] as planes [C, y, z], for x = 0, 1, ... in turn.
+
+        The softmax of every window is averaged. Windows are placed and weighted as in MONAI's
+        `sliding_window_inference`; that function holds all classes of the whole image at once, this
+        one those of the planes that later windows still add to.
+
+        Args:
+            network: called with [B, 1, x, y, z]; its `.logits` are used. It is put into evaluation
+                mode and back.
+            image: on the device of the network.
+            tick: called after every pass with the windows done and all windows.
+        """
+        padded, before = _padded(image, self.patch)
+        windows = window_slices(padded.shape, self.patch, self.stride)
+        weight = importance_map(self.patch, self.blend).to(image.device)
+        ring = _Ring(self.patch[0], padded.shape[1:], weight)
+        inside = range(before[0], before[0] + image.shape[0])
+        y, z = (
+            slice(lead, lead + side) for lead, side in zip(before[1:], image.shape[1:], strict=True)
+        )
+        training = network.training
+        network.eval()
+        done = 0
+        try:
+            for places in _batches(windows, self.windows_per_call):
+                patches = torch.stack([padded[place] for place in places])[:, None]
+                for place, logits in zip(places, network(patches).logits, strict=True):
+                    planes = ring.advance(place[0].start)
+                    yield from (plane[:, y, z] for x, plane in planes if x in inside)
+                    ring.add(logits.float().softmax(0), place)
+                done += len(places)
+                if tick:
+                    tick(done, len(windows))
+            planes = ring.advance(padded.shape[0])
+            yield from (plane[:, y, z] for x, plane in planes if x in inside)
+        finally:
+            network.train(training)
+
+    def probabilities(self, network: nn.Module, image: Tensor, tick: Tick | None = None) -> Tensor:
+        """Class probabilities [C, x, y, z] of an image [x, y, z], all in memory at once."""
+        return torch.stack(list(self.planes(network, image, tick)), dim=1)
+
+    def labels(
+        self, network: nn.Module, image: Tensor, tick: Tick | None = None
+    ) -> NDArray[np.integer]:
+        """The most probable class of every voxel, [x, y, z], made plane by plane."""
+        return np.stack([most_probable(plane) for plane in self.planes(network, image, tick)])
+
+
+def most_probable(plane: Tensor) -> NDArray[np.integer]:
+    """The most probable class at every place of a plane [C, y, z]."""
+    return plane.argmax(0).cpu().numpy().astype(label_type(len(plane)))
+
+
+def window_slices(
+    image: Sequence[int], patch: Sequence[int], stride: Sequence[int]
+) -> list[tuple[slice, ...]]:
+    """The windows over an image at least as large as a window, the last axis fastest.
+
+    Equals MONAI's `dense_patch_slices`; the last window of an axis is moved back to the border.
+    """
+    starts = [
+        [min(place * step, size - side) for place in range(-(-(size - side) // step) + 1)]
+        for size, side, step in zip(image, patch, stride, strict=True)
     ]
-    windows = dense_patch_slices(padded.shape, sides, steps)
-    weight = compute_importance_map(sides, blend, device=image.device)
-    ring = _Ring(sides[0], padded.shape[1:], weight)
-    kept = range(before[0], before[0] + image.shape[0])
-    y, z = (
-        slice(lead, lead + side) for lead, side in zip(before[1:], image.shape[1:], strict=True)
-    )
-    training = network.training
-    network.eval()
-    done = 0
-    try:
-        for places in _batches(windows, windows_per_call):
-            patches = torch.stack([padded[place] for place in places])[:, None]
-            for place, found in zip(places, network(patches).logits, strict=True):
-                planes = ring.advance(place[0].start)
-                yield from (plane[:, y, z] for x, plane in planes if x in kept)
-                ring.add(found.float().softmax(0), place)
-            done += len(places)
-            if tick:
-                tick(done, len(windows))
-        yield from (plane[:, y, z] for x, plane in ring.advance(padded.shape[0]) if x in kept)
-    finally:
-        network.train(training)
+    return [
+        tuple(slice(start, start + side) for start, side in zip(corner, patch, strict=True))
+        for corner in product(*starts)
+    ]
+
+
+def importance_map(patch: Sequence[int], blend: str) -> Tensor:
+    """The weight of every voxel of a window, [x, y, z] in fp32 on the CPU.
+
+    Equals MONAI's `compute_importance_map` with its default width.
+
+    Raises:
+        LookupError: no such blend.
+    """
+    if blend not in BLENDS:
+        raise LookupError(f"no blend {blend!r}; there is {', '.join(BLENDS)}")
+    weight = torch.ones(())
+    for side in patch:
+        places = torch.arange(side, dtype=torch.float32) - (side - 1) / 2
+        line = torch.exp(places**2 / (-2 * (_SIGMA * side) ** 2))
+        weight = weight[..., None] * (line if blend == "gaussian" else torch.ones(side))
+    # The corners of a Gaussian may round to 0, and a sum of weights must not.
+    return weight.clamp(min=max(float(weight.min()), _LEAST_WEIGHT))
 
 
 class _Ring:
-    """Weighted sums of the planes that windows from `start` on reach; plane x lies at x % depth."""
+    """Weighted sums of the planes that windows from `start` on reach.
+
+    A ring buffer: plane x is stored at x % depth, and its place is free again once it is given out.
+    """
 
     def __init__(self, depth: int, plane: Sequence[int], weight: Tensor) -> None:
         self.depth, self.plane, self.weight, self.start = depth, tuple(plane), weight, 0
         self.total: Tensor | None = None
         self.share = weight.new_zeros((depth, *self.plane))
 
-    def add(self, found: Tensor, place: tuple[slice, ...]) -> None:
+    def add(self, probabilities: Tensor, place: tuple[slice, ...]) -> None:
         """Add a window's probabilities [C, x, y, z], overwritten; it starts at plane `start`."""
-        found *= self.weight
+        probabilities *= self.weight
         if self.total is None:
-            self.total = found.new_zeros((len(found), self.depth, *self.plane))
+            self.total = probabilities.new_zeros((len(probabilities), self.depth, *self.plane))
+        # A window is as deep as the ring, so it fills all slots, in two pieces around the end.
         turn = self.start % self.depth
         halves = (slice(turn, None), slice(self.depth - turn)), (slice(turn), slice(-turn, None))
         for slots, part in halves[: 2 if turn else 1]:
-            self.total[:, slots, place[1], place[2]] += found[:, part]
+            self.total[:, slots, place[1], place[2]] += probabilities[:, part]
             self.share[slots, place[1], place[2]] += self.weight[part]
 
     def advance(self, start: int) -> Iterator[tuple[int, Tensor]]:
@@ -104,16 +177,10 @@ class _Ring:
 
 def _padded(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, list[int]]:
     """The image with zeros around it up to the size of a window, and how many lead each axis."""
-    lack = [max(side - size, 0) for side, size in zip(patch, image.shape, strict=True)]
-    before = [count // 2 for count in lack]
-    pairs = [(lead, count - lead) for lead, count in zip(before, lack, strict=True)]
+    missing = [max(side - size, 0) for side, size in zip(patch, image.shape, strict=True)]
+    before = [count // 2 for count in missing]
+    pairs = [(lead, count - lead) for lead, count in zip(before, missing, strict=True)]
     return F.pad(image, [side for pair in reversed(pairs) for side in pair]), before
-
-
-def steps_of(patch: Sequence[int], overlap: Overlap) -> tuple[int, ...]:
-    """How many voxels further the next window lies along x, y and z, as MONAI counts it."""
-    shares = (overlap,) * 3 if isinstance(overlap, int | float) else overlap
-    return tuple(max(int(side * (1 - share)), 1) for side, share in zip(patch, shares, strict=True))
 
 
 def _batches(places: list[tuple[slice, ...]], size: int) -> Iterator[list[tuple[slice, ...]]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from segmentation.data.case_files import FORMAT_VERSION, read_case, write_case
 from segmentation.evaluation.metrics import dice
 from segmentation.evaluation.surface import surface_scores
-from segmentation.inference.sliding_window import class_planes
+from segmentation.inference.sliding_window import SlidingWindow
 from segmentation.losses import entropy, ga_cross_entropy, ga_dice, most_probable
 from segmentation.methods.base.cubes import draw_exchange, exchange, partition, recover
 from segmentation.methods.base.mean_teacher import make_teacher, update_teacher
@@ -184,10 +184,8 @@ def sliding_windows(bench: Bench) -> Timed:
 
     def run() -> list[Tensor]:
         with _autocast(bench):
-            planes = class_planes(
-                network, image, patch=bench.size.patch_shape, overlap=bench.size.overlap,
-                blend="constant",
-            )  # fmt: skip
+            window = SlidingWindow(bench.size.patch_shape, bench.size.overlap, blend="constant")
+            planes = window.planes(network, image)
             return [plane.argmax(0).to(torch.uint8).cpu() for plane in planes]
 
     return run

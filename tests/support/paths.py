@@ -4,4 +4,5 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "data"
+SUPPORT = ROOT / "tests" / "support"
 GOLDEN = ROOT / "tests" / "golden"

@@ -5,7 +5,7 @@ import torch
 
 from pipeline.config.recipe_files import read_config
 from pipeline.runs.build import RunInputs, build_method
-from segmentation.inference.sliding_window import steps_of
+from pipeline.runs.trained_model import sliding_window
 from segmentation.methods.base.co_training import CoTraining
 from tests.support.paths import ROOT
 
@@ -51,7 +51,7 @@ def test_windows_lie_as_in_the_protocol_that_a_recipe_repeats(name, protocol):
     published = tomllib.loads((ROOT / "data" / "protocols" / f"{protocol}.toml").read_text())
     config = read_config(ROOT / "pipeline" / "recipes" / f"{name}.toml")
     assert list(config.training.patch) == published["patch"]
-    steps = steps_of(config.training.patch, config.inference.overlap)
+    steps = sliding_window(config).stride
     assert list(steps) == published["stride"]
     assert config.inference.blend == published["blend"]
 

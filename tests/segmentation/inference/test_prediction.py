@@ -1,20 +1,20 @@
 import itertools
 import subprocess
 import sys
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import SimpleITK
 import torch
-from monai.inferers import sliding_window_inference
 from scipy.spatial.transform import Rotation
 from torch.nn import functional as F
 
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.volume import Volume, write_labels
-from segmentation.inference.prediction import labels_at, planes_at, predict_scan, probabilities
-from segmentation.inference.sliding_window import class_planes
+from segmentation.inference.prediction import labels_at, planes_at, predict_scan
+from segmentation.inference.sliding_window import SlidingWindow
 from segmentation.networks.heads import ConvHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
@@ -68,7 +68,7 @@ def small_network(classes=3) -> Network:
 
 
 def planes_of(network):
-    return lambda image: class_planes(network, image, patch=PATCH)
+    return partial(SlidingWindow(PATCH).planes, network)
 
 
 def body() -> tuple[Volume, np.ndarray]:
@@ -140,55 +140,6 @@ def test_simpleitk_finds_the_organs_where_they_were_put(tmp_path, order, flips):
         assert statistics.GetPhysicalSize(label) == pytest.approx(volume, rel=0.1)
 
 
-@pytest.mark.parametrize("shape", [(24, 20, 18), (16, 16, 16), (10, 30, 9), (17, 16, 25)])
-@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5, (0.5, 0.0, 0.75)])
-@pytest.mark.parametrize("blend", ["gaussian", "constant"])
-def test_window_by_window_equals_monai(shape, overlap, blend):
-    torch.manual_seed(1)
-    image = torch.rand(shape)
-    network = small_network()
-
-    def classify(windows):
-        return network(windows).logits.softmax(1)
-
-    with torch.inference_mode():
-        expected = sliding_window_inference(image[None, None], PATCH, 4, classify, overlap, blend)[
-            0
-        ]
-    found = probabilities(network, image, patch=PATCH, overlap=overlap, blend=blend)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(found.sum(0), torch.ones(shape), atol=1e-4, rtol=0)
-
-
-def test_windows_are_counted_and_the_network_is_left_as_it_was():
-    network = small_network().train()
-    seen = []
-    count = []
-    for plane in class_planes(
-        network, torch.rand(40, 16, 30), patch=PATCH, tick=lambda *counts: count.append(counts)
-    ):
-        assert not network.training
-        seen.append(plane.shape)
-    assert seen == [(3, 16, 30)] * 40
-    assert network.training
-    assert count[-1] == (12, 12)
-    assert [done for done, _ in count] == sorted(done for done, _ in count)
-
-
-@pytest.mark.parametrize(("depth", "passes"), [(16, [1]), (80, [2, 3]), (144, [3, 3, 3])])
-def test_no_window_is_left_over_alone(depth, passes):
-    sizes = []
-
-    class Counted(ByGrayValue):
-        def forward(self, image):
-            sizes.append(len(image))
-            return super().forward(image)
-
-    planes = class_planes(Counted(), torch.rand(depth, 16, 16), patch=PATCH, overlap=0.0)
-    assert len(list(planes)) == depth
-    assert sizes == passes
-
-
 @pytest.mark.parametrize("shape", [(10, 12, 14), (25, 30, 20), (4, 5, 3), (7, 12, 40), (1, 1, 1)])
 @pytest.mark.parametrize("depth", [10, 1])
 def test_plane_by_plane_equals_trilinear_interpolation(shape, depth):
@@ -197,7 +148,9 @@ def test_plane_by_plane_equals_trilinear_interpolation(shape, depth):
     expected = F.interpolate(found[None], shape, mode="trilinear", align_corners=False)[0]
     planes = torch.stack(list(planes_at(found.unbind(1), depth, shape)), dim=1)
     torch.testing.assert_close(planes, expected)
-    np.testing.assert_array_equal(labels_at(found, shape), expected.argmax(0).numpy())
+    np.testing.assert_array_equal(
+        labels_at(found.unbind(1), depth, shape), expected.argmax(0).numpy()
+    )
 
 
 def test_probabilities_of_the_scan_are_handed_out_plane_by_plane():
@@ -216,7 +169,8 @@ sys.path.insert(0, sys.argv[1])
 from test_prediction import CPU, spec_of
 from segmentation.inference.prediction import predict_scan
 from segmentation.imaging.volume import read_volume, write_labels
-from segmentation.inference.sliding_window import class_planes
+from segmentation.inference.sliding_window import SlidingWindow
+from functools import partial
 from typing import NamedTuple
 
 class Logits(NamedTuple):
@@ -229,7 +183,7 @@ class Cheap(torch.nn.Module):
 spec = spec_of(*(f"organ {i}" for i in range(15)), spacing_mm=(float(sys.argv[3]),) * 3)
 scan = read_volume(sys.argv[2])
 labels = predict_scan(
-    lambda image: class_planes(Cheap(), image, patch=(96, 96, 96), overlap=0.0), scan, spec, CPU
+    partial(SlidingWindow((96, 96, 96), 0.0).planes, Cheap()), scan, spec, CPU
 )
 write_labels(sys.argv[2].replace("scan.nii", "mask.nii"), labels, scan.affine)
 print(labels.shape, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)

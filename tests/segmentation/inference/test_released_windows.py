@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segmentation.inference.prediction import probabilities
+from segmentation.inference.sliding_window import SlidingWindow
 from segmentation.networks.alignment import Contrast
 from segmentation.networks.heads import TextHead
 from segmentation.networks.network import Network
@@ -49,10 +49,9 @@ def test_the_label_map_is_the_released_one_but_for_ties(released):
     found = convert_weights(released["weights"], own)
     weights = {name.removeprefix("network."): value for name, value in (own | found).items()}
     network.load_state_dict(weights)
-    scores = probabilities(
-        network, released["image"], patch=(PATCH,) * 3, blend="constant",
-        overlap=tuple(1 - stride / PATCH for stride in STRIDES),
-    )  # fmt: skip
+    overlap = tuple(1 - stride / PATCH for stride in STRIDES)
+    window = SlidingWindow((PATCH,) * 3, overlap, blend="constant")
+    scores = window.probabilities(network, released["image"])
     torch.testing.assert_close(scores, released["scores"], atol=2e-4, rtol=0)
     first, second = scores.topk(2, 0).values
     clear = first - second > 4e-4

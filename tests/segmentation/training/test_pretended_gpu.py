@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pipeline.config.registry import names
-from segmentation.inference.sliding_window import class_planes
+from segmentation.inference.sliding_window import SlidingWindow
 from segmentation.losses import GA
 from segmentation.methods.base.method import Batch
 from segmentation.networks import heads
@@ -90,11 +90,11 @@ def test_a_tensor_left_on_the_host_is_found(made, gpu):
 
 @pytest.mark.parametrize("made", ["magicnet"], indirect=True)
 def test_windows_stay_on_their_device(made, gpu, monkeypatch):
-    # MONAI's map reads its least weight on the host, once per scan.
-    weights = "monai.data.utils.compute_importance_map"
-    monkeypatch.setattr(weights, lambda sides, *_, device: torch.empty(sides, device=device))
+    # The map of weights is made on the host, once per scan.
+    weights = "segmentation.inference.sliding_window.importance_map"
+    monkeypatch.setattr(weights, lambda sides, _: torch.empty(sides, device=GPU))
     network = moved(made[0].network)
     image = torch.empty(24, 20, 30, device=GPU)
-    planes = list(class_planes(network, image, patch=(16, 16, 16)))
+    planes = list(SlidingWindow((16, 16, 16)).planes(network, image))
     assert {plane.device for plane in planes} == {GPU}
     assert len(planes) == 24

@@ -8,7 +8,7 @@ import torch
 
 from segmentation.data.preparation import read_case
 from segmentation.evaluation.metrics import dice
-from segmentation.inference.prediction import probabilities
+from segmentation.inference.sliding_window import SlidingWindow
 from segmentation.losses import GA, DiceCE
 from segmentation.methods.base.method import MethodContext
 from segmentation.methods.magicnet import MagicNet
@@ -126,8 +126,7 @@ def scores_of(prepared):
         scores, voxels = {}, {}
         for name, network in method.predictors().items():
             image = torch.from_numpy(case.image)
-            found = probabilities(network, image, patch=(32,) * 3, overlap=0.0)
-            labels = found.argmax(0).numpy()
+            labels = SlidingWindow((32,) * 3, 0.0).labels(network, image)
             scores[name] = dice(labels, case.label, prepared.spec.classes)
             voxels = voxels or {
                 organ: int((labels == index).sum())
