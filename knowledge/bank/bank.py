@@ -13,6 +13,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from knowledge.bank.heaps import Heaps
+from knowledge.bank.items import (
+    printable,
+    read_array,
+    read_attribute,
+    read_strings,
+    require_checked_strings,
+)
 from knowledge.common.files import write_whole
 from knowledge.encoders.base.encoder import Vectors
 
@@ -29,7 +37,7 @@ class Bank:
     Attributes:
         vectors: float32 [C, A, E], as the encoder pools them, not normalized.
         texts: what was encoded, [C][A].
-        token_counts: int32 [C, A], by the encoder's own tokenizer; 0 where nobody counted.
+        token_counts: int32 [C, A], by the encoder's own tokenizer; 0 where not counted.
         fingerprint: float32 [F, E], the encoder's vectors of fixed sentences; F = 0 when unknown.
         token_limit: the most tokens that the encoder reads, or None.
         long_text: what was done to texts beyond the limit.
@@ -62,9 +70,14 @@ class Bank:
             raise ValueError(f"texts must be {counts[0]} rows of {counts[1]}")
         for kind, names in (("class", self.classes), ("aspect", self.aspects)):
             if len(set(names)) != len(names):
-                raise ValueError(f"a {kind} is named twice: {', '.join(names)}")
-        if not np.isfinite(self.vectors).all():
-            raise ValueError("vectors must be finite")
+                raise ValueError(f"a {kind} is named twice: {printable(', '.join(names))}")
+        for what, values in (("vectors", self.vectors), ("fingerprint", self.fingerprint)):
+            if not np.isfinite(values).all():
+                raise ValueError(f"{what} must be finite")
+        if self.fingerprint.ndim != 2:
+            raise ValueError(f"fingerprint: expected 2 axes, got shape {self.fingerprint.shape}")
+        if (self.token_counts < 0).any() or (self.token_limit or 0) < 0:
+            raise ValueError("token counts and their limit must not be negative")
 
     @property
     def width(self) -> int:
@@ -73,7 +86,7 @@ class Bank:
 
     @property
     def control(self) -> str | None:
-        """Which control this is, and of which bank, in words; None if the texts are an encoder's.
+        """The control and the bank that it stands in for, in words; None if it is no control.
 
         The words of `class-name` and `template` are encoded as they stand, by the same encoder.
         """
@@ -114,17 +127,24 @@ class Bank:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: not a bank, truncated, altered, or of a newer version.
+            ValueError: not a bank, truncated, altered, of a newer version, or with items of
+                another kind, shape or size than a bank has; one line that names the file.
         """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"there is no bank {path}; make one with `tak encode`")
         try:
-            with h5py.File(path, "r") as file:
-                _check_format(file, path)
-                bank, digest = _take(file), str(file.attrs["digest"])
-        except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is not a readable bank (truncated?): {error}") from error
+            content = path.read_bytes()
+            heaps = _heaps(content)
+            with h5py.File(io.BytesIO(content), "r") as file:
+                require_checked_strings(file, heaps)
+                _check_format(file)
+                bank, digest = _read_items(file, heaps), read_attribute(file, "digest", str)
+        except ValueError as error:
+            raise ValueError(f"{path}: {printable(error)}") from error
+        except Exception as error:  # whatever h5py raises on damaged bytes
+            reason = f"{type(error).__name__}: {printable(error)}"
+            raise ValueError(f"{path} is not a readable bank (truncated?): {reason}") from error
         if bank.digest != digest:
             raise ValueError(f"{path} was altered: its vectors do not have the digest it states")
         return bank
@@ -155,29 +175,46 @@ class Bank:
         return names.index(name)
 
 
-def _check_format(file: h5py.File, path: Path) -> None:
-    if file.attrs.get("format") != FORMAT:
-        raise ValueError(f"{path} is an HDF5 file, but not a bank")
-    version = int(file.attrs["format_version"])
+def _heaps(content: bytes) -> Heaps:
+    try:
+        return Heaps(content)
+    except ValueError as error:
+        raise ValueError(f"not a readable bank (truncated?): {error}") from error
+
+
+def _check_format(file: h5py.File) -> None:
+    if "format" not in file.attrs or read_attribute(file, "format", str) != FORMAT:
+        raise ValueError("an HDF5 file, but not a bank")
+    version = read_attribute(file, "format_version", int)
     if version > FORMAT_VERSION:
         raise ValueError(
-            f"{path} is a bank of format {version}; this version reads up to {FORMAT_VERSION}: "
-            "update tak-seg"
+            f"a bank of format {version}; this version reads up to {FORMAT_VERSION}: update tak-seg"
         )
 
 
-def _take(file: h5py.File) -> Bank:
-    texts = file["texts"].asstr()[:]
+def _read_items(file: h5py.File, heaps: Heaps) -> Bank:
     return Bank(
-        classes=tuple(file["classes"].asstr()[:]),
-        aspects=tuple(file["aspects"].asstr()[:]),
-        vectors=file["vectors"][:].astype(np.float32),
-        texts=tuple(tuple(row) for row in texts),
-        token_counts=file["token_counts"][:].astype(np.int32),
-        encoder=str(file.attrs["encoder"]),
-        fingerprint=file["fingerprint"][:].astype(np.float32),
-        token_limit=int(file.attrs["token_limit"]) or None,
-        long_text=str(file.attrs["long_text"]),
-        description_digest=str(file.attrs["description_digest"]),
-        origin=json.loads(file.attrs["origin"]),
+        classes=tuple(read_strings(file, "classes", 1, heaps)),
+        aspects=tuple(read_strings(file, "aspects", 1, heaps)),
+        vectors=read_array(file, "vectors", 3, "f").astype(np.float32),
+        texts=tuple(tuple(row) for row in read_strings(file, "texts", 2, heaps)),
+        token_counts=read_array(file, "token_counts", 2, "iu").astype(np.int32),
+        encoder=read_attribute(file, "encoder", str),
+        fingerprint=read_array(file, "fingerprint", 2, "f").astype(np.float32),
+        token_limit=read_attribute(file, "token_limit", int) or None,
+        long_text=read_attribute(file, "long_text", str),
+        description_digest=read_attribute(file, "description_digest", str),
+        origin=_origin(read_attribute(file, "origin", str)),
     )
+
+
+def _origin(text: str) -> dict[str, Any]:
+    try:
+        origin = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"attribute origin is not valid JSON: {type(error).__name__}") from error
+    if not isinstance(origin, dict):
+        raise ValueError("attribute origin: expected a JSON object")
+    if "like" in origin and not isinstance(origin.get("kind"), str):
+        raise ValueError("attribute origin: a control names its kind")
+    return origin

@@ -1,20 +1,21 @@
 """Banks from and to the bare tensors that published code reads (`.pth`)."""
 
 import io
-import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from knowledge.bank.bank import Bank
+from knowledge.bank.items import MAX_BYTES, printable
 from knowledge.common.files import write_whole
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 def import_tensor(path: Path, classes: tuple[str, ...], aspects: tuple[str, ...]) -> Bank:
-    """A bank from a tensor [A * C, E] whose rows go through all classes, aspect by aspect.
+    """A bank from a tensor [A * C, E]: rows are all classes of the first aspect, then the next.
 
     TAK's `amos_embedding_shape_location.pth` has the aspects shape, position and the 16 classes
     of AMOS; the Universal Model's `txt_encoding.pth` one aspect and 32 classes. Texts, encoder
@@ -22,22 +23,12 @@ def import_tensor(path: Path, classes: tuple[str, ...], aspects: tuple[str, ...]
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a tensor, or its rows do not fit the classes and aspects.
+        ValueError: not a tensor of finite numbers, too large, damaged, or its rows do not fit the
+            classes and aspects.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    try:
-        tensor = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        # Its words are left out: they advise to load the file in a way that executes it.
-        raise ValueError(
-            f"{path} is not a file of plain tensors, but another kind of file or a damaged one"
-        ) from error
-    if not isinstance(tensor, torch.Tensor) or tensor.ndim != 2:
-        found = (
-            f"a tensor of shape {tuple(tensor.shape)}" if torch.is_tensor(tensor) else "no tensor"
-        )
-        raise ValueError(f"{path} must hold one tensor [rows, width]; it holds {found}")
+    tensor = _load(path)
     shape = (len(aspects), len(classes))
     if len(tensor) != shape[0] * shape[1]:
         raise ValueError(
@@ -56,6 +47,50 @@ def import_tensor(path: Path, classes: tuple[str, ...], aspects: tuple[str, ...]
         long_text="unknown",
         origin={"kind": "imported", "file": path.name, "dtype": str(tensor.dtype)},
     )
+
+
+def _load(path: Path) -> torch.Tensor:
+    """The one dense tensor [rows, width] of finite floats in a file."""
+    _require_small(path)
+    try:
+        tensor = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # torch's words are left out: they advise to load the file in a way that executes it.
+        raise ValueError(
+            f"{path} is not a file of plain tensors, but another kind of file or a damaged one"
+        ) from error
+    if not isinstance(tensor, torch.Tensor) or tensor.ndim != 2:
+        content = (
+            f"a tensor of shape {printable(tuple(tensor.shape), 80)}"
+            if torch.is_tensor(tensor)
+            else "no tensor"
+        )
+        raise ValueError(f"{path} must hold one tensor [rows, width]; it holds {content}")
+    dense = tensor.layout == torch.strided and not tensor.is_quantized
+    if not dense or tensor.device.type != "cpu" or not tensor.is_floating_point():
+        raise ValueError(
+            f"{path}: expected a dense tensor of floating-point numbers, got {tensor.dtype}, "
+            f"{tensor.layout}, on {tensor.device.type}"
+        )
+    # A tensor may declare more elements than it stores (strides of zero).
+    if tensor.numel() * 4 > MAX_BYTES:
+        shape = printable(tuple(tensor.shape), 80)
+        raise ValueError(f"{path}: shape {shape} takes more than {MAX_BYTES >> 20} MiB")
+    values = tensor.float()
+    if not values.isfinite().all():
+        raise ValueError(f"{path}: vectors must be finite, but some are NaN or infinite")
+    return tensor
+
+
+def _require_small(path: Path) -> None:
+    """Refuse an archive whose records unpack to more than a tensor may hold."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(record.file_size for record in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        size = path.stat().st_size  # the format of torch before 1.6, or no archive at all
+    if size > 2 * MAX_BYTES:
+        raise ValueError(f"{path} takes more than {MAX_BYTES >> 19} MiB")
 
 
 def export_tensor(
