@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 Task = TypeVar("Task")
@@ -17,9 +18,12 @@ def map_processes(
     """Results of `work` over the tasks from `jobs` processes, in order of completion.
 
     The first error is raised, and tasks that have not started are canceled.
+
+    Raises:
+        ChildProcessError: a process was killed, as the system does when memory runs out.
     """
     if jobs < 1:
-        raise ValueError(f"jobs is the number of processes, at least 1, not {jobs}")
+        raise ValueError(f"jobs: expected a number of processes, at least 1, got {jobs}")
     if jobs == 1 or len(tasks) < 2:
         yield from map(work, tasks)
         return
@@ -28,5 +32,10 @@ def map_processes(
         try:
             for done in as_completed([pool.submit(work, task) for task in tasks]):
                 yield done.result()
+        except BrokenProcessPool as fault:
+            raise ChildProcessError(
+                f"one of {jobs} worker processes was killed, perhaps because memory ran out; "
+                "run again with a smaller --jobs (finished results are kept)"
+            ) from fault
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

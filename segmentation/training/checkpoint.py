@@ -1,11 +1,13 @@
-"""The state of a run on disk: whole or not at all, read without executing anything."""
+"""Checkpoints: the state of a run on disk, written atomically, read without executing anything."""
 
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from segmentation.networks.network import with_current_names
 
@@ -15,12 +17,12 @@ READABLE = (1, 2)
 
 @dataclass(frozen=True)
 class Identity:
-    """What a checkpoint belongs to; a run that differs must not load it.
+    """Classes, text bank and data of a run; a checkpoint loads only where all of them agree.
 
     Attributes:
         classes: class names with background first.
         bank: digest of the text vectors, None without text.
-        data: digest of how the data were prepared and split.
+        data: digest of preparation and split of the data.
     """
 
     classes: tuple[str, ...]
@@ -30,14 +32,15 @@ class Identity:
 
 @dataclass(frozen=True)
 class TrainState:
-    """All that a run needs to go on as if it had never stopped.
+    """Complete state of a run, from which it resumes exactly.
 
-    Randomness is a function of (seed, step), so the step stands for it.
+    Randomness is a function of (seed, step), so no generator state is stored.
 
     Attributes:
         step: completed steps.
         method, optimizer, scaler: their `state_dict()`; scaler is empty without fp16.
         best: best validation score so far, None before the first.
+        identity: classes, bank and data of the run.
         config: the run's configuration as plain values.
     """
 
@@ -51,18 +54,49 @@ class TrainState:
 
 
 def save(state: TrainState, path: Path) -> None:
-    """Write beside the target, then rename: an interrupted save leaves the old file."""
+    """Write a checkpoint that survives a power cut; the previous one stays until then.
+
+    The new file is on the disk (fsync) before it replaces the old one: after a rename alone, some
+    file systems leave a file of 0 bytes where the power fails in the next half minute.
+
+    Raises:
+        OSError: it cannot be written, for example on a full disk; the previous one is unchanged.
+    """
     content = {"format_version": FORMAT_VERSION, **vars(state), "identity": asdict(state.identity)}
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        torch.save(content, beside)
-        os.replace(beside, path)
+        torch.save(content, partial)
+        _flush(partial)
+        os.replace(partial, path)
+        _flush(path.parent)
+    except OSError as fault:
+        raise _not_written(path, fault.strerror or str(fault)) from fault
+    except RuntimeError as fault:  # torch's writer, which hides the number of the error
+        raise _not_written(path, str(fault).partition("\n")[0]) from fault
     finally:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name == "nt":  # Windows opens no folders
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _not_written(path: Path, reason: str) -> OSError:
+    return OSError(
+        f"{path}: the checkpoint could not be written ({reason[:200]}); free some disk space and "
+        "--resume (a previous checkpoint is unchanged)"
+    )
 
 
 def discard_partial(folder: Path) -> None:
-    """Remove what killed processes left of checkpoints; nobody else may be saving there."""
+    """Remove partial checkpoints of killed processes; no other process may be saving there."""
     for partial in folder.glob(".*.pt.*"):
         partial.unlink(missing_ok=True)
 
@@ -71,8 +105,9 @@ def load(path: Path) -> TrainState:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: not a checkpoint of this program, or of a newer version.
+        FileNotFoundError: the file does not exist.
+        ValueError: not a checkpoint of this program, one of a newer version, or one with missing
+            parts, non-finite, sparse or quantized weights, which it names.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no checkpoint there")
@@ -90,17 +125,70 @@ def load(path: Path) -> TrainState:
         raise ValueError(
             f"{path}: format {version}; this program reads formats {READABLE[0]} to {READABLE[-1]}"
         )
-    content["method"] = with_current_names(content["method"])
-    identity = content.pop("identity")
-    known = Identity(**{**identity, "classes": tuple(identity["classes"])})
-    return TrainState(identity=known, **content)
+    try:
+        content["method"] = with_current_names(content["method"])
+        identity = content.pop("identity")
+        identity = Identity(**{**identity, "classes": tuple(identity["classes"])})
+        state = TrainState(identity=identity, **content)
+    except (KeyError, TypeError, AttributeError) as fault:
+        parts = ", ".join(part.name for part in fields(TrainState))
+        raise ValueError(
+            f"{path}: not a complete checkpoint; expected the parts {parts} ({str(fault)[:100]})"
+        ) from fault
+    _check_tensors(state, path)
+    return state
+
+
+def _check_tensors(state: TrainState, path: Path) -> None:
+    """Refuse tensors that no run of this program writes.
+
+    Raises:
+        ValueError: names the first tensor that is not dense or not finite.
+    """
+    for name, tensor in (*_tensors(state.method), *_tensors(state.optimizer, "optimizer.")):
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise ValueError(f"{path}: expected a dense tensor, but {name} is sparse or quantized")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ValueError(
+                f"{path}: {name} has values that are NaN or infinite; the run had diverged or the "
+                "file is damaged: use an earlier checkpoint, for example best.pt"
+            )
+
+
+def _tensors(content: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors in nested tables, with dotted names."""
+    if isinstance(content, Tensor):
+        yield name.rstrip("."), content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _tensors(value, f"{name}{key}.")
+
+
+def load_weights(module: nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    """Load a module's state from a checkpoint.
+
+    Raises:
+        ValueError: weights are missing, unknown or of another shape; names the first of them.
+    """
+    expected = module.state_dict()
+    faults = [f"no weight {name}" for name in expected if name not in state]
+    faults += [f"an unknown weight {name}" for name in state if name not in expected]
+    faults += [
+        f"{name} of shape {list(getattr(state[name], 'shape', []))}, expected {list(value.shape)}"
+        for name, value in expected.items()
+        if name in state and getattr(state[name], "shape", None) != value.shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise ValueError(f"{path}: the checkpoint has {', '.join(faults[:3])}{more}")
+    module.load_state_dict(state)
 
 
 def check_identity(found: Identity, wanted: Identity, path: Path) -> None:
     """Refuse a checkpoint of other classes, another bank or other data.
 
     Raises:
-        ValueError: what differs, both sides quoted.
+        ValueError: quotes both sides of the difference.
     """
     if found.classes != wanted.classes:
         raise ValueError(

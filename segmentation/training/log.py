@@ -1,8 +1,8 @@
-"""The log of a run: a JSON record per line, and the same numbers for the trackers.
+"""The log of a run, one JSON record per line; the same numbers go to the trackers.
 
-Records: step 0 says what the run begins with; `loss` and `terms` every few steps; `validation`,
-`organs` and what else a validation found. `warnings` are sentences for the reader. JSON knows no
-NaN: an organ that no case holds is not scored, and its Dice is null.
+Records: step 0 describes the data of the run; `loss` and `terms` every few steps; `validation`,
+`organs` and further results of every validation. `warnings` are sentences for the reader. JSON has
+no NaN: an organ that no case contains is not scored, and its Dice is null.
 """
 
 import json
@@ -12,21 +12,24 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from segmentation.common.files import write_text
 from segmentation.training.trackers import Picture, Tracker
 
 LOG = "log.jsonl"
-_NUMBERS = ("terms", "validation", "organs", "measures")  # where null stands for NaN
+_NUMBERS = ("terms", "validation", "organs", "measures")  # tables in which null means NaN
 RecordCallback = Callable[[dict[str, Any]], None]
 
 
 class RunLog:
-    """Takes a record to the log, to the trackers and to whoever watches.
+    """Writes records to the log file, to the trackers and to a callback.
 
-    A tracker that fails on the way, a server that went away for instance, does not end the run: a
-    warning says so once, and the run goes on without it.
+    A tracker that fails, for example because its server is gone, does not end the run: one warning
+    is logged, and the tracker is removed.
 
     Args:
-        step: steps that the run has done before.
+        lines: the open log file.
+        report: called with every record.
+        step: completed steps of the run.
     """
 
     def __init__(self, lines: TextIO, report: RecordCallback, step: int = 0) -> None:
@@ -34,7 +37,11 @@ class RunLog:
         self._lines, self._report, self._step = lines, report, step
 
     def write(self, record: dict[str, Any], pictures: Mapping[str, Picture] | None = None) -> None:
-        """Append a record, on disk at once; pictures go to the trackers alone."""
+        """Append a record and flush the file; pictures go to the trackers only.
+
+        Raises:
+            OSError: the file cannot be written, for example on a full disk.
+        """
         self._append(record)
         self._step = step = record["step"]
         values = dict(scalars(record))
@@ -46,23 +53,29 @@ class RunLog:
                     tracker.picture(name, picture, step)
             except Exception as fault:  # each package raises its own
                 self.trackers.remove(tracker)
-                self._tell(tracker, fault)
+                self._warn(tracker, fault)
 
     def close(self) -> None:
-        """Close the trackers, those that failed left out."""
+        """Close the trackers that have not failed."""
         for tracker in self.trackers:
             try:
                 tracker.close()
             except Exception as fault:
-                self._tell(tracker, fault)
+                self._warn(tracker, fault)
 
-    def _tell(self, tracker: Tracker, fault: Exception) -> None:
-        told = f"{type(tracker).__name__} failed and gets nothing more; the run goes on: {fault}"
-        self._append({"step": self._step, "warnings": [told]})
+    def _warn(self, tracker: Tracker, fault: Exception) -> None:
+        warning = f"{type(tracker).__name__} failed, training continues without it: {fault}"
+        self._append({"step": self._step, "warnings": [warning]})
 
     def _append(self, record: dict[str, Any]) -> None:
-        self._lines.write(_line(record))
-        self._lines.flush()
+        try:
+            self._lines.write(_line(record))
+            self._lines.flush()
+        except OSError as fault:
+            raise OSError(
+                f"{self._lines.name}: the log could not be written ({fault.strerror}); free some "
+                "disk space and --resume from the last checkpoint"
+            ) from fault
         self._report(record)
 
 
@@ -74,10 +87,10 @@ def open_log(
     step: int,
     report: RecordCallback,
 ) -> Iterator[RunLog]:
-    """The log of a run that has done `step` steps, open for more.
+    """Open the log of a run with `step` completed steps for appending.
 
     Raises:
-        ValueError: a tracker did not start; quotes what its package says.
+        ValueError: a tracker did not start; quotes the error of its package.
     """
     with ExitStack() as stack:
         lines = stack.enter_context((folder / LOG).open("a", encoding="utf-8"))
@@ -91,29 +104,27 @@ def open_log(
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a log, none if there is no log; a line that was cut off is left out.
+    """The records of a log, none if there is no log; incomplete lines are skipped.
 
-    What is null for want of a score is NaN again.
+    Scores that are null in the file are NaN.
     """
     if not path.is_file():
         return []
-    found = []
+    records = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             continue
-        found.append(record | {key: _with_nan(record[key]) for key in _NUMBERS if key in record})
-    return found
+        records.append(record | {key: _with_nan(record[key]) for key in _NUMBERS if key in record})
+    return records
 
 
 def truncate_log(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drop the records after a step, and a line that was cut off; the records that stay."""
-    kept = [record for record in read_log(path) if record["step"] <= step]
-    beside = path.with_name(f".{path.name}")
-    beside.write_text("".join(map(_line, kept)), encoding="utf-8")
-    beside.replace(path)
-    return kept
+    """Drop the records after a step and incomplete lines; returns the remaining records."""
+    records = [record for record in read_log(path) if record["step"] <= step]
+    write_text(path, "".join(map(_line, records)))
+    return records
 
 
 def _line(record: Mapping[str, Any]) -> str:
@@ -121,7 +132,7 @@ def _line(record: Mapping[str, Any]) -> str:
 
 
 def _strict(content: Any) -> Any:
-    """Null for what is not a finite number, at any depth."""
+    """Null in place of non-finite numbers, at any depth."""
     if isinstance(content, Mapping):
         return {key: _strict(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
@@ -130,14 +141,14 @@ def _strict(content: Any) -> Any:
 
 
 def _with_nan(content: Any) -> Any:
-    """NaN for null, at any depth of a table."""
+    """NaN in place of null, at any depth of a table."""
     if isinstance(content, Mapping):
         return {key: _with_nan(value) for key, value in content.items()}
     return math.nan if content is None else content
 
 
 def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The curves that a record adds to, with their tags."""
+    """Tags and values that a record adds to curves."""
     if "loss" in record:
         yield "loss/total", record["loss"]
         yield "rate", record["rate"]

@@ -6,8 +6,10 @@ interrupted saw. Legend of shapes: `x y z` space in nibabel order.
 
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 import numpy as np
@@ -25,30 +27,33 @@ _IMAGE_BYTES, _LABEL_BYTES = 4, 1  # of a voxel
 
 
 class _Voxels(NamedTuple):
-    """Image float32 and label uint8 of a case or of a box of it, [x, y, z] each."""
+    """Image float32 and label uint8 of a case or a crop of it, [x, y, z] each."""
 
     image: Tensor
     label: Tensor | None
 
 
 class PatchStream(Dataset[Batch]):
-    """Random crops, `labeled_per_step` of labeled and `unlabeled_per_step` of unlabeled cases.
+    """Random patch sampler over labeled and unlabeled cases, a function of the step.
 
-    Cases are visited in an endless chain of random permutations, so that every case is seen
-    equally often. A volume smaller than the patch is padded with zeros on both sides. Nothing is
-    flipped: a mirrored patient would make every sentence about left and right a lie.
+    Cases follow in an endless chain of random permutations, so that all are sampled equally often.
+    A volume smaller than the patch is padded with zeros on both sides. Nothing is flipped: in a
+    mirrored patient, texts about left and right would be wrong.
 
     Args:
         labeled, unlabeled: prepared case files.
         patch: sides of a patch in voxels.
-        cached_cases: volumes kept in memory, in every process that makes patches, the first that
-            are seen; None keeps all. Of any other case only the crop is read from its file.
-        device: keeps all volumes and makes the batches; None is the host. The batches are the same.
-        device_gib: what the volumes may take there.
+        labeled_per_step, unlabeled_per_step: patches per batch.
+        seed: random seed.
+        cached_cases: number of volumes cached in memory by every data process, the first ones that
+            are read; None for all. Only the crop is read of any other case.
+        device: device that holds all volumes and crops the patches, None for the host; the batches
+            are the same.
+        device_gib: limit of the volumes' memory on the device.
 
     Raises:
-        ValueError: no labeled case, no unlabeled one though some are wanted, or volumes that do
-            not fit on the device.
+        ValueError: no labeled case, no unlabeled case though some are required, or volumes that
+            exceed the device's limit.
     """
 
     def __init__(
@@ -65,7 +70,7 @@ class PatchStream(Dataset[Batch]):
         device_gib: float = 8.0,
     ) -> None:
         if not labeled:
-            raise ValueError("no labeled case to learn from")
+            raise ValueError("expected at least one labeled case, got none")
         if unlabeled_per_step and not unlabeled:
             raise ValueError(
                 f"unlabeled_per_step is {unlabeled_per_step}, but there is no unlabeled case; "
@@ -74,7 +79,7 @@ class PatchStream(Dataset[Batch]):
         self._cases = (list(labeled), list(unlabeled))
         self._per_step = (labeled_per_step, unlabeled_per_step)
         self._patch, self._seed, self._limit = tuple(patch), seed, cached_cases
-        self._kept: dict[Path, _Voxels] = {}
+        self._cache: dict[Path, _Voxels] = {}
         self._shapes: dict[Path, Sizes] = {}
         self.device = device
         if device is not None:
@@ -91,6 +96,11 @@ class PatchStream(Dataset[Batch]):
             label=torch.stack([crop.label for crop in labeled if crop.label is not None]).long(),
             unlabeled=(torch.stack(images) if images else none)[:, None],
         )
+
+    def case_names(self, step: int) -> list[str]:
+        """Names of the cases in the batch of a step, labeled ones first, each once."""
+        places = [(s, p) for s in (_LABELED, _UNLABELED) for p in range(self._per_step[s])]
+        return list(dict.fromkeys(self._choose(step, *place).stem for place in places))
 
     def _crop(self, step: int, stream: int, place: int) -> _Voxels:
         path = self._choose(step, stream, place)
@@ -112,17 +122,17 @@ class PatchStream(Dataset[Batch]):
 
     def _cut(self, path: Path, box: tuple[slice, ...], *, labeled: bool) -> _Voxels:
         """A box of a case, from memory if the case is or may be kept there."""
-        if path not in self._kept and (self._limit is None or len(self._kept) < self._limit):
+        if path not in self._cache and (self._limit is None or len(self._cache) < self._limit):
             case = read_case(path)
-            self._kept[path] = self._tensors(case.image, case.label)
-        if path not in self._kept:
+            self._cache[path] = self._tensors(case.image, case.label)
+        if path not in self._cache:
             return self._tensors(*read_crop(path, box, labeled=labeled))
-        image, label = self._kept[path]
+        image, label = self._cache[path]
         return _Voxels(image[box], None if label is None else label[box])
 
     def _tensors(self, image: Array, label: Array | None) -> _Voxels:
-        found = torch.from_numpy(image).to(self.device, torch.float32)
-        return _Voxels(found, None if label is None else torch.from_numpy(label).to(self.device))
+        voxels = torch.from_numpy(image).to(self.device, torch.float32)
+        return _Voxels(voxels, None if label is None else torch.from_numpy(label).to(self.device))
 
     def _padded(self, cut: Tensor) -> Tensor:
         gaps = [size - side for size, side in zip(self._patch, cut.shape, strict=True)]
@@ -134,7 +144,7 @@ class PatchStream(Dataset[Batch]):
         return self._shapes[path]
 
     def _check_room(self, device: torch.device, limit_gib: float) -> None:
-        """Refuse volumes that take more of the device than they may."""
+        """Check that the volumes fit into the device's limit."""
         if self._limit is not None:
             raise ValueError(
                 f"cached_cases is {self._limit}, but a device keeps all volumes; leave it out, or "
@@ -153,24 +163,69 @@ class PatchStream(Dataset[Batch]):
 
 
 def batches(stream: PatchStream, start: int, stop: int, *, workers: int = 0) -> Iterator[Batch]:
-    """The batches of steps start ... stop - 1, made ahead by `workers` processes."""
-    return iter(
-        DataLoader(
-            stream,
-            batch_size=None,
-            sampler=range(start, stop),
-            num_workers=workers,
-            worker_init_fn=_ignore_signals,
-            pin_memory=torch.cuda.is_available() and stream.device is None,
-        )
-    )
+    """The batches of steps start ... stop - 1, prefetched by `workers` processes.
 
-
-def _ignore_signals(_worker: int) -> None:
-    """Leave the signals that ask a run to stop to the process that trains.
-
-    Terminals and job schedulers send them to every process of a job. A worker that obeyed would
-    fail the step that is to be finished first; it ends when the training process does.
+    Raises:
+        ValueError, OSError: a case that cannot be read, as if it was read in this process.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    loader = DataLoader(
+        _ReturnsErrors(stream),
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        worker_init_fn=_leave_signals_to_parent,
+        pin_memory=torch.cuda.is_available() and stream.device is None,
+    )
+    for batch in loader:
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
+
+
+class _ReturnsErrors(Dataset[Batch | Exception]):
+    """A stream whose errors are returned: torch would raise them as the text of a traceback."""
+
+    def __init__(self, stream: PatchStream) -> None:
+        self._stream = stream
+
+    def __getitem__(self, step: int) -> Batch | Exception:
+        try:
+            return self._stream[step]
+        except (ValueError, OSError) as fault:
+            return fault
+
+
+@contextmanager
+def explain_killed_worker(workers: int) -> Iterator[None]:
+    """Turn torch's error about a dead data worker into one line with a remedy.
+
+    Torch raises it from a signal handler, so at any place of the training step.
+
+    Raises:
+        ChildProcessError: in place of torch's RuntimeError.
+    """
+    try:
+        yield
+    except RuntimeError as fault:
+        if "DataLoader worker" not in str(fault):
+            raise
+        raise ChildProcessError(
+            f"one of training.workers = {workers} data processes was killed, perhaps because "
+            "memory ran out; set training.workers or training.cached_cases lower and --resume "
+            "from the last checkpoint"
+        ) from fault
+
+
+def _leave_signals_to_parent(_worker: int) -> None:
+    """Ignore SIGINT, and the first SIGTERM, in a data worker.
+
+    Terminals and job schedulers send these to every process of a job. A worker that obeyed would
+    fail the step that the training process still finishes. The second SIGTERM has to end a worker:
+    Python terminates all child processes at its exit and then waits for them without a time limit.
+    """
+
+    def obey_next(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, obey_next)

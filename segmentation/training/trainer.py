@@ -12,10 +12,17 @@ from torch import Tensor
 
 from segmentation.evaluation.statistics import nan_mean
 from segmentation.methods.base.method import Batch, Method
-from segmentation.training.checkpoint import Identity, TrainState, check_identity, load, save
+from segmentation.training.checkpoint import (
+    Identity,
+    TrainState,
+    check_identity,
+    load,
+    load_weights,
+    save,
+)
 from segmentation.training.log import LOG, RunLog, open_log, truncate_log
 from segmentation.training.monitor import MissingOrganWarning, Validation
-from segmentation.training.patches import PatchStream, batches
+from segmentation.training.patches import PatchStream, batches, explain_killed_worker
 from segmentation.training.runtime import count_memory, deterministic, memory_used, stop_on_signal
 from segmentation.training.trackers import TensorBoard, Tracker
 
@@ -26,20 +33,21 @@ class Training(BaseModel):
     """The `[training]` table of a recipe. Time is counted in steps.
 
     Attributes:
-        warmup_steps: first steps, in which only labeled patches teach.
+        warmup_steps: first steps, supervised only.
         rate_horizon: steps after which the poly rate would reach 0, as a multiple of `steps`.
         clip_norm: upper limit of the gradient's norm; none as published.
         validate_every, checkpoint_every: in steps; the last step always does both. A validation
             writes last.pt as well.
-        warn_after_validations: an organ that so many in a row never predicted is warned about.
-        deterministic: take algorithms alone that give the same bits again on a GPU, where a
-            resumed run would otherwise end near the uninterrupted one, not at it.
-        workers: processes that make patches.
-        cached_cases: volumes that each of these processes keeps in memory; all unless given. Of
-            the others it reads crops alone.
-        volumes_on: `host`, or `device`: all volumes are kept there, and patches cut there; neither
-            `workers` nor `cached_cases` is of use then.
-        volumes_gib: what they may take of the device.
+        warn_after_validations: number of validations in a row without a voxel of an organ after
+            which a warning is given.
+        deterministic: use deterministic algorithms only, so that a resumed run on a GPU equals the
+            uninterrupted one bit for bit.
+        workers: data processes.
+        cached_cases: volumes cached in memory by each data process, all by default; only crops are
+            read of the others.
+        volumes_on: `host`, or `device`: all volumes are stored and cropped there; `workers` and
+            `cached_cases` have no effect then.
+        volumes_gib: limit of the volumes' memory on the device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -68,18 +76,20 @@ class Training(BaseModel):
 
 
 class Trainer:
-    """One run in a folder: log.jsonl, events for TensorBoard, last.pt and best.pt.
+    """Training of one run in a folder: log.jsonl, TensorBoard events, last.pt and best.pt.
 
     Args:
-        method: on the device that it trains on.
+        method: on the training device.
         stream: the batches, a function of the step.
-        folder: of the run; must exist.
-        identity: classes and bank, kept in the checkpoints.
-        config: the run's configuration as plain values, kept in the checkpoints.
-        validate: what the method reaches on the validation cases, or None without such cases.
-        opening: what the log of a new run begins with, as its record of step 0.
-        trackers: where curves and pictures go beside the log.
-        report: called with every record that goes to the log.
+        options: the `[training]` table of the recipe.
+        folder: folder of the run; must exist.
+        identity: classes, bank and data, stored in the checkpoints.
+        config: the run's configuration as plain values, stored in the checkpoints.
+        device: training device.
+        validate: scores of the method on the validation cases, None without such cases.
+        opening: content of the record of step 0 of a new run's log.
+        trackers: further destinations of curves and pictures.
+        report: called with every record of the log.
 
     Raises:
         ValueError: half precision on a CPU.
@@ -124,18 +134,19 @@ class Trainer:
     best: float | None
 
     def resume(self) -> list[dict[str, Any]]:
-        """Go on from last.pt; records of steps that it does not know are dropped from the log.
+        """Resume from last.pt; records of later steps are dropped from the log.
 
         Returns:
-            The records that stay.
+            The records of the log up to the checkpoint.
 
         Raises:
-            FileNotFoundError, ValueError: no checkpoint, or one of other classes or another bank.
+            FileNotFoundError: there is no last.pt.
+            ValueError: a damaged checkpoint, or one of other classes, bank or data.
         """
         path = self.folder / "last.pt"
         state = load(path)
         check_identity(state.identity, self.identity, path)
-        self.method.load_state_dict(state.method)
+        load_weights(self.method, state.method, path)
         self.optimizer.load_state_dict(state.optimizer)
         if state.scaler:
             self.scaler.load_state_dict(state.scaler)
@@ -146,7 +157,12 @@ class Trainer:
         return past
 
     def run(self) -> bool:
-        """Train to the last step; False if a signal stopped it earlier, with last.pt written."""
+        """Train to the last step; False if a signal stopped it earlier, with last.pt written.
+
+        Raises:
+            ValueError: loss or weights are no longer finite.
+            OSError: data cannot be read, log or checkpoint cannot be written.
+        """
         options = self.options
         self.method.train()
         count_memory(self.device)
@@ -154,6 +170,7 @@ class Trainer:
             deterministic(options.deterministic),
             stop_on_signal() as stopped,
             open_log(self.folder, self.trackers, self.config, self.step, self.report) as log,
+            explain_killed_worker(options.workers),
         ):
             if self.step == 0 and self.opening is not None:
                 log.write({"step": 0, **self.opening})
@@ -170,7 +187,7 @@ class Trainer:
                 if self.validate and (self.step % options.validate_every == 0 or last):
                     self._validate(self.validate, log)
                     due = True  # best.pt alone could not be resumed
-                stop = stopped()  # asked once: what comes later waits for the next step
+                stop = stopped()  # read once: a signal after this line counts in the next step
                 if due or stop:
                     self._save("last.pt")
                 if stop:
@@ -178,7 +195,7 @@ class Trainer:
         return True
 
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
-        """One optimizer step; the weighted loss terms."""
+        """One optimizer step; returns the weighted loss terms."""
         options = self.options
         rate = poly_rate(options.rate, self.step, round(options.steps * options.rate_horizon))
         for group in self.optimizer.param_groups:
@@ -213,8 +230,10 @@ class Trainer:
 
     def _validate(self, validate: Callable[[Method], Validation], log: RunLog) -> None:
         """Score the method; best.pt holds the state with the best mean of the first predictor."""
-        found = validate(self.method)
-        means = {name: nan_mean(list(organs.values())) for name, organs in found.scores.items()}
+        self._check_weights()
+        validation = validate(self.method)
+        scores = validation.scores
+        means = {name: nan_mean(list(organs.values())) for name, organs in scores.items()}
         score = next(iter(means.values()))
         if self.best is None or math.isnan(self.best) or score > self.best:
             self.best = score
@@ -222,24 +241,36 @@ class Trainer:
         record = {
             "step": self.step,
             "validation": means,
-            "organs": found.scores,
-            "predicted_voxels": found.predicted_voxels,
-            "measures": found.measures,
+            "organs": scores,
+            "predicted_voxels": validation.predicted_voxels,
+            "measures": validation.measures,
         }
         record["warnings"] = self.unpredicted.see(record, last=self.step == self.options.steps)
-        log.write(record, found.pictures)
+        log.write(record, validation.pictures)
 
-    def _diverged(self, what: str) -> ValueError:
+    def _diverged(self, fault: str) -> ValueError:
+        cases = ", ".join(self.stream.case_names(self.step - 1))
         return ValueError(
-            f"step {self.step}: {what}. Checkpoints are of earlier steps and sound. A lower rate, "
-            "clip_norm, or bf16 in place of fp16 may help"
+            f"step {self.step}: {fault}, after a batch of {cases}. Checkpoints are of earlier "
+            "steps and finite. If these scans look right, a lower training.rate, "
+            "training.clip_norm, or bf16 in place of fp16 may help"
         )
+
+    def _check_weights(self) -> None:
+        """Stop the run once a weight, or a statistic that the method keeps, is not finite."""
+        state = {
+            name: value
+            for name, value in self.method.state_dict().items()
+            if value.is_floating_point()
+        }
+        finite = torch.stack([value.isfinite().all() for value in state.values()])
+        if not bool(finite.all()):  # one question to the device for all tensors
+            name = next(name for name, good in zip(state, finite.tolist(), strict=True) if not good)
+            raise self._diverged(f"{name} is not finite")
 
     def _save(self, name: str) -> None:
         """Write a checkpoint, unless a weight is NaN or infinite."""
-        weights = [weight.detach().isfinite().all() for weight in self.method.parameters()]
-        if not bool(torch.stack(weights).all()):
-            raise self._diverged("a weight is not finite")
+        self._check_weights()
         save(self._state(), self.folder / name)
 
     def _state(self) -> TrainState:

@@ -1,9 +1,20 @@
+import os
 import pickle
+import subprocess
+import sys
+import warnings
 
 import pytest
 import torch
 
-from segmentation.training.checkpoint import Identity, TrainState, discard_partial, load, save
+from segmentation.training.checkpoint import (
+    Identity,
+    TrainState,
+    discard_partial,
+    load,
+    load_weights,
+    save,
+)
 
 
 def state(**changes):
@@ -75,3 +86,87 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_in_it_runs(tmp_path, kind,
 def test_a_missing_checkpoint_is_said_to_be_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         load(tmp_path / "last.pt")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: torch.eye(3).to_sparse(), "expected a dense tensor, but head.weight is sparse"),
+        (
+            lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+            "head.weight is sparse or",
+        ),
+        (lambda: torch.tensor([1.0, torch.nan]), "head.weight has values that are NaN or infinite"),
+        (lambda: torch.tensor([1.0, torch.inf]), "head.weight has values that are NaN or infinite"),
+    ],
+    ids=["sparse", "quantized", "nan", "inf"],
+)
+def test_weights_that_no_run_writes_are_refused_by_name(tmp_path, make, message):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own about quantized tensors
+        save(state(method={"head.weight": make()}), tmp_path / "last.pt")
+        with pytest.raises(ValueError, match=f"last.pt: .*{message}"):
+            load(tmp_path / "last.pt")
+
+
+@pytest.mark.parametrize("part", ["method", "identity", "step"])
+def test_a_checkpoint_without_one_of_its_parts_is_refused(tmp_path, part):
+    path = tmp_path / "last.pt"
+    save(state(), path)
+    content = torch.load(path, weights_only=True)
+    del content[part]
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=r"last.pt: not a complete checkpoint; expected the parts"):
+        load(path)
+
+
+def test_missing_unknown_and_misshapen_weights_are_named(tmp_path):
+    layer = torch.nn.Linear(2, 3)
+    good = layer.state_dict()
+    load_weights(layer, good, tmp_path)
+    for change, message in (
+        ({"weight": good["weight"]}, "no weight bias"),
+        (good | {"x": good["bias"]}, "an unknown weight x"),
+        (good | {"bias": torch.zeros(5)}, r"bias of shape \[5\], expected \[3\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_weights(layer, change, tmp_path)
+
+
+def test_a_file_that_cannot_grow_leaves_the_old_checkpoint_and_one_line(tmp_path):
+    save(state(), tmp_path / "last.pt")
+    before = (tmp_path / "last.pt").read_bytes()
+    limit = len(before) + 4096
+    code = f"""
+import resource, torch
+from pathlib import Path
+from segmentation.training.checkpoint import load, save
+from dataclasses import replace
+path = Path({str(tmp_path / "last.pt")!r})
+state = replace(load(path), method={{"weight": torch.zeros(100_000)}})
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+try:
+    save(state, path)
+except OSError as fault:
+    print(str(fault).count("\\n"), fault)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"0 {tmp_path}/last.pt: the checkpoint could not be written")
+    assert "free some disk space" in done.stdout
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert list(tmp_path.iterdir()) == [tmp_path / "last.pt"]
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_replaces_the_old_one(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted(descriptor):
+        calls.append("fsync")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "replace", lambda *a: (calls.append("replace"), replace(*a)))
+    save(state(), tmp_path / "last.pt")
+    assert calls == ["fsync", "replace", "fsync"]  # file, name, folder

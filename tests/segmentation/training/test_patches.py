@@ -131,7 +131,7 @@ def test_no_label_of_an_unlabeled_case_is_in_its_file(prepared):
 
 def test_streams_without_what_they_need_are_refused(prepared):
     labeled, unlabeled = files(prepared)
-    with pytest.raises(ValueError, match="no labeled case"):
+    with pytest.raises(ValueError, match="expected at least one labeled case"):
         PatchStream([], unlabeled, patch=(8, 8, 8))
     with pytest.raises(ValueError, match="no unlabeled case"):
         PatchStream(labeled, [], patch=(8, 8, 8))
