@@ -25,6 +25,7 @@ from pipeline.commands import (
     render,
     report,
     split,
+    study,
     sweep,
     train,
 )
@@ -36,7 +37,7 @@ PANELS = {
     "First steps": (demo,),
     "Data": (phantom, inspect, split, prepare),
     "Text": (describe, check, render, encode, bank, matrix),
-    "Training": (train, sweep, adopt),
+    "Training": (train, study, sweep, adopt),
     "Results": (evaluate, compare, report),
     "Your own scans": (predict, bundle),
 }

@@ -1,4 +1,4 @@
-"""Where the files that come with tak-seg lie: prompts, data sets, recipes, variants."""
+"""Where the files that come with tak-seg lie: prompts, data sets, recipes, variants, studies."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,14 @@ from knowledge.common.suggest import did_you_mean
 from pipeline.files.kinds import require_kind
 
 _PACKAGE = Path(__file__).parents[1]
-_SUFFIXES = dict.fromkeys(("prompts", "data", "recipes", "variants"), ".toml")
-_KINDS = {"prompts": "template", "data": "descriptor", "recipes": "recipe", "variants": ""}
+_SUFFIXES = dict.fromkeys(("prompts", "data", "recipes", "variants", "studies"), ".toml")
+_KINDS = {
+    "prompts": "template",
+    "data": "descriptor",
+    "recipes": "recipe",
+    "variants": "",
+    "studies": "",
+}
 
 
 def prompts() -> Path:

@@ -1,0 +1,83 @@
+"""`tak study`: a comparison from wordings to a table, in one file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def study(
+    file: Annotated[
+        Path, typer.Argument(help="Study file (TOML), or the name of a shipped study.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the tables. [default: FILE's stem]"),
+    ] = None,
+    store: Annotated[
+        Path, typer.Option(help="Folder of finished stages, shared by studies.")
+    ] = Path("store"),
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Print what is done, what would run, and its cost.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stages at once. [default: one per GPU, or cores / --threads]"),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each job.")] = 1,
+    gpus: Annotated[
+        str, typer.Option(metavar="0,1", help="GPUs to use; jobs take turns on them.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print plan or results as JSON.")] = False,
+) -> None:
+    """Run a study: describe, check, encode, prepare, train, evaluate, tabulate.
+
+    Every stage is kept in the store under the digest of everything that goes into it. A second
+    call, or another study, makes only what is missing; failed stages are tried again.
+
+    Example: `tak study wordings.toml --plan`, then `tak study wordings.toml`
+    """
+    from pipeline.experiments.run_study import Pool, Runner, check_cells, default_jobs, plan
+    from pipeline.experiments.store import Store
+    from pipeline.experiments.study import Study
+    from pipeline.files import shipped
+    from pipeline.terminal.study_view import plan_lines, watching_study
+
+    chosen = Study.read(shipped.find("studies", file))
+    kept = Store(store)
+    planned = plan(chosen, kept)
+    if plan_only:
+        content = planned.as_json() if as_json else "\n".join(plan_lines(planned))
+        typer.echo(content)
+        return
+    from pipeline.experiments.study_results import collect, write_results
+    from pipeline.experiments.tables import show_study
+    from pipeline.files.outputs import require_writable_folder
+
+    check_cells(planned)
+    folder = require_writable_folder(output or Path(file.stem))
+    kept.create()
+    devices = tuple(filter(None, gpus.split(",")))
+    pool = Pool(jobs or default_jobs(threads, devices), threads, devices)
+    with watching_study(planned, quiet=as_json) as observer:
+        result = Runner(planned, kept, pool, observer).run()
+    results = collect(planned, kept)
+    if results is not None:
+        written = write_results(results, planned, kept, folder)
+        if as_json:
+            typer.echo((folder / "study.json").read_text(encoding="utf-8"))
+        else:
+            show_study(results, planned, kept)
+            typer.echo(f"wrote {', '.join(map(str, written))}")
+    for key, error in result.failed.items():
+        stage = next(each for each in planned.stages if each.key == key)
+        typer.echo(f"failed: {stage.label}: {error} (log: {kept.log(stage)})", err=True)
+    if chosen.changed():
+        typer.echo(
+            f"{chosen.path} changed meanwhile; the results are of the file as read", err=True
+        )
+    if result.interrupted:
+        typer.echo("interrupted; finished stages are kept, the same command continues", err=True)
+        raise typer.Exit(130)
+    if result.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,363 @@
+"""A study planned and run: every stage once, on a pool of worker processes."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Queue
+from typing import Any, Protocol
+
+from pipeline.experiments.stages import KINDS, CellStages, Stage, stages_of
+from pipeline.experiments.store import State, Store, cost_class
+from pipeline.experiments.study import Cell, Study
+from pipeline.experiments.workers import Outcome, Worker
+
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study consists of and what of it is done.
+
+    Attributes:
+        cells: the stages of every cell.
+        stages: every stage once, inputs first.
+        states: of every stage, by key.
+        seconds: expected for the trainings to run, None where no step was measured yet.
+    """
+
+    study: Study
+    cells: tuple[CellStages, ...]
+    stages: tuple[Stage, ...]
+    states: dict[str, State]
+    seconds: float | None
+    unmeasured: int = 0
+
+    def pending(self, kind: str | None = None) -> list[Stage]:
+        """Stages that are not done, of one kind or of all."""
+        chosen = [stage for stage in self.stages if kind in (None, stage.kind)]
+        return [stage for stage in chosen if self.states[stage.key] != "done"]
+
+    def as_json(self) -> str:
+        """The plan for programs."""
+        content = {
+            "title": self.study.file.title,
+            "cells": len(self.cells),
+            "arms": list(self.study.arms),
+            "stages": [
+                {"kind": kind, "all": every, "done": done, "failed": failed}
+                for kind, every, done, failed in self.counts()
+            ],
+            "pending": [
+                {"kind": stage.kind, "key": stage.key, "state": self.states[stage.key]}
+                for stage in self.pending()
+            ],
+            "training_seconds": self.seconds,
+            "trainings_not_measured": self.unmeasured,
+        }
+        return json.dumps(content, indent=1)
+
+    def counts(self) -> list[tuple[str, int, int, int]]:
+        """Kind, all, done and failed, for every kind that the study has."""
+        rows = []
+        for kind in KINDS:
+            states = [self.states[stage.key] for stage in self.stages if stage.kind == kind]
+            if states:
+                rows.append((kind, len(states), states.count("done"), states.count("failed")))
+        return rows
+
+
+def plan(study: Study, store: Store) -> Plan:
+    """The plan of a study; nothing is run and nothing heavy imported.
+
+    Raises:
+        ValueError: a cell that cannot be; the message names it.
+    """
+    cells = []
+    for cell in study.cells:
+        try:
+            cells.append(stages_of(study, cell))
+        except (LookupError, FileNotFoundError) as error:
+            raise ValueError(f"{study.path}: cell {cell.name}: {error}") from None
+    stages = {stage.key: stage for each in cells for stage in each.all()}
+    states = {key: store.state(stage) for key, stage in stages.items()}
+    pending = [s for s in stages.values() if s.kind == "train" and states[s.key] != "done"]
+    measured = store.step_seconds() if pending else {}
+    times = [measured.get(cost_class(stage.facts)) for stage in pending]
+    known = [each * stage.steps for each, stage in zip(times, pending, strict=True) if each]
+    seconds = sum(known) if known or not pending else None
+    return Plan(
+        study, tuple(cells), tuple(stages.values()), states, seconds, len(times) - len(known)
+    )
+
+
+def check_cells(plan: Plan) -> None:
+    """Build every distinct recipe that is still to be trained, before the first stage starts.
+
+    Raises:
+        ValueError: a value that no cell can be built with; names the cell.
+    """
+    pending = {stage.key for stage in plan.pending("train")}
+    todo = [each for each in plan.cells if each.train.key in pending]
+    if todo:
+        from pipeline.config.recipe_files import read_config
+        from pipeline.experiments.study import as_words, find_recipe, recipe_changes
+    seen: set[tuple[str, ...]] = set()
+    for each in todo:
+        recipe = find_recipe(plan.study, str(each.cell.settings["recipe"]))
+        changes = as_words(recipe_changes(each.cell.settings))
+        if (str(recipe), *changes) not in seen:
+            seen.add((str(recipe), *changes))
+            try:
+                read_config(recipe, changes, option="")
+            except (ValueError, LookupError) as error:
+                raise ValueError(f"{plan.study.path}: cell {each.cell.name}: {error}") from None
+    banks = {each.bank.key: each.cell for each in plan.cells if isinstance(each.bank, Stage)}
+    _check_text(plan, banks)
+
+
+def _check_text(plan: Plan, banks: dict[str, Cell]) -> None:
+    """Refuse an encoder or control that does not exist."""
+    pending = {stage.key for stage in plan.pending()}
+    todo = [cell for key, cell in banks.items() if key in pending]
+    if not todo:
+        return
+    from knowledge.bank.controls import CONTROLS
+    from knowledge.common.suggest import unknown
+    from pipeline.config.registry import names
+
+    for cell in todo:
+        encoder, bank = str(cell.settings["encoder"]).partition(":")[0], str(cell.settings["bank"])
+        known = names("knowledge.encoders")
+        if encoder not in known:
+            message = unknown("encoder", encoder, known)
+        elif bank != "text" and not bank.endswith(".h5") and bank not in CONTROLS:
+            message = unknown("bank", bank, ("text", *CONTROLS))
+        else:
+            continue
+        raise ValueError(f"{plan.study.path}: cell {cell.name}: {message}")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How stages are spread over this machine.
+
+    Attributes:
+        jobs: stages that run at once.
+        threads: CPU threads of each.
+        gpus: devices, by number; every job gets one, several jobs may share one.
+    """
+
+    jobs: int = 1
+    threads: int = 1
+    gpus: tuple[str, ...] = ()
+
+    def environments(self) -> list[dict[str, str]]:
+        """The environment variables of every worker."""
+        threads = {"OMP_NUM_THREADS": str(self.threads)}
+        if not self.gpus:
+            return [threads for _ in range(self.jobs)]
+        return [
+            threads | {"CUDA_VISIBLE_DEVICES": self.gpus[i % len(self.gpus)]}
+            for i in range(self.jobs)
+        ]
+
+
+class Observer(Protocol):
+    """Follows a run of a study."""
+
+    def started(self, stage: Stage) -> None:
+        """A stage begins."""
+
+    def ended(self, stage: Stage, outcome: Outcome) -> None:
+        """A stage is done, failed or was interrupted."""
+
+    def reused(self, stage: Stage) -> None:
+        """Another process made the stage meanwhile."""
+
+
+@dataclass
+class Result:
+    """How a run of a study ended.
+
+    Attributes:
+        failed: why, by key of the stage.
+        blocked: stages whose inputs failed.
+    """
+
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: list[Stage] = field(default_factory=list)
+    interrupted: bool = False
+    made: int = 0
+
+
+class Runner:
+    """Runs the pending stages of a plan, each as soon as its inputs are done.
+
+    Args:
+        environment: of the workers, besides the pool's.
+    """
+
+    def __init__(self, plan: Plan, store: Store, pool: Pool, observer: Observer) -> None:
+        self.plan, self.store, self.observer = plan, store, observer
+        self.workers = [Worker(environment) for environment in pool.environments()]
+        self.idle: Queue[Worker] = Queue()
+        for worker in self.workers:
+            self.idle.put(worker)
+        self.result = Result()
+        self.stopping = threading.Event()
+        limits = plan.study.file.limits
+        self._spending = threading.Lock() if limits.max_tokens or limits.max_cost else None
+
+    def run(self) -> Result:
+        """Run until nothing is left that can run; Ctrl-C lets running stages save first."""
+        done = {s.key for s in self.plan.stages if self.plan.states[s.key] == "done"}
+        waiting = {stage.key: stage for stage in self.plan.stages if stage.key not in done}
+        running: dict[Future[Outcome | None], Stage] = {}
+        with ThreadPoolExecutor(len(self.workers)) as threads:
+            try:
+                while waiting or running:
+                    for stage in self._ready(waiting.values(), done):
+                        del waiting[stage.key]
+                        running[threads.submit(self._make, stage)] = stage
+                    if not running:
+                        break
+                    finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        self._take(running.pop(future), future.result(), done)
+            except KeyboardInterrupt:
+                self._interrupt(running)
+            finally:
+                self.stopping.set()
+                for worker in self.workers:
+                    worker.close()
+        self.result.blocked = list(waiting.values())
+        return self.result
+
+    def _ready(self, waiting: Iterable[Stage], done: set[str]) -> list[Stage]:
+        return [s for s in list(waiting) if all(earlier.key in done for earlier in s.inputs)]
+
+    def _take(self, stage: Stage, outcome: Outcome | None, done: set[str]) -> None:
+        if outcome is None:
+            self.observer.reused(stage)
+        else:
+            self.observer.ended(stage, outcome)
+            if outcome.code != 0:
+                self.result.failed[stage.key] = outcome.error
+                return
+            self.result.made += 1
+        done.add(stage.key)
+
+    def _interrupt(self, running: dict[Future[Outcome | None], Stage]) -> None:
+        self.result.interrupted = True
+        self.stopping.set()
+        for worker in self.workers:
+            worker.stop()
+        wait(running)
+
+    def _make(self, stage: Stage) -> Outcome | None:
+        """Make one stage, or wait for the process that does; None if it was made elsewhere."""
+        while not self.stopping.is_set():
+            with self.store.lock(stage) as held:
+                if held:
+                    # Another study may have made it since the plan, or while this one waited.
+                    state = self.store.state(stage, thorough=True)
+                    if state == "done":
+                        return None
+                    if state == "damaged":
+                        self.store.clear(stage)
+                    return self._make_locked(stage)
+            time.sleep(_POLL_SECONDS)
+        return Outcome(130, "interrupted", 0.0)
+
+    def _make_locked(self, stage: Stage) -> Outcome:
+        if self.stopping.is_set():
+            return Outcome(130, "interrupted", 0.0)
+        for earlier in stage.inputs:
+            if self.store.state(earlier, thorough=True) != "done":
+                error = f"its input {earlier.label} changed on disk; run the study again"
+                return Outcome(1, error, 0.0)
+        self.observer.started(stage)
+        limited = stage.kind == "describe" and self._spending
+        if limited:
+            limited.acquire()
+        worker = self.idle.get()
+        try:
+            outcome = worker.run(self._words(stage), self.store.log(stage))
+        finally:
+            self.idle.put(worker)
+            if limited:
+                limited.release()
+        if outcome.code == 0:
+            self.store.finish(stage, outcome.seconds, outcome.peak_mib)
+        else:
+            interrupted = outcome.code in (130, 143) or self.stopping.is_set()
+            self.store.fail(stage, outcome.error, outcome.seconds, interrupted=interrupted)
+        return outcome
+
+    def _words(self, stage: Stage) -> list[str]:
+        """The command with every placeholder filled in."""
+        places = {"out": self.store.product(stage), "store": self.store.root}
+        places |= {earlier.key: self.store.product(earlier) for earlier in _inputs(stage)}
+        words = [_filled(word, places) for word in stage.words]
+        if stage.kind == "train" and (self.store.product(stage) / "last.pt").is_file():
+            words.append("--resume")
+        if stage.kind == "split" and self.store.product(stage).is_dir():
+            self._remove_lists(stage)
+        if stage.kind == "evaluate":
+            self.store.product(stage).mkdir(parents=True, exist_ok=True)
+        if stage.kind == "describe" and self._spending:
+            words += self._remaining()
+        return words
+
+    def _remove_lists(self, stage: Stage) -> None:
+        """`tak split` wants a new folder; lists of an interrupted try are made again."""
+        for path in self.store.product(stage).iterdir():
+            path.unlink()
+
+    def _remaining(self) -> list[str]:
+        """What is left of the study's limits, after every description set made so far."""
+        limits = self.plan.study.file.limits
+        tokens, cost = spent(self.plan, self.store)
+        words = []
+        if limits.max_tokens is not None:
+            words += ["--max-tokens-total", str(max(1, limits.max_tokens - tokens))]
+        if limits.max_cost is not None:
+            words += ["--max-cost", str(max(0.0, limits.max_cost - cost))]
+        return words
+
+
+def spent(plan: Plan, store: Store) -> tuple[int, float]:
+    """Tokens and US dollars of all finished description sets of a study."""
+    tokens, cost = 0, 0.0
+    for stage in plan.stages:
+        if stage.kind == "describe" and store.state(stage) == "done":
+            content: dict[str, Any] = _json_object(store.product(stage))
+            totals = content.get("totals", {})
+            tokens += totals.get("input_tokens", 0) + totals.get("output_tokens", 0)
+            cost += content.get("cost_usd") or 0.0
+    return tokens, cost
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}
+
+
+def _inputs(stage: Stage) -> list[Stage]:
+    return [each for earlier in stage.inputs for each in (*_inputs(earlier), earlier)]
+
+
+def _filled(word: str, places: dict[str, Path]) -> str:
+    for name, path in places.items():
+        word = word.replace(f"{{{name}}}", str(path))
+    return word
+
+
+def default_jobs(threads: int, gpus: Sequence[str]) -> int:
+    """One job per GPU, else one per `threads` cores."""
+    return len(gpus) or max(1, (os.cpu_count() or 1) // max(1, threads))

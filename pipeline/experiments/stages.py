@@ -1,0 +1,334 @@
+"""Stages of a study: what each is made of, its key, and the command that makes it.
+
+The key of a stage is the digest of everything that goes into it, the keys of earlier stages
+included. Equal keys mean equal results, in one study and across studies.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from knowledge.common.digests import digest_of
+from pipeline.experiments.study import (
+    Cell,
+    DataTable,
+    Study,
+    as_words,
+    find_recipe,
+    raw_recipe,
+    reads_text,
+    recipe_changes,
+)
+from pipeline.files import shipped
+
+# Raised by hand when the results of a stage change without a change of its inputs.
+VERSIONS = {
+    "phantom": 1,
+    "split": 1,
+    "prepare": 1,
+    "describe": 1,
+    "check": 1,
+    "encode": 1,
+    "control": 1,
+    "train": 1,
+    "evaluate": 1,
+}
+KINDS = tuple(VERSIONS)
+PRODUCTS = {
+    "phantom": "scans",
+    "split": "lists",
+    "prepare": "prepared",
+    "describe": "descriptions.json",
+    "check": "claims.json",
+    "encode": "bank.h5",
+    "control": "bank.h5",
+    "train": "run",
+    "evaluate": "scores",
+}
+_HEAD_BYTES = 2**16
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a study.
+
+    Attributes:
+        kind: one of `KINDS`.
+        facts: what the key is the digest of, for a reader.
+        words: of the `tak` command; `{out}` is this stage's product, `{KEY}` that of an input.
+        inputs: earlier stages, by key.
+        steps: training steps, for the estimate of time.
+    """
+
+    kind: str
+    facts: Mapping[str, Any]
+    words: tuple[str, ...]
+    inputs: tuple["Stage", ...] = ()
+    steps: int = 0
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        content = {"kind": self.kind, "version": VERSIONS[self.kind], "facts": dict(self.facts)}
+        content["inputs"] = [stage.key for stage in self.inputs]
+        object.__setattr__(self, "key", digest_of(content)[:20])
+
+    @property
+    def label(self) -> str:
+        """Kind and key, for messages."""
+        return f"{self.kind} {self.key[:8]}"
+
+    @property
+    def product(self) -> str:
+        """Name of the file or folder that the stage makes."""
+        return PRODUCTS[self.kind]
+
+
+@dataclass(frozen=True)
+class External:
+    """A file or folder that the study brings along in place of a stage."""
+
+    path: str
+    digest: str
+
+
+Input = Stage | External
+
+
+@dataclass(frozen=True)
+class CellStages:
+    """The stages that end in one cell's scores.
+
+    Attributes:
+        data: the prepared scans.
+        bank: the text vectors; None where the recipe reads no text.
+        describe, check: None where nobody is asked.
+    """
+
+    cell: Cell
+    train: Stage
+    evaluate: Stage
+    data: Input
+    bank: Input | None
+    describe: Stage | None
+    check: Stage | None
+
+    def all(self) -> list[Stage]:
+        """Every stage that the cell needs, inputs first."""
+        ends = [self.evaluate, *([self.check] if self.check else [])]
+        ordered: dict[str, Stage] = {}
+
+        def add(stage: Stage) -> None:
+            for earlier in stage.inputs:
+                add(earlier)
+            ordered.setdefault(stage.key, stage)
+
+        for end in ends:
+            add(end)
+        return list(ordered.values())
+
+
+def stages_of(study: Study, cell: Cell) -> CellStages:
+    """The stages of a cell, from its settings alone; nothing is run and nothing heavy imported.
+
+    Raises:
+        FileNotFoundError, LookupError, ValueError: a recipe, wording or file that does not exist.
+    """
+    data = _data(study, cell)
+    recipe = find_recipe(study, str(cell.settings["recipe"]))
+    changes = recipe_changes(cell.settings)
+    raw = raw_recipe(recipe, changes)
+    describe: Stage | None = None
+    bank: Input | None = None
+    check: Stage | None = None
+    if reads_text(raw):
+        describe, bank = _text(study, cell)
+        if study.file.check and describe is not None:
+            check = _check(describe, data, study)
+    train = _train(cell, data, bank, recipe, raw, as_words(changes))
+    evaluate = _evaluate(study, train, data)
+    return CellStages(cell, train, evaluate, data, bank, describe, check)
+
+
+def _data(study: Study, cell: Cell) -> Input:
+    """The prepared scans of a cell, with another draw of labeled cases where it asks for one."""
+    table, draw, labeled = study.file.data, cell.settings["draw"], cell.settings.get("labeled")
+    drawn = bool(draw) or labeled is not None
+    if table.phantom is not None:
+        scans = _phantom(table)
+        root, source = f"{{{scans.key}}}", dict[str, str]()
+        inputs: tuple[Stage, ...] = (scans,)
+    else:
+        folder = Path(study.resolve(str(table.root)))
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{study.path}: data.root: there is no folder {table.root}")
+        root, source, inputs = str(folder), {"data": _folder_digest(str(folder))}, ()
+        if (folder / "dataset.json").is_file() and any(folder.glob("*.h5")):
+            if drawn:
+                raise ValueError(
+                    f"{study.path}: draws and labeled need scans to be prepared anew; "
+                    f"{folder} is prepared already: give data.root as downloaded"
+                )
+            return External(str(folder), source["data"])
+    descriptor = [] if table.descriptor is None else [study.resolve(table.descriptor)]
+    options = ["--descriptor", *descriptor] if descriptor else []
+    facts = source | {
+        "descriptor": _file_digest(str(shipped.find("data", descriptor[0]))) if descriptor else "",
+        "layout": table.layout or "",
+        "spacing": list(table.spacing or ()),
+    }
+    split = ["--split", table.split] if table.split else []
+    if drawn:
+        if labeled is None:
+            raise ValueError(f"{study.path}: draws other than 0 need labeled, a share or a number")
+        lists = Stage(
+            "split",
+            {**facts, "split": table.split or "", "labeled": str(labeled), "draw": draw},
+            ("split", root, "--labeled", str(labeled), "--seed", str(draw), "-o", "{out}",
+             *options, *split),
+            inputs,
+        )  # fmt: skip
+        split, inputs = ["--split", f"{{{lists.key}}}"], (*inputs, lists)
+    layout = ["--layout", table.layout] if table.layout else []
+    spacing = ["--spacing", *map(str, table.spacing)] if table.spacing else []
+    return Stage(
+        "prepare",
+        {**facts, "split": "" if drawn else table.split or ""},
+        ("prepare", root, "-o", "{out}", *options, *split, *layout, *spacing),
+        inputs,
+    )
+
+
+def _phantom(table: DataTable) -> Stage:
+    words = ["phantom", "{out}"]
+    if table.descriptor:
+        words += ["--descriptor", table.descriptor]
+    for name, value in (table.phantom or {}).items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name}", *map(str, values)]
+    return Stage("phantom", {"options": dict(table.phantom or {})}, tuple(words))
+
+
+def _text(study: Study, cell: Cell) -> tuple[Stage | None, Input]:
+    """The descriptions, None where the bank is a file, and the bank."""
+    settings, bank = cell.settings, str(cell.settings["bank"])
+    path = Path(study.resolve(bank))
+    if path.suffix == ".h5":
+        if not path.is_file():
+            raise FileNotFoundError(f"{study.path}: there is no bank {bank}")
+        return None, External(str(path), _file_digest(str(path)))
+    describe = _describe(study, settings)
+    encoder = str(settings["encoder"])
+    facts = {"encoder": encoder, "long_text": settings["long_text"]}
+    words = ["encode", f"{{{describe.key}}}", "--encoder", encoder,
+             "--long-text", str(settings["long_text"]), "-o", "{out}"]  # fmt: skip
+    encode = Stage("encode", facts, tuple(words), (describe,))
+    if bank == "text":
+        return describe, encode
+    draw = int(settings.get("bank_draw", 0))
+    words = ["bank", "control", bank, "--like", f"{{{encode.key}}}", "--seed", str(draw),
+             "-o", "{out}"]  # fmt: skip
+    return describe, Stage("control", {"kind": bank, "draw": draw}, tuple(words), (encode,))
+
+
+def _describe(study: Study, settings: Mapping[str, Any]) -> Stage:
+    wording = shipped.find("prompts", study.resolve(str(settings["wording"])))
+    organs = study.resolve(study.file.data.descriptor or "phantom")
+    provider = str(settings["provider"])
+    words = ["describe", organs, "-o", "{out}", "--template", str(wording), "--provider", provider,
+             "--cache", "{store}/answers"]  # fmt: skip
+    facts: dict[str, Any] = {
+        "organs": _organs_digest(organs),
+        "wording": _file_digest(str(wording)),
+        "provider": provider,
+    }
+    options = {"model": "--model", "base_url": "--base-url", "key_env": "--key-env",
+               "temperature": "--temperature", "model_seed": "--seed",
+               "samples": "--samples"}  # fmt: skip
+    for name, option in options.items():
+        if name in settings:
+            words += [option, str(settings[name])]
+            if name != "key_env":
+                facts[name] = settings[name]
+    if "answers" in settings:
+        answers = study.resolve(str(settings["answers"]))
+        words += ["--answers", answers]
+        facts["answers"] = _file_digest(answers)
+    elif provider == "recorded":
+        store = shipped.data() / "answers" / f"{wording.stem}.json"
+        facts["answers"] = _file_digest(str(store)) if store.is_file() else ""
+    return Stage("describe", facts, tuple(words))
+
+
+def _check(describe: Stage, data: Input, study: Study) -> Stage:
+    scans, inputs, facts = _place(data)
+    words = ("check", f"{{{describe.key}}}", "--scans", scans, "--report", "{out}", "--no-record")
+    return Stage("check", facts, words, (describe, *inputs))
+
+
+def _place(data: Input) -> tuple[str, tuple[Stage, ...], dict[str, Any]]:
+    """How a command names the prepared data, and what a key needs of it."""
+    if isinstance(data, Stage):
+        return f"{{{data.key}}}", (data,), {}
+    return data.path, (), {"data": data.digest}
+
+
+def _train(
+    cell: Cell,
+    data: Input,
+    bank: Input | None,
+    recipe: Path,
+    raw: dict[str, Any],
+    changes: list[str],
+) -> Stage:
+    prepared, inputs, facts = _place(data)
+    words = ["train", prepared, "--recipe", str(recipe), "--seed", str(cell.settings["seed"]),
+             "-o", "{out}"]  # fmt: skip
+    for change in changes:
+        words += ["--set", change]
+    if isinstance(bank, Stage):
+        words += ["--bank", f"{{{bank.key}}}"]
+        inputs = (*inputs, bank)
+    elif bank is not None:
+        words += ["--bank", bank.path]
+        facts["bank"] = bank.digest
+    shape = {key: value for key, value in raw.items() if key != "title"}
+    facts |= {"recipe": shape, "seed": cell.settings["seed"]}
+    steps = int(raw.get("training", {}).get("steps", 0))
+    return Stage("train", facts, tuple(words), inputs, steps)
+
+
+def _evaluate(study: Study, train: Stage, data: Input) -> Stage:
+    prepared, inputs, facts = _place(data)
+    chosen = study.file.statistics
+    words = ("evaluate", f"{{{train.key}}}", prepared, "--part", chosen.part,
+             "--rules", chosen.rules, "-o", "{out}")  # fmt: skip
+    facts |= {"part": chosen.part, "rules": chosen.rules}
+    return Stage("evaluate", facts, words, (train, *inputs))
+
+
+@cache
+def _file_digest(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise FileNotFoundError(f"{path}: {error.strerror}") from None
+
+
+def _organs_digest(name: str) -> str:
+    path = Path(name)
+    return _file_digest(str(path if path.is_file() else shipped.find("data", name)))
+
+
+@cache
+def _folder_digest(folder: str) -> str:
+    """Names, sizes and beginnings of all files below a folder; seconds for thousands of scans."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                digest.update(file.read(_HEAD_BYTES))
+    return digest.hexdigest()

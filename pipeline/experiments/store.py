@@ -1,0 +1,197 @@
+"""The store of a study: one folder per finished stage, shared by any number of studies.
+
+STORE/store.json                    format version
+STORE/KIND/KEY/stage.json           what was made, when, and the digest of every file
+STORE/KIND/KEY/PRODUCT              the file or folder that the stage made
+STORE/KIND/KEY/log.txt              what its command printed
+STORE/KIND/KEY.lock                 held by the process that makes it
+STORE/answers/                      cached answers of language models
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from knowledge.common.files import write_whole
+from pipeline.experiments.stages import Stage
+
+FORMAT_VERSION = 1
+RECORD = "stage.json"
+LOG = "log.txt"
+State = Literal["done", "missing", "partial", "failed", "damaged"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What `stage.json` says of a stage.
+
+    Attributes:
+        files: size and sha256 by path below the stage's folder; empty unless done.
+        error: why the stage failed, in one line.
+        seconds: of the run that finished it.
+        steps: training steps, for the estimate of time.
+    """
+
+    status: Literal["done", "failed", "interrupted"]
+    seconds: float
+    error: str = ""
+    steps: int = 0
+    peak_mib: float | None = None
+    files: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+
+class Store:
+    """A folder of finished stages.
+
+    Raises:
+        ValueError: the folder is a store of a newer version, or holds something else.
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        marker = root / "store.json"
+        if marker.is_file():
+            version = _read_json(marker).get("format_version")
+            if version != FORMAT_VERSION:
+                raise ValueError(
+                    f"{root}: a store of format {version}; this version reads format "
+                    f"{FORMAT_VERSION}: update tak-seg, or give another --store"
+                )
+        elif root.is_dir() and any(root.iterdir()):
+            raise ValueError(f"{root}: expected a store or an empty folder; give another --store")
+
+    def create(self) -> None:
+        """Make the folder and its marker."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        if not (self.root / "store.json").is_file():
+            content = {"format_version": FORMAT_VERSION}
+            write_whole(self.root / "store.json", json.dumps(content) + "\n")
+
+    def folder(self, stage: Stage) -> Path:
+        """Where a stage lies."""
+        return self.root / stage.kind / stage.key
+
+    def product(self, stage: Stage) -> Path:
+        """The file or folder that a stage makes."""
+        return self.folder(stage) / stage.product
+
+    def log(self, stage: Stage) -> Path:
+        """What the command of a stage printed."""
+        return self.folder(stage) / LOG
+
+    def record(self, stage: Stage) -> Record | None:
+        """The record of a stage; None if there is none, or one that cannot be read."""
+        content = _read_json(self.folder(stage) / RECORD)
+        try:
+            known = {name: content[name] for name in Record.__dataclass_fields__}
+            return Record(**known)
+        except (KeyError, TypeError):
+            return None
+
+    def state(self, stage: Stage, *, thorough: bool = False) -> State:
+        """Whether a stage is done; `thorough` compares contents and not sizes alone."""
+        folder, record = self.folder(stage), self.record(stage)
+        if record is None:
+            return "partial" if self.product(stage).exists() else "missing"
+        if record.status != "done":
+            return "failed" if record.status == "failed" else "partial"
+        for name, (size, digest) in record.files.items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != size:
+                return "damaged"
+            if thorough and _digest(path) != digest:
+                return "damaged"
+        return "done"
+
+    def clear(self, stage: Stage) -> None:
+        """Remove a stage whose files are damaged; its key stays free to be made again."""
+        shutil.rmtree(self.folder(stage), ignore_errors=True)
+
+    def finish(self, stage: Stage, seconds: float, peak_mib: float | None) -> None:
+        """Record a stage as done, with the digest of every file it made."""
+        folder, product = self.folder(stage), self.product(stage)
+        paths = [product] if product.is_file() else sorted(product.rglob("*"))
+        files = {
+            str(path.relative_to(folder)): (path.stat().st_size, _digest(path))
+            for path in paths
+            if path.is_file() and not path.name.startswith(".")
+        }
+        self._write(stage, Record("done", seconds, "", stage.steps, peak_mib, files))
+
+    def fail(self, stage: Stage, error: str, seconds: float, *, interrupted: bool = False) -> None:
+        """Record why a stage is not done; what it made so far stays for the next try."""
+        status: Literal["failed", "interrupted"] = "interrupted" if interrupted else "failed"
+        self._write(stage, Record(status, seconds, error, stage.steps))
+
+    def _write(self, stage: Stage, record: Record) -> None:
+        content = {
+            "format_version": FORMAT_VERSION,
+            "kind": stage.kind,
+            "key": stage.key,
+            "facts": dict(stage.facts),
+            "inputs": [earlier.key for earlier in stage.inputs],
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            **vars(record),
+        }
+        text = json.dumps(content, indent=1, default=str, ensure_ascii=False)
+        write_whole(self.folder(stage) / RECORD, text + "\n")
+
+    @contextmanager
+    def lock(self, stage: Stage) -> Iterator[bool]:
+        """Hold a stage while it is made; gives False if another process holds it."""
+        path = self.root / stage.kind / f"{stage.key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def step_seconds(self) -> dict[str, float]:
+        """Measured seconds per training step by `cost_class`, from finished trainings."""
+        measured: dict[str, float] = {}
+        for path in (self.root / "train").glob(f"*/{RECORD}"):
+            content = _read_json(path)
+            if content.get("status") == "done" and content.get("steps"):
+                name = cost_class(content["facts"])
+                measured[name] = float(content["seconds"]) / content["steps"]
+        return measured
+
+
+def cost_class(facts: Any) -> str:
+    """What decides how long a training step takes: every table of the recipe but the text's."""
+    recipe = facts.get("recipe", {})
+    kept = {name: table for name, table in recipe.items() if name not in ("seed", "text")}
+    training = {k: v for k, v in kept.get("training", {}).items() if k not in ("steps", "rate")}
+    return json.dumps(kept | {"training": training}, sort_keys=True, default=str)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object of a JSON file; empty if there is none or it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,157 @@
+"""Processes that run `tak` commands for a study, one after another, with their imports kept.
+
+A worker reads a JSON line per command from its standard input and answers with one. The command
+runs in the worker's process: its start is paid once, and what it prints goes to the stage's log.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended.
+
+    Attributes:
+        code: exit code; 130 if it was asked to stop.
+        error: why it failed, in one line.
+        peak_mib: most memory that the worker's process took so far.
+    """
+
+    code: int
+    error: str
+    seconds: float
+    peak_mib: float | None = None
+
+
+class Worker:
+    """One process that runs commands; started at the first one, and again if it died.
+
+    Args:
+        environment: added to this process's own, such as threads and visible devices.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = dict(environment)
+        self.process: subprocess.Popen[str] | None = None
+
+    def run(self, words: Sequence[str], log: Path) -> Outcome:
+        """Run one command; a worker that dies is a failed command, not an exception."""
+        begin = time.monotonic()
+        process = self._process()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        answer = ""
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps({"words": list(words), "log": str(log)}) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        seconds = time.monotonic() - begin
+        if answer:
+            content = json.loads(answer)
+            return Outcome(content["code"], content["error"], seconds, content["peak_mib"])
+        code = process.wait()
+        self.process = None
+        reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return Outcome(1, f"the process died ({reason}); its log is {log}", seconds)
+
+    def stop(self) -> None:
+        """Ask the running command to save and end (SIGTERM)."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+
+    def close(self) -> None:
+        """End the process; it runs no command now."""
+        if self.process is not None:
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()  # type: ignore[union-attr]
+            try:
+                self.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process.stdout.close()  # type: ignore[union-attr]
+            self.process = None
+
+    def _process(self) -> "subprocess.Popen[str]":
+        if self.process is None or self.process.poll() is not None:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.experiments.workers"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+                env=os.environ | self.environment,
+                start_new_session=True,  # Ctrl-C at the terminal reaches the study alone
+            )
+        return self.process
+
+
+def _serve() -> None:
+    """Answer commands until standard input ends."""
+    from pipeline.startup import configure_process
+
+    configure_process()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    for line in sys.stdin:
+        request = json.loads(line)
+        code, error = _run(request["words"], Path(request["log"]))
+        answers.write(json.dumps({"code": code, "error": error, "peak_mib": _peak_mib()}) + "\n")
+        answers.flush()
+
+
+def _run(words: list[str], log: Path) -> tuple[int, str]:
+    """Exit code and error of one command; its output, also of C libraries, goes to the log."""
+    from pipeline.cli import app, message_of
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        print(f"$ tak {' '.join(words)}", file=file, flush=True)
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    # Between commands a SIGTERM ends the worker; `train` and others install handlers of their own.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result: Any = app(words, standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+        return code, "" if code == 0 else f"exit code {code}"
+    except KeyboardInterrupt:
+        return 130, "interrupted"
+    except (ValueError, OSError, LookupError) as error:
+        return 1, message_of(error)
+    except SystemExit as end:
+        return int(end.code or 0), ""
+    except Exception as error:
+        traceback.print_exc()
+        message = getattr(error, "message", "") or str(error)
+        return 1, f"{type(error).__name__}: {message}"
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _peak_mib() -> float | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,234 @@
+"""`tak study` on two processes: every stage once, failures apart, nothing lost when killed."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipeline.experiments.run_study import Pool, Runner, plan
+from pipeline.experiments.store import Store
+from pipeline.experiments.study import Study
+from tests.support.paths import ROOT
+from tests.support.processes import wait_until
+from tests.support.tiny_study import TINY_FIXED, write_study
+
+HEAD = 'title = "Tiny"\nseeds = [0, 1]\n'
+AXES = '[axes]\nwording = ["paper", "terse"]\nbank = ["text", "shuffled"]\n'
+
+
+class Recorder:
+    """Which stages ran, in order."""
+
+    def __init__(self):
+        self.kinds, self.errors, self.again = [], [], []
+
+    def started(self, stage):
+        self.kinds.append(stage.kind)
+
+    def ended(self, stage, outcome):
+        if outcome.code:
+            self.errors.append(outcome.error)
+
+    def reused(self, stage):
+        self.again.append(stage.kind)
+
+
+def run(path, store, jobs=2):
+    """Run a study in this process; gives its result and what ran."""
+    kept, recorder = Store(store), Recorder()
+    kept.create()
+    result = Runner(plan(Study.read(path), kept), kept, Pool(jobs), recorder).run()
+    return result, recorder
+
+
+def tak_study(path, *words, cwd, **options):
+    command = [sys.executable, "-m", "pipeline", "study", str(path), *map(str, words)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished study of 2 wordings x 2 banks x 2 seeds: its file, store and output."""
+    folder = tmp_path_factory.mktemp("study")
+    path = write_study(folder, HEAD, AXES)
+    process = tak_study(path, "--jobs", 2, cwd=folder)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, output + errors
+    return folder
+
+
+def copied(finished, folder):
+    shutil.copytree(finished, folder / "copy")
+    return folder / "copy"
+
+
+def test_every_cell_is_scored_and_the_tables_add_up(finished):
+    content = json.loads((finished / "tiny" / "study.json").read_text())
+    assert [arm["arm"] for arm in content["arms"]] == [
+        "paper, text", "paper, shuffled", "terse, text", "terse, shuffled",
+    ]  # fmt: skip
+    assert {arm["runs"] for arm in content["arms"]} == {2}
+    assert content["missing"] == {}
+    with (finished / "tiny" / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    mean = sum(float(row["all"]) for row in rows if row["arm"] == "terse, text") / 2
+    assert mean == pytest.approx(content["arms"][2]["mean"]["all"], abs=1e-6)
+    text = (finished / "tiny" / "study.md").read_text()
+    assert content["study_digest"] in text
+    tex = (finished / "tiny" / "study.tex").read_text()
+    assert tex.count(r"\\") == 5
+    assert r"\toprule" in tex
+
+
+def test_a_study_that_is_done_runs_nothing_again(finished):
+    result, ran = run(finished / "tiny.toml", finished / "store")
+    assert (result.made, ran.kinds, result.failed) == (0, [], {})
+
+
+def test_another_study_reuses_what_it_shares(finished, tmp_path):
+    folder = copied(finished, tmp_path)
+    tail = AXES.replace('"text", "shuffled"', '"text", "onehot"').replace('"paper", ', "")
+    path = write_study(tmp_path, HEAD, tail)
+    _, ran = run(path, folder / "store")
+    assert sorted(ran.kinds) == ["control", "evaluate", "evaluate", "train", "train"]
+
+
+def test_a_damaged_stage_is_made_again_with_the_same_result(finished, tmp_path):
+    folder = copied(finished, tmp_path)
+    store = Store(folder / "store")
+    planned = plan(Study.read(folder / "tiny.toml"), store)
+    banks = [stage for stage in planned.stages if stage.kind == "encode"]
+    before = store.product(banks[0]).read_bytes()
+    store.product(banks[0]).write_bytes(before[:-10])
+    _, ran = run(folder / "tiny.toml", folder / "store")
+    assert ran.kinds == ["encode"]
+    assert store.product(banks[0]).read_bytes() == before
+
+
+def test_a_failing_cell_does_not_stop_the_others_and_is_tried_again(tmp_path):
+    answers = tmp_path / "answers.json"
+    answers.write_text("{}")
+    tail = '[[arms]]\nname = "good"\n[[arms]]\nname = "bad"\nanswers = "answers.json"\n'
+    path = write_study(tmp_path, tail=tail)
+    result, ran = run(path, tmp_path / "store")
+    assert len(result.failed) == 1
+    assert "answers.json" in ran.errors[0]
+    assert [stage.kind for stage in result.blocked] == ["encode", "train", "evaluate"]
+    assert ran.kinds.count("evaluate") == 1
+    _, again = run(path, tmp_path / "store")
+    assert again.kinds == ["describe"], "the failed one alone"
+
+
+def training_pids(store):
+    """Processes of workers, by their command line."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as file:
+                    command = file.read().split(b"\0")
+                cwd = os.readlink(f"/proc/{entry}/cwd")
+            except OSError:
+                continue
+            if b"pipeline.experiments.workers" in command and cwd == str(store.parent):
+                found.append(int(entry))
+    return found
+
+
+LONG = TINY_FIXED.replace('"training.steps" = 6', '"training.steps" = 60')
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_killed_worker_fails_its_stage_alone_and_the_next_run_resumes_it(tmp_path):
+    path = write_study(tmp_path, fixed=LONG)
+    store = tmp_path / "store"
+    process = tak_study(path, "--jobs", 1, cwd=tmp_path)
+    wait_until(lambda: list(store.glob("train/*/run/last.pt")))
+    (worker,) = training_pids(store)
+    os.kill(worker, signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "the process died (SIGKILL)" in errors
+    assert "Traceback" not in errors
+    again = tak_study(path, "--jobs", 1, cwd=tmp_path)
+    _, errors = again.communicate(timeout=300)
+    assert again.returncode == 0, errors
+    log = next(store.glob("train/*/log.txt")).read_text()
+    assert log.count("$ tak train") == 2
+    assert "--resume" in log
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_saves_what_runs_and_the_same_command_continues(tmp_path):
+    path = write_study(tmp_path, fixed=LONG)
+    store = tmp_path / "store"
+    process = tak_study(path, "--jobs", 1, cwd=tmp_path, preexec_fn=_default_sigint)
+    wait_until(lambda: list(store.glob("train/*/run/last.pt")))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "the same command continues" in errors
+    assert "Traceback" not in errors
+    result, ran = run(path, store, jobs=1)
+    assert ran.kinds == ["train", "evaluate"]
+    assert not result.failed
+
+
+def _default_sigint():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_two_studies_at_once_compute_every_stage_once(tmp_path):
+    path = write_study(tmp_path)
+    both = [tak_study(path, "--jobs", 1, "-o", f"out{i}", cwd=tmp_path) for i in range(2)]
+    outputs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    for log in (tmp_path / "store").glob("*/*/log.txt"):
+        assert log.read_text().count("$ tak") == 1, log
+    first, second = ((tmp_path / f"out{i}" / "runs.csv").read_text() for i in range(2))
+    assert first == second
+
+
+def test_a_plan_of_a_thousand_finished_cells_is_quick_and_small(tmp_path):
+    seeds = list(range(250))
+    path = write_study(tmp_path, f'title = "Large"\nseeds = {seeds}\n', AXES)
+    store = Store(tmp_path / "store")
+    store.create()
+    planned = plan(Study.read(path), store)
+    assert len(planned.cells) == 1000
+    for stage in planned.stages:
+        store.folder(stage).mkdir(parents=True)
+        if stage.product.endswith((".h5", ".json")):
+            store.product(stage).write_text("{}")
+        else:
+            store.product(stage).mkdir()
+            (store.product(stage) / "file").write_text("content")
+        store.finish(stage, 1.0, None)
+    code = (
+        "import resource, sys; from pipeline.cli import main; sys.argv[0] = 'tak'\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, 'torch' in sys.modules)"
+    )
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code, "study", path, "--plan", "--store", store.root],
+        capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    seconds = time.monotonic() - begin
+    assert "no training to run" in done.stdout
+    mib, torch = done.stdout.splitlines()[-1].split()
+    assert torch == "False"
+    assert int(mib) < 300
+    assert seconds < 10, "3 s on an idle machine"

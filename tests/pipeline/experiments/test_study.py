@@ -1,0 +1,134 @@
+"""Study files: which cells follow from them, and what is refused."""
+
+import pytest
+
+from pipeline.experiments.stages import stages_of
+from pipeline.experiments.study import Study, as_words, raw_recipe, reads_text, recipe_changes
+from pipeline.files import shipped
+from tests.support.tiny_study import write_study
+
+
+def study(folder, head='title = "Tiny"\n', tail="", **parts):
+    return Study.read(write_study(folder, head, tail, **parts))
+
+
+def test_axes_arms_pairs_draws_and_seeds_are_crossed(tmp_path):
+    made = study(
+        tmp_path,
+        'title = "Grid"\nseeds = [0, 1]\ndraws = [0, 3]\n'
+        'arms = [{name = "a", loss = "ga"}, {name = "b", loss = "dice_ce"}]\n',
+        'labeled = 2\n[axes]\nwording = ["paper", "terse", "detailed"]\n'
+        '[paired]\nencoder = ["hashing:8", "hashing:9"]\nlong_text = ["error", "truncate"]\n',
+    )
+    assert len(made.cells) == 2 * 3 * 2 * 2 * 2
+    assert len(made.arms) == 2 * 3 * 2
+    pairs = {(cell.settings["encoder"], cell.settings["long_text"]) for cell in made.cells}
+    assert pairs == {("hashing:8", "error"), ("hashing:9", "truncate")}
+    assert {(c.settings["draw"], c.settings["seed"]) for c in made.cells} == {
+        (0, 0), (0, 1), (3, 0), (3, 1),
+    }  # fmt: skip
+    assert made.cells[0].factors == {
+        "arm": "a", "wording": "paper", "encoder": "hashing:8", "long_text": "error",
+    }  # fmt: skip
+
+
+def keys(cell_stages):
+    return {stage.kind: stage.key for stage in cell_stages.all()}
+
+
+def test_a_changed_setting_changes_the_keys_of_what_reads_it_and_of_nothing_else(tmp_path):
+    tail = (
+        '[axes]\nwording = ["paper", "terse"]\nbank = ["text", "shuffled"]\n'
+        '"training.rate" = [0.03, 0.01]\n'
+    )
+    made = study(tmp_path, tail=tail)
+    base, rate, control, _, wording, *_ = [keys(stages_of(made, cell)) for cell in made.cells]
+
+    def changed(one):
+        return {kind for kind in base if one.get(kind) != base[kind]}
+
+    assert changed(rate) == {"train", "evaluate"}
+    assert changed(control) == {"train", "evaluate"}
+    assert set(control) - set(base) == {"control"}
+    assert changed(wording) == {"describe", "encode", "train", "evaluate"}
+
+
+def test_a_cell_without_text_asks_nobody(tmp_path):
+    tail = '[axes]\nhead = ["conv"]\nalignment = ["none"]\n'
+    (cell,) = [stages_of(study(tmp_path, tail=tail), c) for c in study(tmp_path, tail=tail).cells]
+    assert set(keys(cell)) == {"phantom", "prepare", "train", "evaluate"}
+    assert cell.bank is None
+
+
+def test_changes_of_a_recipe_are_what_set_takes():
+    settings = {"method": "cps", "aspects": "shape", "training.patch": [8, 8, 8], "seed": 3}
+    changes = recipe_changes(settings)
+    assert as_words(changes) == [
+        'method={name = "cps"}', 'text.aspects=[ "shape", ]', "training.patch=[ 8, 8, 8, ]",
+    ]  # fmt: skip
+    raw = raw_recipe(shipped.find("recipes", "demo"), changes)
+    assert raw["method"] == {"name": "cps"}
+    assert raw["training"]["patch"] == [8, 8, 8]
+    assert reads_text(raw)
+    conv = raw_recipe(shipped.find("recipes", "demo"), {"head": {"name": "conv"}})
+    assert reads_text(conv), "the alignment still reads it"
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "message"),
+    [
+        ("", '[axes]\nwordign = ["paper"]\n', "no stage reads 'wordign'.*did you mean wording"),
+        ("", "[axes]\nseed = [0, 1]\n", "seed is given by the list seeds"),
+        ("", '[axes]\nwording = ["paper", "paper"]\n', "lists a value twice"),
+        ("", "[axes]\nwording = []\n", "wording is empty"),
+        ("", '[paired]\nwording = ["paper"]\nencoder = ["a", "b"]\n', "equal length"),
+        ("arms = [{loss = 'ga'}]\n", "", "every arm needs a name"),
+        ("", '[statistics]\nbaseline = "txet"\n', "no arm 'txet'"),
+        ("colour = 1\n", "", "unknown key 'colour'"),
+        ("draws = [1]\n", "", "need labeled"),
+    ],
+)
+def test_a_study_that_cannot_be_is_refused_with_the_key(tmp_path, head, tail, message):
+    from pipeline.experiments.run_study import plan
+    from pipeline.experiments.store import Store
+
+    with pytest.raises(ValueError, match=message):
+        plan(study(tmp_path, f'title = "Bad"\n{head}', tail), Store(tmp_path / "store"))
+
+
+def test_a_wording_that_does_not_exist_names_the_cell(tmp_path):
+    from pipeline.experiments.run_study import plan
+    from pipeline.experiments.store import Store
+
+    made = study(tmp_path, tail='[axes]\nwording = ["paper", "papre"]\n')
+    with pytest.raises(ValueError, match="cell papre: no 'papre' among prompts"):
+        plan(made, Store(tmp_path / "store"))
+
+
+@pytest.mark.parametrize(
+    ("tail", "message"),
+    [
+        ('[axes]\n"training.rate" = [0.01, -1]\n', "cell -1.*training.rate"),
+        ('[axes]\nencoder = ["hasing:8"]\n', "cell hasing:8.*no encoder 'hasing'"),
+        ('[axes]\nbank = ["text", "shufled"]\n', "cell shufled.*no bank 'shufled'"),
+        ('[axes]\nmethod = ["cps", "cpss"]\n', "cell cpss.*no 'cpss'"),
+    ],
+)
+def test_a_cell_that_cannot_be_built_is_found_before_anything_runs(tmp_path, tail, message):
+    from pipeline.experiments.run_study import check_cells, plan
+    from pipeline.experiments.store import Store
+
+    fixed = '[fixed]\nencoder = "hashing:8"\nrecipe = "demo"\n'
+    made = study(tmp_path, tail=tail, fixed="" if "encoder =" in tail else fixed)
+    with pytest.raises(ValueError, match=message):
+        check_cells(plan(made, Store(tmp_path / "store")))
+
+
+@pytest.mark.parametrize("name", shipped.names("studies"))
+def test_shipped_studies_can_be_planned(name, tmp_path):
+    from pipeline.experiments.run_study import check_cells, plan
+    from pipeline.experiments.store import Store
+
+    planned = plan(Study.read(shipped.find("studies", name)), Store(tmp_path / "store"))
+    check_cells(planned)
+    assert planned.pending()
