@@ -26,10 +26,13 @@ class HeadConfig(Strict):
 
     Attributes:
         kernel: of the text head: `plain` does without the Triton kernels that `auto` takes on CUDA.
+        form: of the text head: `published`, or `linear`, which learns as fast as `conv` where
+            patches show a small part of the body; see `segmentation.networks.heads.TextHead`.
     """
 
     name: Literal["conv", "text"] = "conv"
     kernel: Literal["auto", "plain"] = "auto"
+    form: Literal["published", "linear"] = "published"
 
 
 class TextConfig(Strict):

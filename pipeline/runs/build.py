@@ -98,8 +98,8 @@ def network_builder(config: RunConfig, setting: RunInputs) -> Callable[[], Netwo
         text_head = config.head.name == "text"
         head: ConvHead | TextHead
         if text_head:
-            kernel = config.head.kernel
-            head = TextHead(vnet.width, deep_widths, aspects, text_width, kernel=kernel)
+            options = config.head.model_dump(exclude={"name"})
+            head = TextHead(vnet.width, deep_widths, aspects, text_width, **options)
         else:
             head = ConvHead(vnet.width, len(setting.classes))
         contrast = None

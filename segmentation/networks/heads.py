@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from segmentation.networks.instance_norm import instance_norm_relu
 
 KERNELS = ("auto", "plain")
+FORMS = ("published", "linear")
 _AMPERE = (8, 0)  # the first GPUs whose tensor cores take bfloat16
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-2, torch.bfloat16: 1e-1}  # relative error
 _INNER = 8  # channels inside the generated head: 8 -> 8 -> 8 -> 1
@@ -50,6 +51,9 @@ class TextHead(nn.Module):
         deep_widths: channels of the three deepest levels.
         aspects, text_width: A and E of the text vectors, which the network keeps.
         kernel: of the generated networks, `auto` or `plain`; see `apply_generated`.
+        form: `published`, as above, or `linear`: one generated weight per decoded feature and a
+            bias, from class codes of length 1, which starts and learns as a convolution does. It
+            has no image code: that would add the same to all classes, and softmax cancels it.
     """
 
     def __init__(
@@ -60,14 +64,20 @@ class TextHead(nn.Module):
         text_width: int,
         *,
         kernel: str = "auto",
+        form: str = "published",
     ) -> None:
         super().__init__()
         if kernel not in KERNELS:
             raise LookupError(f"no kernel {kernel!r}; there is {', '.join(KERNELS)}")
-        self.kernel = kernel
+        if form not in FORMS:
+            raise LookupError(f"no form {form!r} of a text head; there is {', '.join(FORMS)}")
+        self.kernel, self.form = kernel, form
         code = deep_widths[-1]
         self.project = nn.Sequential(nn.Linear(text_width, code), nn.ReLU())
         self.combine = nn.Sequential(nn.Linear(aspects * code, code), nn.ReLU())
+        if form == "linear":
+            self.controller = _linear_controller(code, width)
+            return
         self.pool = nn.ModuleList(PooledCode(channels, code) for channels in deep_widths)
         self.controller = nn.Linear(2 * code, PARAMETERS)
         self.prepare = nn.Sequential(
@@ -79,8 +89,11 @@ class TextHead(nn.Module):
         return self.project(vectors)
 
     def class_codes(self, vectors: Tensor) -> Tensor:
-        """One code per class from all its aspects: [C, A, E] -> [C, Q]."""
-        return self.combine(self.aspect_codes(vectors).flatten(1))
+        """One code per class from all its aspects: [C, A, E] -> [C, Q]; length 1 if linear."""
+        codes = self.combine(self.aspect_codes(vectors).flatten(1))
+        # Generated weights learn at a rate proportional to the squared length of the codes: length
+        # 1 gives them the rate of a convolution's own weights, and keeps it.
+        return F.normalize(codes, dim=1) if self.form == "linear" else codes
 
     def image_code(self, deep: Sequence[Tensor]) -> Tensor:
         """One code per image, the mean over three levels: [B, Q]."""
@@ -88,7 +101,12 @@ class TextHead(nn.Module):
         return torch.stack(codes).mean(0)
 
     def generated(self, deep: Sequence[Tensor], classes: Tensor) -> Tensor:
-        """Weights of the generated networks, [B, C, 153], from class codes [C, Q]."""
+        """Weights of the generated networks, [B, C, 153], from class codes [C, Q].
+
+        In the linear form [1, C, width + 1], the same for every image.
+        """
+        if self.form == "linear":
+            return self.controller(classes)[None]
         image = self.image_code(deep)
         codes = [
             image[:, None].expand(-1, len(classes), -1),
@@ -108,6 +126,9 @@ class TextHead(nn.Module):
         `codes` are the class codes [C, Q] of another head; by default those of `vectors`.
         """
         codes = self.class_codes(vectors) if codes is None else codes
+        if self.form == "linear":
+            weight, bias = self.controller(codes).split([decoded.shape[1], 1], dim=1)
+            return F.conv3d(decoded, weight[..., None, None, None], bias.flatten())
         points, parameters = self._prepared(decoded), self.generated(deep, codes)
         return apply_generated(points, parameters, kernel=self.kernel)
 
@@ -125,6 +146,18 @@ class TextHead(nn.Module):
         weight = narrow.weight.flatten(1).expand(len(normed), -1, -1)
         points = torch.baddbmm(narrow.bias[:, None], weight, normed.flatten(2))
         return points.unflatten(2, decoded.shape[2:])
+
+
+def _linear_controller(code: int, width: int) -> nn.Linear:
+    """From codes of length 1 to weights as spread as those of a new convolution, and a bias of 0.
+
+    nn.Linear's own initialization would make weights near 0, from which the V-Net learns nothing.
+    """
+    controller = nn.Linear(code, width + 1)
+    nn.init.normal_(controller.weight[:-1], std=(3 * width) ** -0.5)
+    nn.init.zeros_(controller.weight[-1])
+    nn.init.zeros_(controller.bias)
+    return controller
 
 
 class PooledCode(nn.Module):

@@ -36,6 +36,12 @@ def test_text_head_and_contrast_come_to_a_recipe_by_two_changes(name):
     assert method.network.contrast is not None
 
 
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipe_of_tak_alone_has_the_published_form_of_the_text_head(path):
+    head = read_config(path).head
+    assert head.name == "conv" or (head.form == "published") == (path.stem == "tak")
+
+
 def test_a_network_of_dhc_has_the_published_number_of_weights():
     path = next(path for path in RECIPES if path.stem == "dhc")
     for network in build(path).networks:

@@ -7,7 +7,7 @@ from segmentation.losses import GA
 from segmentation.methods.base.method import MethodContext
 from segmentation.methods.magicnet import MagicNet
 from segmentation.networks.alignment import Contrast
-from segmentation.networks.heads import PARAMETERS, ConvHead, TextHead, apply_generated
+from segmentation.networks.heads import FORMS, PARAMETERS, ConvHead, TextHead, apply_generated
 from segmentation.networks.network import Branch, Network, text_vectors, with_current_names
 from segmentation.networks.vnet import VNet, initialize
 from tests.support.paths import GOLDEN
@@ -19,11 +19,11 @@ def count(module):
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def text_network(width=16, levels=5, classes=16, text_width=512, aspects=2):
+def text_network(width=16, levels=5, classes=16, text_width=512, aspects=2, form="published"):
     vnet = VNet(width=width, levels=levels)
     vectors = torch.randn(classes, aspects, text_width)
     deep = vnet.widths[-3:]
-    head = TextHead(width, deep, aspects, text_width)
+    head = TextHead(width, deep, aspects, text_width, form=form)
     return Network(vnet, head, Contrast(deep, text_width, own_deepest=False), vectors)
 
 
@@ -106,8 +106,9 @@ def test_a_head_in_bfloat16_stays_near_the_one_in_fp32():
     )
 
 
-def test_the_order_of_the_classes_in_the_bank_is_the_order_of_the_logits():
-    network = text_network(width=4, levels=4, classes=5, text_width=12).eval()
+@pytest.mark.parametrize("form", FORMS)
+def test_the_order_of_the_classes_in_the_bank_is_the_order_of_the_logits(form):
+    network = text_network(width=4, levels=4, classes=5, text_width=12, form=form).eval()
     image = torch.rand(1, 1, 16, 16, 16)
     before = network(image).logits
     order = torch.tensor([3, 0, 4, 1, 2])
@@ -115,8 +116,9 @@ def test_the_order_of_the_classes_in_the_bank_is_the_order_of_the_logits():
     torch.testing.assert_close(network(image).logits, before[:, order], atol=1e-5, rtol=1e-4)
 
 
-def test_every_aspect_of_every_class_changes_its_own_logits_only():
-    network = text_network(width=4, levels=4, classes=4, text_width=12).eval()
+@pytest.mark.parametrize("form", FORMS)
+def test_every_aspect_of_every_class_changes_its_own_logits_only(form):
+    network = text_network(width=4, levels=4, classes=4, text_width=12, form=form).eval()
     image = torch.rand(1, 1, 16, 16, 16)
     before = network(image).logits
     for c in range(4):
@@ -129,8 +131,9 @@ def test_every_aspect_of_every_class_changes_its_own_logits_only():
             assert differs.tolist() == [k == c for k in range(4)]
 
 
-def test_text_vectors_are_kept_in_the_state_and_never_trained():
-    network = text_network(width=4, levels=4, classes=4, text_width=12)
+@pytest.mark.parametrize("form", FORMS)
+def test_text_vectors_are_kept_in_the_state_and_never_trained(form):
+    network = text_network(width=4, levels=4, classes=4, text_width=12, form=form)
     assert "vectors" in network.state_dict()
     network(torch.rand(2, 1, 16, 16, 16)).logits.square().mean().backward()
     assert network.vectors.grad is None
@@ -148,11 +151,64 @@ def test_a_state_in_which_head_and_alignment_kept_the_vectors_loads():
     assert text_vectors(state) is None
 
 
-def test_logits_have_a_gradient_with_regard_to_the_text_vectors():
-    network = text_network(width=4, levels=4, classes=4, text_width=12)
+@pytest.mark.parametrize("form", FORMS)
+def test_logits_have_a_gradient_with_respect_to_every_text_vector(form):
+    network = text_network(width=4, levels=4, classes=4, text_width=12, form=form)
     network.vectors.requires_grad_()
     network(torch.rand(2, 1, 16, 16, 16)).logits.square().mean().backward()
-    assert network.vectors.grad.abs().sum() > 0
+    assert (network.vectors.grad.abs().sum(-1) > 0).all()
+
+
+def test_the_published_form_is_the_default_and_has_the_published_state():
+    torch.manual_seed(0)
+    head = TextHead(16, (64, 128, 256), 2, 512)
+    torch.manual_seed(0)
+    named = TextHead(16, (64, 128, 256), 2, 512, form="published")
+    state = head.state_dict()
+    assert state.keys() == named.state_dict().keys()
+    assert all(torch.equal(weight, named.state_dict()[key]) for key, weight in state.items())
+    assert state["controller.weight"].shape == (PARAMETERS, 512)
+    vectors = torch.randn(16, 2, 512)
+    deep = [torch.rand(1, width, 2, 2, 2) for width in (64, 128, 256)]
+    codes = head.combine(head.project(vectors).flatten(1))
+    pairs = torch.cat([head.image_code(deep).expand(len(codes), -1), codes], dim=1)
+    decoded = torch.rand(1, 16, 4, 4, 4)
+    expected = plain_generated(head.prepare(decoded), head.controller(pairs)[None])
+    torch.testing.assert_close(head(decoded, deep, vectors), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_new_linear_head_gives_logits_as_spread_as_those_of_a_convolution():
+    decoded, vectors = torch.randn(1, 16, 8, 8, 8).relu(), torch.randn(200, 2, 32)
+    head = TextHead(16, (4, 8, 64), 2, 32, form="linear")
+    spread = head(decoded, [], vectors).std((2, 3, 4)).mean()
+    expected = ConvHead(16, 200)(decoded).std((2, 3, 4)).mean()
+    assert spread.item() == pytest.approx(expected.item(), rel=0.25)
+    torch.testing.assert_close(head.class_codes(vectors).norm(dim=1), torch.ones(200))
+
+
+def test_a_linear_head_learns_classes_in_the_steps_of_a_convolution():
+    random = torch.Generator().manual_seed(0)
+    decoded = torch.randn(2, 8, 12, 12, 12, generator=random).relu()
+    target = F.conv3d(decoded, torch.randn(6, 8, 1, 1, 1, generator=random)).argmax(1)
+    vectors = torch.randn(6, 2, 32, generator=random)
+    losses = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        text, conv = TextHead(8, (16, 32, 64), 2, 32, form="linear"), ConvHead(8, 6)
+    for name, head in {"text": text, "conv": conv}.items():
+        optimizer = torch.optim.SGD(head.parameters(), lr=0.03, momentum=0.9, nesterov=True)
+        for _ in range(60):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(head(decoded, [], vectors), target)
+            loss.backward()
+            optimizer.step()
+        losses[name] = loss.item()
+    assert losses["text"] < 1.15 * losses["conv"] < 1
+
+
+def test_a_form_that_does_not_exist_is_answered_with_the_known_ones():
+    with pytest.raises(LookupError, match="published, linear"):
+        TextHead(4, (4, 8, 16), 2, 6, form="square")
 
 
 def test_text_that_nobody_gives_is_refused():

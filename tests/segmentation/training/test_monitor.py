@@ -11,7 +11,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional as F
 
-from segmentation.networks.heads import ConvHead, TextHead
+from segmentation.networks.heads import FORMS, ConvHead, TextHead
 from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
 from segmentation.training.log import open_log, read_log, truncate_log
@@ -58,15 +58,17 @@ def test_records_without_a_validation_do_not_break_the_row():
     assert watch.see(validation(3, {"a": 0.0}, {"a": 0}))
 
 
-def make_network(head=None):
+def make_network(head=None, form="published"):
     torch.manual_seed(0)
     vnet = VNet(width=4, levels=3, dropout=0.5)
     vectors = torch.randn(5, 2, 6)
-    return Network(vnet, head or TextHead(4, vnet.widths[-DEEP:], 2, 6), vectors=vectors)
+    head = head or TextHead(4, vnet.widths[-DEEP:], 2, 6, form=form)
+    return Network(vnet, head, vectors=vectors)
 
 
-def test_the_state_of_a_text_head_is_that_of_its_own_parts():
-    network = make_network()
+@pytest.mark.parametrize("form", FORMS)
+def test_the_state_of_a_text_head_is_that_of_its_own_parts(form):
+    network = make_network(form=form)
     patch = torch.rand(16, 16, 16)
     before = torch.random.get_rng_state()
     state = text_head_state(network, patch)
