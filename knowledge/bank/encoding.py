@@ -50,9 +50,8 @@ def encode(
     counts = [encoder.count_tokens(text) for text in texts]
     if long_text in ("error", "shorten"):
         _refuse_long(items, counts, encoder)
-    vectors = _split_mean(items, texts, counts, encoder) if long_text == "split-mean" else None
-    if vectors is None:
-        vectors = encoder.encode(texts)
+    names = [f"{item.organ}, {item.aspect}" for item in items]
+    vectors = vectors_of(names, texts, counts, encoder, long_text)
     shape = (len(descriptions.classes), len(descriptions.aspects))
     rows = [texts[start : start + shape[1]] for start in range(0, len(texts), shape[1])]
     return Bank(
@@ -75,7 +74,8 @@ def sentences(text: str) -> list[str]:
     return [part for part in re.split(r"(?<=[.!?])\s+(?=[A-Z])", text.strip()) if part]
 
 
-def _too_long(count: int, encoder: TextEncoder) -> bool:
+def too_long(count: int, encoder: TextEncoder) -> bool:
+    """Whether a text of so many tokens exceeds the encoder's limit."""
     return encoder.token_limit is not None and count > encoder.token_limit
 
 
@@ -83,7 +83,7 @@ def _refuse_long(items: tuple[Description, ...], counts: list[int], encoder: Tex
     long = [
         f"{item.organ}, {item.aspect} ({count})"
         for item, count in zip(items, counts, strict=True)
-        if _too_long(count, encoder)
+        if too_long(count, encoder)
     ]
     if long:
         more = f" and {len(long) - 5} more" if len(long) > 5 else ""
@@ -94,20 +94,26 @@ def _refuse_long(items: tuple[Description, ...], counts: list[int], encoder: Tex
         )
 
 
-def _split_mean(
-    items: tuple[Description, ...], texts: list[str], counts: list[int], encoder: TextEncoder
+def vectors_of(
+    names: list[str], texts: list[str], counts: list[int], encoder: TextEncoder, long_text: str
 ) -> Vectors:
-    """Vectors [text, E]; a long text's is the mean over its sentences."""
+    """Vectors [text, E]; under `split-mean` a long text's is the mean over its sentences.
+
+    Raises:
+        ValueError: a sentence is too long; `names` say of which text.
+    """
+    if long_text != "split-mean":
+        return encoder.encode(texts)
     parts = [
-        sentences(text) if _too_long(count, encoder) else [text]
+        sentences(text) if too_long(count, encoder) else [text]
         for text, count in zip(texts, counts, strict=True)
     ]
-    for item, group in zip(items, parts, strict=True):
+    for name, group in zip(names, parts, strict=True):
         for sentence in group:
             count = encoder.count_tokens(sentence)
-            if _too_long(count, encoder):
+            if too_long(count, encoder):
                 raise ValueError(
-                    f"{item.organ}, {item.aspect}: a single sentence has {count} tokens, more "
+                    f"{name}: a single sentence has {count} tokens, more "
                     f"than the {encoder.token_limit} that {encoder.spec} reads: {sentence!r}"
                 )
     vectors = encoder.encode([sentence for group in parts for sentence in group])
@@ -116,10 +122,10 @@ def _split_mean(
 
 
 def _shortened(item: Description, encoder: TextEncoder, shorten: Shortener | None) -> str:
-    if not _too_long(encoder.count_tokens(item.text), encoder):
+    if not too_long(encoder.count_tokens(item.text), encoder):
         return item.text
     if shorten is None or encoder.token_limit is None:
-        raise ValueError("to shorten texts a model is needed: say --provider and --model")
+        raise ValueError("shortening texts needs a model: give --model")
     return shorten(item, encoder.token_limit)
 
 

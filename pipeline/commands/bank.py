@@ -1,9 +1,14 @@
 """The verbs of a bank: inspect, diff, plot, merge, import, export, control."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from knowledge.bank.control_kinds import KINDS, WORDED
+
+if TYPE_CHECKING:
+    from knowledge.bank.bank import Bank
 
 BankFile = Annotated[Path, typer.Argument(help="A bank (HDF5).")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The bank to write.")]
@@ -158,38 +163,66 @@ def _listed(aspects: str) -> tuple[str, ...]:
 
 
 def control(
-    kind: Annotated[str, typer.Argument(help="random, onehot, shuffled, class-name or template.")],
-    like: Annotated[Path, typer.Option(help="The bank that the control stands in for.")],
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}.")],
+    like: Annotated[Path, typer.Option(help="Bank that the control stands in for.")],
     out: Out = Path("control.h5"),
-    seed: Annotated[int, typer.Option(help="For random and shuffled.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     encoder: Annotated[
-        str | None, typer.Option(help="For class-name and template. [default: the bank's]")
+        str | None, typer.Option(help=f"For {', '.join(WORDED)}. [default: the bank's]")
+    ] = None,
+    scans: Annotated[
+        Path | None, typer.Option(help="For geometry: prepared folder, raw data set, or masks.")
+    ] = None,
+    descriptor: Annotated[
+        str | None, typer.Option(help="For geometry: label values. [default: SCANS/dataset.toml]")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="For geometry: split whose labeled cases are measured.")
     ] = None,
 ) -> None:
-    """Make a control bank of the same classes, aspects and width, for honest ablations.
+    """Make a control bank of the same classes, aspects, width and lengths, for honest ablations.
 
-    random: vectors of the same lengths; onehot: an axis per class; shuffled: another organ's
-    text; class-name, template: the name, or "a computerized tomography of a ...", encoded.
+    No text: random, gram (the bank's cosines), onehot, etf (simplex), geometry (centroids, extents,
+    volumes measured on labeled scans). Other texts: shuffled (another organ's), swapped-aspects.
+    Other words, same encoder: class-name, template ("a computerized tomography of a ..."),
+    scrambled, random-words, mirrored (left and right exchanged).
 
-    Example: `tak bank control shuffled --like bank.h5 -o shuffled.h5`
+    Examples: `tak bank control shuffled --like bank.h5 -o shuffled.h5`,
+    `tak bank control geometry --like bank.h5 --scans prepared`
     """
     from knowledge.bank.bank import Bank
-    from knowledge.bank.controls import CONTROLS, WORDED, worded
+    from knowledge.bank.controls import CONTROLS
+    from knowledge.bank.worded_controls import worded
     from knowledge.common.suggest import unknown
     from pipeline.files.kinds import require_kind
     from pipeline.files.outputs import require_writable
     from pipeline.texts.encoders import line, make_encoder
 
-    bank = Bank.read(require_kind(like, "bank"))
+    if kind not in KINDS:
+        raise LookupError(unknown("control", kind, list(KINDS)))
+    if (kind == "geometry") != (scans is not None):
+        raise ValueError(f"control {kind}: --scans is for geometry, which needs it")
+    original = Bank.read(require_kind(like, "bank"))
     require_writable(out, "bank", like)
-    if kind in CONTROLS:
-        made = CONTROLS[kind](bank, seed)
-    elif kind in WORDED:
-        made = worded(bank, kind, make_encoder(encoder or bank.encoder))
+    if kind in WORDED:
+        made = worded(original, kind, make_encoder(encoder or original.encoder), seed)
+    elif scans is not None:
+        made = _measured(original, scans, descriptor, split, seed)
     else:
-        raise LookupError(unknown("control", kind, [*CONTROLS, *WORDED]))
+        made = CONTROLS[kind](original, seed)
     made.write(out)
     typer.echo(f"{out}: {line(made)}")
+
+
+def _measured(
+    original: "Bank", scans: Path, descriptor: str | None, split: str | None, seed: int
+) -> "Bank":
+    from knowledge.bank.geometry import geometry
+    from pipeline.datasets.labeled_scans import find_labeled
+
+    labeled = find_labeled(scans, descriptor=descriptor, split=split)
+    cases = (read() for read in labeled.cases.values())
+    return geometry(original, cases, labeled.labels, seed)
 
 
 bank = typer.Typer(no_args_is_help=True, help="Look at, compare and make text banks.")

@@ -8,18 +8,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from knowledge.bank.bank import Bank
+from knowledge.bank.control_kinds import DRAWN, KINDS
 from knowledge.bank.merge import VectorDifference
 from knowledge.bank.statistics import statistics
 from knowledge.grounding.claims import CheckReport
 
-_DRAWN = "its vectors come from no text"
-_OF_CONTROLS = {
-    "random": _DRAWN,
-    "onehot": _DRAWN,
-    "shuffled": "its texts are of other organs",
-    "class-name": "its texts are the names alone",
-    "template": "its texts are the names in one sentence",
-}
 _COLORS = {"supported": "green", "contradicted": "red", "untestable": "yellow"}
 
 
@@ -68,7 +61,7 @@ def facts_of(bank: Bank) -> dict[str, str]:
     """What a bank says of itself, in words."""
     classes, aspects, width = bank.vectors.shape
     known = f"{len(bank.fingerprint)} sentences" if len(bank.fingerprint) else "unknown"
-    made = {"kind": f"{bank.control}; {_OF_CONTROLS[bank.origin['kind']]}"} if bank.control else {}
+    made = {"kind": _control(bank)} if bank.control else {}
     facts = made | {
         "vectors": f"{classes} classes x {aspects} aspects x {width}",
         "encoder": bank.encoder,
@@ -78,8 +71,33 @@ def facts_of(bank: Bank) -> dict[str, str]:
         "digest": bank.digest,
         "descriptions": bank.description_digest or "none",
     }
-    origin = {f"origin {key}": str(value) for key, value in bank.origin.items()}
-    return facts | origin
+    return facts | {f"origin {key}": _in_words(value) for key, value in bank.origin.items()}
+
+
+def _control(bank: Bank) -> str:
+    """The control in words, and where its vectors come from."""
+    kind = bank.origin["kind"]
+    source = "vectors from no text" if kind in DRAWN else "texts changed"
+    return f"{bank.control} ({KINDS.get(kind, 'unknown kind')}; {source})"
+
+
+def _in_words(value: object) -> str:
+    """A JSON value without the marks of Python: lists by commas, tables as `key value`."""
+    if value is None or value in ([], {}, ""):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_in_words(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(_in_words, value)) if _nested(value) else ", ".join(map(str, value))
+    return str(value)
+
+
+def _nested(values: list[object]) -> bool:
+    return any(isinstance(value, list | dict) for value in values)
 
 
 def show_statistics(bank: Bank, pairs: int) -> None:

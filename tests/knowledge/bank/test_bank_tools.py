@@ -9,11 +9,15 @@ import torch
 from matplotlib.image import imread
 
 from knowledge.bank.bank import Bank
-from knowledge.bank.controls import CONTROLS, onehot, random, shuffled, worded
+from knowledge.bank.control_kinds import DRAWN, EXCHANGED, KINDS
+from knowledge.bank.control_kinds import WORDED as WORDED_KINDS
+from knowledge.bank.controls import CONTROLS, etf, gram, onehot, random, shuffled, swapped_aspects
+from knowledge.bank.geometry import geometry, measure
 from knowledge.bank.merge import difference, merge, require_same_encoder
 from knowledge.bank.plot import plot, principal_components
 from knowledge.bank.statistics import cosines, effective_rank, statistics
 from knowledge.bank.tensors import export_tensor, import_tensor
+from knowledge.bank.worded_controls import WORDED, worded
 from knowledge.encoders.hashing import Hashing
 
 CLASSES = ("background", "left knob", "right knob", "hub", "rim")
@@ -156,6 +160,142 @@ def test_worded_controls_repeat_a_few_words_for_every_aspect() -> None:
     assert worded(bank(), "class-name", Hashing(32)).texts[3] == ("hub", "hub")
     with pytest.raises(ValueError, match="different encoders"):
         worded(bank(), "template", Hashing(16))
+
+
+def test_every_kind_of_control_is_listed_once() -> None:
+    assert set(CONTROLS) | {"geometry"} == set(DRAWN) | set(EXCHANGED)
+    assert set(WORDED) == set(WORDED_KINDS)
+    assert len(KINDS) == len(CONTROLS) + 1 + len(WORDED)
+
+
+@pytest.mark.parametrize("width", [32, 6])
+def test_the_gram_control_has_the_inner_products_of_the_bank(width: int) -> None:
+    original, drawn = bank(width=width), gram(bank(width=width), 3)
+    rows, others = original.vectors.reshape(10, -1), drawn.vectors.reshape(10, -1)
+    np.testing.assert_allclose(others @ others.T, rows @ rows.T, atol=1e-5)
+    means = [each.vectors.mean(axis=0) for each in (original, drawn)]
+    lengths = [np.linalg.norm(mean, axis=1) for mean in means]
+    np.testing.assert_allclose(lengths[1], lengths[0], atol=1e-5)
+    assert not np.allclose(others, rows, atol=1e-2)
+    assert gram(bank(), 3).digest != gram(bank(), 4).digest
+    assert drawn.texts == (("", ""),) * 5
+
+
+def test_the_etf_control_is_a_simplex_of_the_banks_lengths() -> None:
+    drawn = etf(bank(), 0)
+    expected = np.where(np.eye(5, dtype=bool), 1.0, -1 / 4)
+    for column in range(2):
+        np.testing.assert_allclose(cosines(drawn.vectors[:, column]), expected, atol=1e-5)
+    norms = [np.linalg.norm(each.vectors, axis=2) for each in (drawn, bank())]
+    np.testing.assert_allclose(norms[0], norms[1], rtol=1e-5)
+    np.testing.assert_allclose(cosines(etf(bank(width=4), 1).vectors[:, 0]), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="simplex of 5 classes does not fit a width of 3"):
+        etf(bank(width=3), 0)
+
+
+def test_swapped_aspects_of_an_organ_exchange_texts_and_vectors() -> None:
+    swapped = swapped_aspects(bank(), 0)
+    np.testing.assert_array_equal(swapped.vectors, bank().vectors[:, ::-1])
+    assert swapped.texts == tuple(row[::-1] for row in bank().texts)
+    with pytest.raises(ValueError, match="there must be two at least"):
+        swapped_aspects(bank(aspects=("place",)), 0)
+
+
+@pytest.mark.parametrize("kind", sorted(WORDED))
+def test_worded_controls_hold_the_vectors_of_their_texts(kind: str) -> None:
+    control = worded(bank(), kind, Hashing(32), seed=2)
+    for row, texts in zip(control.vectors, control.texts, strict=True):
+        np.testing.assert_allclose(row, Hashing(32).encode(texts), atol=1e-6)
+    assert control.token_counts[0, 0] == Hashing(32).count_tokens(control.texts[0][0])
+    assert control.origin["kind"] == kind
+    assert control.digest == worded(bank(), kind, Hashing(32), seed=2).digest
+
+
+def test_scrambled_texts_have_the_same_words_in_another_order() -> None:
+    made = worded(bank(), "scrambled", Hashing(32), seed=1)
+    pairs = [(a, b) for one, other in zip(bank().texts, made.texts, strict=True)
+             for a, b in zip(one, other, strict=True)]  # fmt: skip
+    assert all(sorted(a.split()) == sorted(b.split()) for a, b in pairs)
+    assert sum(a != b for a, b in pairs) > 7
+    assert made.texts != worded(bank(), "scrambled", Hashing(32), seed=2).texts
+
+
+def test_a_long_text_is_scrambled_within_the_sentences_that_are_averaged() -> None:
+    encoder = Hashing(32, token_limit=4)
+    long = "One two three. Four five six."
+    texts = ((long, "short"),) * 5
+    original = replace(
+        bank(),
+        texts=texts,
+        long_text="split-mean",
+        token_limit=4,
+        fingerprint=encoder.fingerprint(),
+    )
+    made = worded(original, "scrambled", encoder, seed=0)
+    first, second = made.texts[0][0].split(". ")
+    assert sorted(first.lower().split()) == ["one", "three", "two"]
+    assert sorted(second.lower().removesuffix(".").split()) == ["five", "four", "six"]
+    assert made.texts[0][0] != long
+
+
+def test_random_words_are_as_many_and_of_the_bank() -> None:
+    made = worded(bank(), "random-words", Hashing(32), seed=1)
+    pool = {word for row in bank().texts for text in row for word in text.split()}
+    for one, other in zip(bank().texts, made.texts, strict=True):
+        assert [len(text.split()) for text in one] == [len(text.split()) for text in other]
+        assert all(word in pool for text in other for word in text.split())
+
+
+def test_mirrored_texts_exchange_left_and_right_and_twice_is_the_original() -> None:
+    sentence = "Left of the hub, rightward; LEFT-sided, leftover, upright."
+    original = replace(bank(), texts=((sentence, "the form"),) * 5)
+    made = worded(original, "mirrored", Hashing(32))
+    assert made.texts[0][0] == "Right of the hub, leftward; RIGHT-sided, leftover, upright."
+    assert worded(made, "mirrored", Hashing(32)).texts == original.texts
+    with pytest.raises(ValueError, match="nothing to mirror"):
+        worded(replace(bank(), texts=(("hub", "rim"),) * 5), "mirrored", Hashing(32))
+    with pytest.raises(ValueError, match="no texts to change"):
+        worded(random(bank(), 0), "scrambled", Hashing(32))
+
+
+def boxes(shift: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Four boxes in a volume of 2 mm voxels."""
+    voxels = np.zeros((30, 30, 30), np.uint8)
+    voxels[2 + shift : 6 + shift, 10:14, 10:14] = 1
+    voxels[20 + shift : 24 + shift, 10:14, 10:14] = 2
+    voxels[10:16, 10:16, 2:8] = 3
+    voxels[12:14, 12:14, 20:28] = 4
+    return voxels, np.diag([2.0, 2.0, 2.0, 1.0])
+
+
+LABELS = {"left knob": 1, "right knob": 2, "hub": 3, "rim": 4}
+
+
+def test_measurements_are_in_mm_and_relative_to_the_organs() -> None:
+    rows = measure(*boxes(), {"background": 0, **LABELS})
+    np.testing.assert_allclose(rows[1, 3:6], 6.0)  # from center to center of 4 voxels
+    np.testing.assert_allclose(rows[1, 6], np.log(4**3 * 8))
+    np.testing.assert_allclose(rows[2, 0] - rows[1, 0], 36.0)
+    np.testing.assert_allclose(rows[1:, :3].mean(axis=0), 0.0, atol=1e-9)
+    voxels, affine = boxes()
+    moved = affine.copy()
+    moved[:3, 3] = [100, -50, 7]
+    np.testing.assert_allclose(measure(voxels, moved, {"background": 0, **LABELS}), rows, atol=1e-9)
+
+
+def test_the_geometry_control_has_the_cosines_of_the_standardized_measurements() -> None:
+    cases = [boxes(), boxes(2)]
+    made = geometry(bank(), cases, LABELS, 0)
+    table = np.mean([measure(*case, {"background": 0, **LABELS}) for case in cases], axis=0)
+    standard = (table - table.mean(axis=0)) / table.std(axis=0)
+    np.testing.assert_allclose(cosines(made.vectors[:, 0]), cosines(standard), atol=1e-5)
+    norms = [np.linalg.norm(each.vectors, axis=2) for each in (made, bank())]
+    np.testing.assert_allclose(norms[0], norms[1], rtol=1e-5)
+    assert made.control.startswith("control geometry")
+    with pytest.raises(ValueError, match="no labeled scan has rim"):
+        geometry(bank(), cases, LABELS | {"rim": 9}, 0)
+    with pytest.raises(ValueError, match="no labeled scan has background"):
+        geometry(bank(), [], LABELS, 0)
 
 
 def test_a_tensor_goes_through_the_classes_aspect_by_aspect(tmp_path: Path) -> None:
