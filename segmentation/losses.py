@@ -12,28 +12,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _EPSILON = 1e-10
-_SMALL, _BLOCK = 2**18, 2**12  # voxels: summed in one go up to the first, else in such blocks
+_SMALL, _BLOCK = 2**18, 2**12  # up to _SMALL voxels in one sum, more in blocks of _BLOCK voxels
 
 
 class Loss(ABC):
-    """The terms that every method is built from.
+    """Cross-entropy and Dice, the two terms of which every method builds its losses.
 
-    Logits are [B, C, x, y, z], labels are integers [B, x, y, z], class weights are [C] and need
-    not sum to anything; weights that are all zero give the loss 0.
+    Logits are [B, C, x, y, z], labels are integers [B, x, y, z], class weights are [C] with any
+    sum; weights that are all zero give the loss 0.
     """
 
     @abstractmethod
     def cross_entropy(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Scalar; without weights every class counts alike."""
+        """Cross-entropy, a scalar; all classes have weight 1 by default."""
 
     @abstractmethod
     def dice(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Scalar, in [0, 1] without weights; the mean over classes of weight times loss."""
+        """Dice loss, a scalar: mean over classes of weight times loss; in [0, 1] by default."""
 
     def pseudo_cross_entropy(
         self, logits: Tensor, target: Tensor, weight: Tensor | None = None
     ) -> Tensor:
-        """Cross-entropy against guessed labels; the same as against true ones, unless said."""
+        """Cross-entropy against pseudo-labels; that against true labels by default."""
         return self.cross_entropy(logits, target, weight)
 
 
@@ -67,11 +67,11 @@ class OrganDiceCE(Loss):
 
 
 class GA(Loss):
-    """GA-CE and GA-Dice. Class weights, which the paper does not use, weigh its sums over classes.
+    """GA-CE and GA-Dice. Class weights, which the paper does not use, multiply the class terms.
 
     Args:
-        top_percent: share of the voxels with the largest loss that GA-CE keeps, in percent.
-        pseudo_percent: the same against guessed labels.
+        top_percent: share of the voxels with the largest loss in GA-CE, in percent.
+        pseudo_percent: the same against pseudo-labels.
         gamma: 0 gives a mean per class, 1 the plain mean over the kept voxels.
     """
 
@@ -228,13 +228,15 @@ def ga_cross_entropy(
 
 def most_probable(scores: Tensor) -> Tensor:
     """The class of the largest score, the first of equal ones: [B, C, ...] -> [B, ...], int64."""
-    if scores.device.type != "cpu" or scores.shape[1] > 255:
+    if scores.device.type != "cpu":
         return scores.argmax(1)
-    # torch's arg-max over an axis that is not the last takes ten times as long on a CPU.
+    # torch's arg-max over an axis that is not the last takes ten times as long on a CPU. Ranks fall
+    # with the class, so that the largest rank among equal scores is that of the first class.
     classes = scores.shape[1]
-    rank = torch.arange(classes, 0, -1, dtype=torch.uint8)
+    dtype = torch.uint8 if classes <= 255 else torch.int16
+    rank = torch.arange(classes, 0, -1, dtype=dtype)
     largest = scores == scores.amax(1, keepdim=True)
-    first = largest.to(torch.uint8) * rank.view(-1, *(1 for _ in scores.shape[2:]))
+    first = largest.to(dtype) * rank.view(-1, *(1 for _ in scores.shape[2:]))
     return (classes - first.amax(1).long()).clamp_(max=classes - 1)  # without a largest: NaN
 
 

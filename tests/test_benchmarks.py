@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.benchmarks import ladder
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -31,3 +35,19 @@ def test_an_unknown_item_is_answered_with_the_known_ones():
     assert done.returncode != 0
     assert "no item text_heat; there is" in done.stderr
     assert "step:magicnet" in done.stderr
+
+
+def test_the_ladder_gives_costs_and_the_exponent_of_their_growth():
+    words = ("--ladder", "--only", "pseudo_labels", "--classes", "4", "8")
+    done = run(*words, "--repeats", "1", "--warm-up", "0")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[1] for line in lines[:2]] == ["4", "8"]
+    assert all("peak, GiB grows with the power" in line for line in lines[3:])
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
+def test_the_exponent_is_that_of_a_power_law(power):
+    sizes = [16, 32, 64, 105]
+    costs = [3 * size**power for size in sizes]
+    assert ladder.exponent(sizes, costs) == pytest.approx(power)

@@ -8,7 +8,13 @@ Semi-supervised Image Segmentation". Legend of shapes: L labeled and U unlabeled
 import torch
 from torch import Tensor
 
-from segmentation.losses import class_counts, class_sums, entropy, masked_cross_entropy
+from segmentation.losses import (
+    class_counts,
+    class_sums,
+    entropy,
+    masked_cross_entropy,
+    most_probable,
+)
 from segmentation.methods.base.co_training import update_class_averages
 from segmentation.methods.base.mean_teacher import MeanTeacher
 from segmentation.methods.base.method import Batch, MethodContext, check_choice
@@ -93,7 +99,7 @@ class ACISIS(MeanTeacher):
         with torch.no_grad():
             self._observe(logits[:labeled].softmax(1), batch.label, step)
             mask = self._mask(logits[labeled:].softmax(1), generator)
-        learned = masked_cross_entropy(logits[labeled:], taught.argmax(1), mask)
+        learned = masked_cross_entropy(logits[labeled:], most_probable(taught), mask)
         terms["consistency"] = self.unlabeled_weight(step) * learned
         if self.uses_alignment(step):
             labels = torch.cat([batch.label, self.confident_labels(taught.softmax(1), step)])

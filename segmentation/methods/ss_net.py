@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmentation.losses import most_probable
 from segmentation.methods.base.blocks import OrganBlocks, sort_into_blocks
 from segmentation.methods.base.method import Batch, Method, MethodContext, check_choice
 from segmentation.networks.network import DEEP
@@ -94,7 +95,7 @@ class SSNet(Method):
         decoded, deep = network.decode(features), features[-DEEP:]
         logits = network.logits(decoded, deep).float()
         probabilities = logits.detach().softmax(1)
-        prediction = probabilities.argmax(1)
+        prediction = most_probable(probabilities)
         unlabeled_weight = self.unlabeled_weight(step)
         terms = self._labeled_terms(logits[:labeled], batch.label)
         terms["smoothness"] = unlabeled_weight * self._smoothness(images, probabilities, generator)

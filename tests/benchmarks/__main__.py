@@ -3,7 +3,8 @@
 Every item runs in a process of its own: warm-up, then the median of repeats; CUDA events on a GPU;
 the peak of memory that the process, or torch on the GPU, reached. `--published DIR`, a checkout of
 the released TAK code, adds its step and its sliding window, and their ratios to those here.
-`--out FILE.json` keeps the numbers, with a Markdown block for NOTES.md beside them.
+`--out FILE.json` keeps the numbers, with a Markdown block for NOTES.md beside them. `--ladder`
+prints costs against the number of classes with the exponent of their growth.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 
 from pipeline.config.registry import names
-from tests.benchmarks import start
+from tests.benchmarks import ladder, start
 from tests.benchmarks.items import PARTS
 from tests.benchmarks.settings import COMPILE_MODES, SIZES
 
@@ -39,6 +40,10 @@ def main() -> None:
     unknown = set(want.only or ()) - set(known)
     if unknown:
         raise SystemExit(f"no item {', '.join(sorted(unknown))}; there is {', '.join(known)}")
+    if want.ladder:
+        for text in ladder.run(want, worker_options(want)):
+            print(text, flush=True)
+        return
     rows = []
     for name in chosen:
         rows.append({"item": name, **measured(name, want)})
@@ -71,6 +76,8 @@ def arguments() -> argparse.ArgumentParser:
     ask.add_argument("--channels-last", action="store_true", help="weights in this layout")
     ask.add_argument("--published", type=Path, help="checkout of the released TAK code")
     ask.add_argument("--out", type=Path, help="JSON file; Markdown goes beside it")
+    ask.add_argument("--ladder", action="store_true", help="costs against the number of classes")
+    ask.add_argument("--classes", type=int, nargs="+", help="numbers of classes of the ladder")
     return ask
 
 
@@ -79,22 +86,30 @@ def measured(name: str, want: argparse.Namespace) -> Row:
     if name.startswith("start:"):
         spans = {"help": start.help_seconds, "train": start.train_seconds}[name[6:]]
         return {"wall_s": statistics.median(spans(min(want.repeats, 5)))}
-    common = ["--device", want.device, "--repeats", str(want.repeats)]
-    common += ["--warm-up", str(want.warm_up), "--threads", str(want.threads)]
-    common += ["--no-contrast"] * want.no_contrast
-    common += ["--scan", *map(str, want.scan or SIZES[want.setting].scan)]
     if name.startswith("released:"):
         command = ["tests.benchmarks.released", str(want.published), "--what", name[9:]]
-        command += [*common, "--patch", str(SIZES[want.setting].patch)]
+        command += [*common_options(want), "--patch", str(SIZES[want.setting].patch)]
     else:
-        command = ["tests.benchmarks.worker", name, "--setting", want.setting, *common]
-        command += ["--precision", want.precision, *["--recompute"] * want.recompute]
-        command += ["--compile", want.compile] if want.compile else []
-        command += ["--channels-last"] * want.channels_last
+        command = ["tests.benchmarks.worker", name, *worker_options(want)]
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
     if done.returncode:
         return {"fault": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]}
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def common_options(want: argparse.Namespace) -> list[str]:
+    """Options of the processes that measure this program and the released code."""
+    common = ["--device", want.device, "--repeats", str(want.repeats)]
+    common += ["--warm-up", str(want.warm_up), "--threads", str(want.threads)]
+    common += ["--no-contrast"] * want.no_contrast
+    return [*common, "--scan", *map(str, want.scan or SIZES[want.setting].scan)]
+
+
+def worker_options(want: argparse.Namespace) -> list[str]:
+    """Options of a process that measures this program."""
+    options = ["--setting", want.setting, *common_options(want), "--precision", want.precision]
+    options += ["--recompute"] * want.recompute + ["--channels-last"] * want.channels_last
+    return options + (["--compile", want.compile] if want.compile else [])
 
 
 def ratios(rows: list[Row]) -> Iterator[Row]:

@@ -23,8 +23,12 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+from pipeline import startup
+
+startup.configure_process()  # the same settings of malloc and OpenMP as the worker of this program
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
 SIDE, CLASSES = 104, 16
 

@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> None:
     ask.add_argument("--warm-up", type=int, required=True)
     ask.add_argument("--threads", type=int, required=True)
     ask.add_argument("--scan", type=int, nargs=3, required=True)
+    ask.add_argument("--classes", type=int)
     ask.add_argument("--recompute", action="store_true")
     ask.add_argument("--no-contrast", action="store_true")
     ask.add_argument("--compile", choices=COMPILE_MODES)
@@ -45,7 +46,11 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(want.threads)
     torch.manual_seed(0)
     bench = Bench(
-        replace(SIZES[want.setting], scan=tuple(want.scan)),
+        replace(
+            SIZES[want.setting],
+            scan=tuple(want.scan),
+            classes=want.classes or SIZES[want.setting].classes,
+        ),
         torch.device(want.device),
         PRECISIONS[want.precision],
         recompute=want.recompute,

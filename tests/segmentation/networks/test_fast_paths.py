@@ -144,6 +144,8 @@ def test_the_gradient_of_an_exchange_goes_back_to_where_the_voxel_came_from(layo
 def test_the_most_probable_class_is_the_first_of_the_largest():
     scores = torch.randint(0, 4, (2, 14, 5, 6, 7)).float()  # many ties
     assert torch.equal(most_probable(scores), scores.argmax(1))
+    many = torch.randint(0, 3, (1, 300, 5, 4, 3)).float()  # more classes than a byte counts
+    assert torch.equal(most_probable(many), many.argmax(1))
     scores[0, :, 0] = float("nan")
     assert most_probable(scores).max() < 14  # an index still, so that the loss can say NaN
 
