@@ -51,6 +51,9 @@ TrustHeaders = Annotated[
         help="Read files with a doubtful header (voxel size, orientation) unchanged.",
     ),
 ]
+Compress = Annotated[
+    bool, typer.Option("--compress", help="Compress the images: less disk, slower batches.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Redo finished cases.")]
 
 
@@ -65,6 +68,7 @@ def prepare(
     compare: Compare = None,
     as_json: AsJson = False,
     trust_headers: TrustHeaders = False,
+    compress: Compress = False,
     jobs: Jobs = 1,
     force: Force = False,
 ) -> None:
@@ -105,7 +109,15 @@ def prepare(
     assert parts is not None
     with counted("cases", len(parts.cases), stderr=as_json) as tick:
         prepared = prepare_all(
-            spec, root, out, parts, reader=reader, jobs=jobs, force=force, progress=tick
+            spec,
+            root,
+            out,
+            parts,
+            reader=reader,
+            jobs=jobs,
+            force=force,
+            compress=compress,
+            progress=tick,
         )
     counts = ", ".join(f"{len(cases)} {part}" for part, cases in prepared.split.parts().items())
     claim = claim_of_data(prepared)

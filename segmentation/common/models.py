@@ -4,6 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from segmentation.common.text import one_line
+
 
 class Strict(BaseModel):
     """A frozen model that rejects unknown keys."""
@@ -22,6 +24,6 @@ def explain(fault: ValidationError, path: Path) -> str:
         elif error["type"] == "missing":
             reason = "missing key"
         elif not isinstance(error["input"], dict | BaseModel):
-            reason += f", not {error['input']!r}"
-        problems.append(f"{key}: {reason}" if key else reason)
-    return f"{path}: {'; '.join(problems)}"
+            reason += f", not {one_line(repr(error['input']), 60)}"
+        problems.append(f"{one_line(key, 80)}: {reason}" if key else reason)
+    return f"{path}: {one_line('; '.join(problems), 400)}"

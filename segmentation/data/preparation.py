@@ -14,6 +14,7 @@ from segmentation.data.case_files import (
     FORMAT_VERSION,
     Case,
     Prepared,
+    in_sixteen_bits,
     load_prepared,
     opened,
     read_any_version,
@@ -97,14 +98,15 @@ def prepare(
     reader: Reader | None = None,
     jobs: int = 1,
     force: bool = False,
+    compress: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Prepared:
     """Write every case of the split to `out`, then `dataset.json`.
 
     The mask of an unlabeled case is never opened, even if there is one. Cases that an earlier
     call finished from the same files by the same descriptor are kept, unless `force`. `reader`
-    reads scans and masks; the default reads files with an affine. `progress` is called with the
-    name of each case.
+    reads scans and masks; the default reads files with an affine. `compress` saves disk space (see
+    `write_case`). `progress` is called with the name of each case.
 
     Raises:
         FileNotFoundError: a scan or mask of the split is missing.
@@ -119,7 +121,7 @@ def prepare(
     check_output(out, [task.image for task in tasks])
     _claim(out, spec, force)
     records = {}
-    work = partial(_prepare_case, spec=spec, reader=reader, out=out, force=force)
+    work = partial(_prepare_case, spec=spec, reader=reader, out=out, force=force, compress=compress)
     for case, record in map_processes(work, tasks, jobs):
         records[case] = record
         if case in split.labeled:
@@ -224,7 +226,7 @@ def _tasks(cases: dict[str, RawCase], split: Split, root: Path) -> list[RawCase]
 
 
 def _prepare_case(
-    task: RawCase, spec: DatasetSpec, reader: Reader, out: Path, force: bool
+    task: RawCase, spec: DatasetSpec, reader: Reader, out: Path, force: bool, compress: bool
 ) -> tuple[str, dict[str, Any]]:
     """Write one case, unless it is up to date, and return its record for `dataset.json`."""
     path = out / f"{task.name}.h5"
@@ -233,7 +235,10 @@ def _prepare_case(
     if existing is not None:
         return task.name, existing
     scan = reader.scan(task)
-    grid = canonical(scan) if spec.scaling == "stored" else to_grid(scan, spec)
+    in_unit_range = spec.scaling != "stored"
+    grid = to_grid(scan, spec) if in_unit_range else canonical(scan)
+    if in_unit_range:
+        grid = Volume(in_sixteen_bits(grid.voxels), grid.affine)
     arrays = {"image": grid.voxels}
     counts = mask = None
     if task.label is not None:
@@ -264,7 +269,7 @@ def _prepare_case(
         "stamp": stamp,
         "record": json.dumps(record),
     }
-    write_case(path, arrays, attributes)
+    write_case(path, arrays, attributes, sixteen_bits=in_unit_range, compress=compress)
     return task.name, record
 
 
@@ -284,5 +289,5 @@ def _existing_record(path: Path, stamp: str) -> dict[str, Any] | None:
     try:
         with opened(path) as file:
             return json.loads(file.attrs["record"]) if file.attrs["stamp"] == stamp else None
-    except (FileNotFoundError, ValueError):
-        return None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # damaged: made again

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from segmentation.common.text import one_line
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.layouts import LAYOUTS, checked_layout
 
@@ -52,10 +53,12 @@ def _check_numbering(spec: DatasetSpec, path: Path) -> None:
         return
     try:
         table = json.loads(path.read_text(encoding="utf-8-sig")).get("labels", {})
-    except (ValueError, AttributeError) as fault:
-        raise ValueError(f"{path}: not a JSON table ({fault})") from None
+    except (ValueError, AttributeError, RecursionError) as fault:
+        raise ValueError(f"{path}: not a JSON table ({one_line(fault)})") from None
     if not isinstance(table, dict):
-        raise ValueError(f"{path}: labels must be a table of names and values, not {table!r}")
+        raise ValueError(
+            f"{path}: labels must be a table of names and values, not {one_line(repr(table), 80)}"
+        )
     for one, other in table.items():
         name, value = (other, one) if str(one).isdigit() else (one, other)
         try:
@@ -63,4 +66,5 @@ def _check_numbering(spec: DatasetSpec, path: Path) -> None:
         except LookupError:
             continue
         if str(value) != str(expected):
+            name, value = one_line(name, 60), one_line(value, 40)
             raise ValueError(f"{path}: {name} is label {value}, but {expected} in {spec.name}")

@@ -13,12 +13,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.common.text import one_line
 from segmentation.data.checks import is_empty
 from segmentation.data.descriptor import DatasetSpec, Grid
 from segmentation.data.layouts import LAYOUTS
 from segmentation.data.orientation import orientation_by_organs
 from segmentation.data.raw_cases import RawCase, find_cases
 from segmentation.imaging.affines import affine_of, axes_of
+from segmentation.imaging.headers import check_size
 from segmentation.imaging.volume import (
     Array,
     Sizes,
@@ -259,11 +261,18 @@ def read_array(path: Path, kind: str) -> Array:
     """
     if path.suffix == ".npy":
         stored = _npy(path)
+        check_size(path, stored.shape, stored.dtype.itemsize, path.stat().st_size)
     else:
         with _h5(path) as file:
             if not isinstance(file.get(kind), h5py.Dataset):
-                raise ValueError(f"{path}: no data set {kind!r}; there is {', '.join(file)}")
-            stored = file[kind][()]
+                names = one_line(", ".join(file), 100)
+                raise ValueError(f"{path}: no data set {kind!r}; there is {names}")
+            data = file[kind]
+            check_size(path, data.shape, data.dtype.itemsize, path.stat().st_size)
+            try:
+                stored = data[()]
+            except (OSError, RuntimeError, TypeError, ValueError) as fault:
+                raise ValueError(f"{path}: damaged ({one_line(fault)})") from None
     if stored.dtype.kind not in "iufb":
         raise ValueError(f"{path}: holds {stored.dtype}, not numbers")
     return np.asarray(stored, dtype=np.float32)
@@ -272,12 +281,12 @@ def read_array(path: Path, kind: str) -> Array:
 def _npy(path: Path) -> Array:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as fault:
-        raise ValueError(f"{path}: damaged or no .npy array ({fault})") from None
+    except (ValueError, EOFError, OSError, SyntaxError, OverflowError, TypeError) as fault:
+        raise ValueError(f"{path}: damaged or no .npy array ({one_line(fault)})") from None
 
 
 def _h5(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as fault:
-        raise ValueError(f"{path}: damaged or no HDF5 file ({fault})") from None
+        raise ValueError(f"{path}: damaged or no HDF5 file ({one_line(fault)})") from None

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from segmentation.common.files import write_text
 from segmentation.common.models import Strict, explain
+from segmentation.common.text import one_line
 
 PATIENTS = "patients.txt"
 
@@ -170,7 +171,7 @@ class Split(Strict):
         except ValidationError as fault:
             raise ValueError(explain(fault, files["labeled"].parent)) from None
         except ValueError as fault:
-            raise ValueError(f"{files['labeled']}: {fault}") from None
+            raise ValueError(f"{files['labeled']}: {one_line(fault, 400)}") from None
 
 
 def _read_patients(path: Path) -> dict[str, str]:
@@ -179,7 +180,7 @@ def _read_patients(path: Path) -> dict[str, str]:
     for line in read_list(path) if path.is_file() else ():
         words = line.split()
         if len(words) != 2:
-            raise ValueError(f"{path}: {line!r} is not a case and its patient")
+            raise ValueError(f"{path}: {one_line(repr(line), 80)} is not a case and its patient")
         case, patient = words
         if patients.setdefault(case, patient) != patient:
             raise ValueError(f"{path}: {case} is of {patients[case]} and of {patient}")
@@ -190,9 +191,11 @@ def read_list(path: Path) -> tuple[str, ...]:
     """The case names in a text file, one per line; empty lines do not count."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such list of cases (one per line; may be empty)")
-    return tuple(
-        line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()
-    )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a text file in UTF-8") from None
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def list_digest(cases: Iterable[str]) -> str:

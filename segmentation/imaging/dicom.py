@@ -7,9 +7,10 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from segmentation.common.text import one_line
 from segmentation.imaging.dicom_files import DicomFile, find_series, quiet
 from segmentation.imaging.dicom_frames import Frame, ordered_frames, position_of
-from segmentation.imaging.headers import HeaderIssue, check_size, one_line, spacing_issue
+from segmentation.imaging.headers import HeaderIssue, check_size, spacing_issue
 
 Array = np.ndarray
 

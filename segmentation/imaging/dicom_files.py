@@ -11,7 +11,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
-from segmentation.imaging.headers import one_line
+from segmentation.common.text import one_line
 from segmentation.imaging.io import is_dicom_file
 
 _DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR, whatever its file is called
@@ -52,8 +52,7 @@ class DicomFile:
     @property
     def is_localizer(self) -> bool:
         """Whether its image type says that it is a localizer (scout, topogram)."""
-        words = value_of(self.header, "ImageType") or ()
-        return "LOCALIZER" in [str(word).upper() for word in words]
+        return "LOCALIZER" in self.text("ImageType").upper()
 
 
 @dataclass(frozen=True)

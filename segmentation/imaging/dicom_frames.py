@@ -14,8 +14,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
+from segmentation.common.text import one_line
 from segmentation.imaging.dicom_files import DicomFile, Series, value_of
-from segmentation.imaging.headers import HeaderIssue, one_line
+from segmentation.imaging.headers import HeaderIssue
 
 Array = np.ndarray
 

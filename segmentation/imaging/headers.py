@@ -62,12 +62,5 @@ def check_size(path: Path, shape: Sequence[int], item_bytes: int, stored_bytes: 
         )
 
 
-def one_line(text: object, most: int = 200) -> str:
-    """A text from a file or a library as one printable line of limited length."""
-    line = " ".join(str(text).split())
-    line = "".join(letter if letter.isprintable() else "?" for letter in line)
-    return line if len(line) <= most else f"{line[: most - 3]}..."
-
-
 def _sides(shape: Sequence[int]) -> str:
     return " x ".join(f"{side:.4g}" if side > 10**9 else str(side) for side in shape[:4])

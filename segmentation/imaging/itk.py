@@ -8,8 +8,9 @@ import numpy as np
 import SimpleITK
 
 from segmentation.common.files import replacing
+from segmentation.common.text import one_line
 from segmentation.imaging.affines import straightened
-from segmentation.imaging.headers import HeaderIssue, one_line, spacing_issue
+from segmentation.imaging.headers import HeaderIssue, spacing_issue
 from segmentation.imaging.itk_headers import check_header
 
 Array = np.ndarray

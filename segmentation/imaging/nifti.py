@@ -6,7 +6,6 @@ verified and a declared size is never allocated before the file has shown that i
 
 import gzip
 import logging
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +13,15 @@ from typing import BinaryIO
 
 import nibabel
 import numpy as np
-from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from nibabel.volumeutils import apply_read_scaling
-from nibabel.wrapstruct import WrapStructError
 
 from segmentation.common.files import replacing
+from segmentation.common.text import one_line
 from segmentation.imaging.affines import is_straight, turn_degrees
 from segmentation.imaging.headers import (
     PLAUSIBLE_MM,
     HeaderIssue,
     check_size,
-    one_line,
     spacing_issue,
 )
 
@@ -47,8 +44,6 @@ class _Header2(nibabel.Nifti2Header):
 
 
 Header = _Header1 | _Header2
-_DAMAGE = (HeaderDataError, HeaderTypeError, WrapStructError, OSError, EOFError, ValueError,
-           zlib.error, OverflowError)  # fmt: skip
 
 
 def read(path: Path) -> tuple[Array, Array, tuple[HeaderIssue, ...]]:
@@ -69,10 +64,10 @@ def read(path: Path) -> tuple[Array, Array, tuple[HeaderIssue, ...]]:
             affine, issues = _geometry(header)
     except _Unusable as fault:
         raise ValueError(f"{path}: {fault}") from None
-    except _DAMAGE as fault:
-        reason = one_line(fault) or type(fault).__name__
-        if reason.startswith(str(path)):
+    except Exception as fault:  # nibabel, gzip and numpy raise nearly everything over damage
+        if str(fault).startswith(f"{path}: "):
             raise
+        reason = one_line(fault) or type(fault).__name__
         raise ValueError(f"{path}: damaged, cut short or no NIfTI file ({reason})") from None
     return voxels, affine, issues
 

@@ -1,5 +1,6 @@
 """A synthetic CT scanner: deformed solids of one subject on a grid of any orientation."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ from segmentation.anatomy.body import (
 )
 from segmentation.anatomy.shapes import Array
 
+_SLAB_VOXELS = 2**20
 NOISE_HU = 10.0
 TEXTURE_HU = 7.0
 BIAS_HU = 8.0
@@ -190,17 +192,32 @@ def scan_subject(
     pose = Pose.draw(random)
     affine, sides = _grid(random, (low, high), spacing_mm, shape)
     voxel_mm = float(np.abs(np.linalg.det(affine[:3, :3])) ** (1 / 3))
-    index = np.indices(sides).reshape(3, -1)
-    points = affine[:3, :3] @ index + affine[:3, 3:]
-    canvas = Canvas(pose.to_anatomy(points), voxel_mm, pose.fat_mm)
-    canvas.paint_trunk()
-    for part in others:
-        canvas.paint_part(part, 0)
-    for part in parts:
-        canvas.paint_part(part, names.index(part.name) + 1)
-    _check_complete(canvas.labels, names, voxel_mm)
-    hu = _measured(canvas.hu.reshape(sides), random)
-    return Scan(hu, canvas.labels.reshape(sides), affine)
+    hu, labels = np.empty(sides, np.float32), np.empty(sides, np.uint8)
+    for slab in _slabs(sides):  # painting is pointwise, so slabs only bound the memory
+        canvas = Canvas(pose.to_anatomy(_points(affine, sides, slab)), voxel_mm, pose.fat_mm)
+        canvas.paint_trunk()
+        for part in others:
+            canvas.paint_part(part, 0)
+        for part in parts:
+            canvas.paint_part(part, names.index(part.name) + 1)
+        hu[slab] = canvas.hu.reshape(hu[slab].shape)
+        labels[slab] = canvas.labels.reshape(hu[slab].shape)
+    _check_complete(labels.ravel(), names, voxel_mm)
+    return Scan(_measured(hu, random), labels, affine)
+
+
+def _slabs(sides: tuple[int, int, int]) -> Iterator[slice]:
+    """Slices of the first axis, of at most `_SLAB_VOXELS` voxels where a plane has not more."""
+    planes = max(_SLAB_VOXELS // (sides[1] * sides[2]), 1)
+    for start in range(0, sides[0], planes):
+        yield slice(start, min(start + planes, sides[0]))
+
+
+def _points(affine: Array, sides: tuple[int, int, int], slab: slice) -> Array:
+    """Voxel centers [3, n] of a slab in patient space."""
+    index = np.indices((slab.stop - slab.start, *sides[1:])).reshape(3, -1)
+    index[0] += slab.start
+    return affine[:3, :3] @ index + affine[:3, 3:]
 
 
 def _grid(
@@ -232,15 +249,22 @@ def _grid(
 
 
 def _measured(hu: Array, random: np.random.Generator) -> Array:
-    """HU with a smooth bias field, tissue texture and noise; int16."""
-    noise = random.standard_normal((2, *hu.shape), np.float32)
-    grain = gaussian_filter(noise[0], 1.0)
+    """HU with a smooth bias field, tissue texture and noise; int16. `hu` is overwritten."""
+    grain = gaussian_filter(random.standard_normal(hu.shape, np.float32), 1.0)
+    noise = random.standard_normal(hu.shape, np.float32)
     bend = np.zeros_like(hu)
     for axis, tilt in enumerate(random.normal(0, BIAS_HU, 3)):
         line = np.linspace(-1, 1, hu.shape[axis], dtype=np.float32)
         bend += tilt * np.expand_dims(line, [other for other in range(3) if other != axis])
-    measured = hu + bend + NOISE_HU * noise[1] + TEXTURE_HU * grain / grain.std()
-    return np.clip(np.rint(measured), -1024, 3071).astype(np.int16)
+    # In place and in this order: another order of the float32 sums would change voxels.
+    hu += bend
+    noise *= NOISE_HU
+    hu += noise
+    deviation = grain.std()
+    grain *= TEXTURE_HU
+    grain /= deviation
+    hu += grain
+    return np.clip(np.rint(hu, out=hu), -1024, 3071, out=hu).astype(np.int16)
 
 
 def _check_complete(labels: Array, names: tuple[str, ...], voxel_mm: float) -> None:

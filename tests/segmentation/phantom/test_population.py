@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.volume import Volume, canonical, read_labels, read_volume
+from segmentation.phantom import scanner
 from segmentation.phantom.population import Population, descriptor, make_population
 from segmentation.phantom.scanner import scan_subject
 from tests.support.paths import DATA
@@ -287,3 +288,13 @@ def test_a_population_makes_sense(wrong, told):
     right = {"labeled": 1, "unlabeled": 0, "validation": 0, "test": 0, "spacing_mm": 9.0}
     with pytest.raises(ValueError, match=told):
         Population(**{**right, **wrong})
+
+
+def test_a_scan_by_slabs_is_that_of_one_slab(monkeypatch):
+    names = ("liver", "spleen", "pancreas", "right kidney")
+    scans = []
+    for voxels in (2**30, 3000):
+        monkeypatch.setattr(scanner, "_SLAB_VOXELS", voxels)
+        scans.append(scanner.scan_subject(names, np.random.default_rng(3), spacing_mm=7.0))
+    np.testing.assert_array_equal(scans[0].voxels, scans[1].voxels)
+    np.testing.assert_array_equal(scans[0].labels, scans[1].labels)
