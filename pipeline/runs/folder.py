@@ -9,7 +9,7 @@ import tomli_w
 from knowledge.common.files import write_whole
 from pipeline.config.recipe import RunConfig
 from segmentation.training.log import LOG
-from segmentation.training.trackers import KEPT
+from segmentation.training.trackers import IDENTIFIERS
 
 try:
     import fcntl
@@ -70,7 +70,7 @@ def _claim(folder: Path, config: RunConfig, bank: Path | None) -> None:
     A folder without a checkpoint holds nothing worth keeping: its log is begun anew. The bank is
     copied into it, so that the run keeps the texts that it was trained with.
     """
-    for stale in (folder / LOG, folder / KEPT, *folder.glob("events.out.tfevents.*")):
+    for stale in (folder / LOG, folder / IDENTIFIERS, *folder.glob("events.out.tfevents.*")):
         stale.unlink(missing_ok=True)
     write_whole(folder / CONFIG, config_text(config))
     if bank is not None and bank.resolve() != (folder / BANK).resolve():

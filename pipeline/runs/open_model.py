@@ -12,7 +12,7 @@ from pipeline.runs.build import RunInputs, build_method
 from pipeline.runs.trained_model import TrainedModel, choose_predictor, training_label
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.networks.network import text_vectors
-from segmentation.training.checkpoint import TrainState, load
+from segmentation.training.checkpoint import TrainState, load, load_weights
 
 
 def open_model(
@@ -66,7 +66,7 @@ def _from_checkpoint(
     inputs = RunInputs.for_prediction(state.identity.classes, _vectors(state, file))
     method = build_method(config, inputs)
     if not untrained:
-        method.load_state_dict(state.method)
+        load_weights(method, state.method, file)
     name = choose_predictor(method, predictor or config.inference.predictor)
     return TrainedModel(
         config,

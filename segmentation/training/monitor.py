@@ -1,4 +1,4 @@
-"""What a run tells of itself while it trains, beside its losses.
+"""Monitoring of a run: validation results, warnings about organs, state of the text head.
 
 Legend of shapes: C classes, Q class code width.
 """
@@ -22,13 +22,13 @@ Scores = Mapping[str, Mapping[str, float]]  # predictor -> organ -> Dice
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """What a validation found.
+    """Results of one validation.
 
     Attributes:
-        scores: Dice per predictor and organ; the first predictor chooses the checkpoint.
-        predicted_voxels: voxels that the first predictor gave each organ, over all cases.
-        measures: further curves by tag.
-        pictures: for the trackers, by name.
+        scores: Dice per predictor and organ; the first predictor selects the best checkpoint.
+        predicted_voxels: voxels per organ that the first predictor predicts, over all cases.
+        measures: values of further curves by tag.
+        pictures: pictures for the trackers by name.
     """
 
     scores: Scores
@@ -38,12 +38,12 @@ class Validation:
 
 
 class MissingOrganWarning:
-    """Counts, organ by organ, the validations in a row that predicted no voxel of it.
+    """Warns about organs that several validations in a row did not predict at all.
 
-    An organ that no validation case holds is left out: not to predict it is right.
+    An organ that no validation case contains is never warned about.
 
     Args:
-        limit: so many in a row are worth a warning, and each further time as many.
+        limit: validations in a row after which a warning is given, and given again.
     """
 
     def __init__(self, limit: int) -> None:
@@ -51,9 +51,9 @@ class MissingOrganWarning:
         self._in_a_row: Counter[str] = Counter()
 
     def see(self, record: Mapping[str, Any], *, last: bool = False) -> list[str]:
-        """Take in the record of a validation; warnings that it gives rise to.
+        """Count the record of a validation; returns the warnings that are due.
 
-        After the last validation every organ that it did not predict is worth one.
+        After the last validation, every organ without a predicted voxel gets a warning.
         """
         counts: Mapping[str, int] = record.get("predicted_voxels", {})
         scores: Mapping[str, float] = next(iter(record.get("organs", {}).values()), {})
@@ -75,11 +75,11 @@ def _validations(times: int) -> str:
 
 
 class TextHeadState(NamedTuple):
-    """How far a text head tells its classes apart.
+    """How well a text head separates its classes.
 
     Attributes:
-        cosines: of every two class codes, [C, C].
-        weight_norms: length of the weights that are generated for each class, [C].
+        cosines: cosine similarities of class codes, [C, C].
+        weight_norms: norm of the generated weights of each class, [C].
     """
 
     cosines: Tensor
@@ -88,11 +88,11 @@ class TextHeadState(NamedTuple):
     def measures(self, classes: tuple[str, ...]) -> dict[str, float]:
         """Curves: mean and largest cosine of two different classes, norm per class."""
         count = len(self.cosines)
-        apart = self.cosines[~torch.eye(count, dtype=torch.bool)]
+        others = self.cosines[~torch.eye(count, dtype=torch.bool)]
         norms = zip(classes, self.weight_norms.tolist(), strict=True)
         return {
-            "text/code_cosine_mean": float(apart.mean()),
-            "text/code_cosine_max": float(apart.max()),
+            "text/code_cosine_mean": float(others.mean()),
+            "text/code_cosine_max": float(others.max()),
             **{f"text/weight_norm/{name}": norm for name, norm in norms},
         }
 

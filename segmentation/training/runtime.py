@@ -1,4 +1,4 @@
-"""The process of a run: signals, deterministic algorithms, peak memory."""
+"""Process state of a training run: signals, deterministic algorithms, peak memory."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import torch
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a flag; the second one acts as ever."""
+    """Turn the first SIGINT or SIGTERM into a flag; the second one has its usual effect."""
     caught: list[int] = []
     before: dict[signal.Signals, Any] = {}
 
@@ -24,7 +24,7 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, remember)
-    except ValueError:  # not in the main thread: whoever runs us there stops us
+    except ValueError:  # only the main thread may set handlers; elsewhere the caller stops the run
         pass
     try:
         yield lambda: bool(caught)
@@ -35,11 +35,12 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Let torch take deterministic algorithms alone, which may be slower, and refuse any other.
+    """Let torch use deterministic algorithms only, which may be slower, and refuse all others.
 
-    A CPU needs none of this. URPC is refused on a GPU: it enlarges coarse guesses, whose gradient
-    torch has in no deterministic form. cuBLAS reads its variable at the first product of the
-    process, so a product before this leaves it without effect, which torch then says.
+    Without effect on a CPU. URPC is refused on a GPU: torch has no deterministic gradient of the
+    trilinear interpolation of its coarse outputs. cuBLAS reads its environment variable at the
+    first matrix product of the process; after an earlier product, torch warns that it has no
+    effect.
     """
     if not wanted:
         yield
@@ -53,18 +54,18 @@ def deterministic(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def count_memory(device: torch.device) -> None:
-    """Let the peak of a GPU's memory begin anew; that of a process lasts as long as it."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Reset the peak of a GPU's memory; that of a process cannot be reset."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def memory_used(device: torch.device) -> dict[str, Any]:
-    """The most memory so far as `peak_memory_mib`, and `memory_of`, what took it.
+    """Peak memory as `peak_memory_mib`, and `memory_of`, the owner of that memory.
 
-    On CUDA, `GPU`: what tensors took since `count_memory`, not what PyTorch keeps for later. On a
-    CPU, `process`: this whole process since it began, so that the second run of a sweep never
-    shows less than the first. MPS counts no peak; nor does Windows. None there.
+    On CUDA, `GPU`: memory of tensors since `reset_peak_memory`, without PyTorch's cache. On a CPU,
+    `process`: the whole process since its start, so that the second run of a sweep never has a
+    lower peak than the first. None on MPS and on Windows, which have no such counter.
     """
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 2**20

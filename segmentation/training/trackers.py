@@ -1,4 +1,4 @@
-"""Where the curves and pictures of a run go beside its log: TensorBoard, Weights & Biases, MLflow.
+"""Experiment trackers: TensorBoard, Weights & Biases, MLflow.
 
 The last two are extras; each is imported only where it is used.
 """
@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from segmentation.common.files import write_text
 
 PROJECT = "tak-seg"
-KEPT = "tracking.json"  # in the run's folder: what the services call this run
+IDENTIFIERS = "tracking.json"  # in the run's folder: the run's identifiers in the services
 
 Picture = NDArray[np.uint8]  # [row, column, RGB]
 
 
 class Tracker(ABC):
-    """A place for numbers and pictures over steps.
+    """Base of trackers: curves and pictures over steps.
 
     Args:
-        folder: of the run; its name is the name of the run.
+        folder: folder of the run; its name is the name of the run.
         config: the run's configuration as plain values.
-        step: steps done before; a tracker goes on from there.
+        step: completed steps; a resumed tracker continues there.
     """
 
     @abstractmethod
@@ -37,19 +37,19 @@ class Tracker(ABC):
 
     @abstractmethod
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Add a number to every named curve."""
+        """Add one value to each named curve."""
 
     @abstractmethod
     def picture(self, name: str, picture: Picture, step: int) -> None:
-        """Show a picture under a name."""
+        """Add a picture under a name."""
 
     @abstractmethod
     def close(self) -> None:
-        """Write what is still held back."""
+        """Write everything that is still buffered, and end the run in the tracker."""
 
 
 class TensorBoard(Tracker):
-    """Event files in the run's folder; after a resume, later steps of before are dropped."""
+    """Event files in the run's folder; a resume drops the later steps of the interrupted run."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -62,7 +62,7 @@ class TensorBoard(Tracker):
             self._events.add_scalar(name, value, step)
 
     def picture(self, name: str, picture: Picture, step: int) -> None:
-        """Under the tab of images."""
+        """An image of the tab of images."""
         self._events.add_image(name, picture, step, dataformats="HWC")
 
     def close(self) -> None:
@@ -71,9 +71,9 @@ class TensorBoard(Tracker):
 
 
 class WandB(Tracker):
-    """A run of Weights & Biases, set up by its own environment variables (WANDB_MODE=offline ...).
+    """A run of Weights & Biases, configured by its environment variables (WANDB_MODE=offline ...).
 
-    The project is `tak-seg` unless WANDB_PROJECT names another.
+    The project is WANDB_PROJECT, `tak-seg` by default.
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
@@ -84,7 +84,7 @@ class WandB(Tracker):
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=folder.name,
             dir=str(folder),
-            id=_kept(folder, "wandb") or _keep(folder, "wandb", uuid.uuid4().hex[:12]),
+            id=_stored_id(folder, "wandb") or _store_id(folder, "wandb", uuid.uuid4().hex[:12]),
             resume="allow",
             config=dict(config),
             settings=wandb.Settings(console="off"),
@@ -106,9 +106,9 @@ class WandB(Tracker):
 
 
 class MLflow(Tracker):
-    """A run of MLflow at MLFLOW_TRACKING_URI, or where MLflow keeps runs unless told.
+    """A run of MLflow at MLFLOW_TRACKING_URI, or at MLflow's default location.
 
-    The experiment is `tak-seg` unless MLFLOW_EXPERIMENT_NAME names another.
+    The experiment is MLFLOW_EXPERIMENT_NAME, `tak-seg` by default.
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
@@ -116,8 +116,8 @@ class MLflow(Tracker):
 
         self._mlflow = mlflow
         mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT))
-        run = mlflow.start_run(run_id=_kept(folder, "mlflow"), run_name=folder.name)
-        _keep(folder, "mlflow", run.info.run_id)
+        run = mlflow.start_run(run_id=_stored_id(folder, "mlflow"), run_name=folder.name)
+        _store_id(folder, "mlflow", run.info.run_id)
         mlflow.log_params(_flat(config))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -134,40 +134,40 @@ class MLflow(Tracker):
 
 
 def trackers_of(*, wandb: bool, mlflow: bool) -> list[type[Tracker]]:
-    """TensorBoard, and what else is asked for.
+    """TensorBoard and the requested trackers.
 
     Raises:
-        ValueError: a package that is not installed; says how to install it.
+        ValueError: a package is not installed; names the command that installs it.
     """
-    found: list[type[Tracker]] = [TensorBoard]
-    for name, asked, kind in (("wandb", wandb, WandB), ("mlflow", mlflow, MLflow)):
-        if asked and find_spec(name) is None:
+    trackers: list[type[Tracker]] = [TensorBoard]
+    for name, requested, kind in (("wandb", wandb, WandB), ("mlflow", mlflow, MLflow)):
+        if requested and find_spec(name) is None:
             raise ValueError(f"--{name}: {name} is not installed; pip install 'tak-seg[{name}]'")
-        if asked:
-            found.append(kind)
-    return found
+        if requested:
+            trackers.append(kind)
+    return trackers
 
 
-def _kept(folder: Path, service: str) -> str | None:
-    """What a service called this run before, so that a resumed run goes on there."""
-    path = folder / KEPT
+def _stored_id(folder: Path, service: str) -> str | None:
+    """The identifier of this run in a service, None if it is new; a resume continues that run."""
+    path = folder / IDENTIFIERS
     return json.loads(path.read_text(encoding="utf-8")).get(service) if path.is_file() else None
 
 
-def _keep(folder: Path, service: str, name: str) -> str:
-    path = folder / KEPT
+def _store_id(folder: Path, service: str, name: str) -> str:
+    path = folder / IDENTIFIERS
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     write_text(path, json.dumps({**known, service: name}) + "\n")
     return name
 
 
 def _flat(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested tables with dotted names."""
-    found: dict[str, Any] = {}
+    """Nested tables flattened to dotted names."""
+    flat: dict[str, Any] = {}
     for key, value in table.items():
-        found |= (
+        flat |= (
             _flat(value, f"{before}{key}.")
             if isinstance(value, Mapping)
             else {f"{before}{key}": value}
         )
-    return found
+    return flat

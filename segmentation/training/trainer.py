@@ -23,7 +23,12 @@ from segmentation.training.checkpoint import (
 from segmentation.training.log import LOG, RunLog, open_log, truncate_log
 from segmentation.training.monitor import MissingOrganWarning, Validation
 from segmentation.training.patches import PatchStream, batches, explain_killed_worker
-from segmentation.training.runtime import count_memory, deterministic, memory_used, stop_on_signal
+from segmentation.training.runtime import (
+    deterministic,
+    memory_used,
+    reset_peak_memory,
+    stop_on_signal,
+)
 from segmentation.training.trackers import TensorBoard, Tracker
 
 _PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -165,7 +170,7 @@ class Trainer:
         """
         options = self.options
         self.method.train()
-        count_memory(self.device)
+        reset_peak_memory(self.device)
         with (
             deterministic(options.deterministic),
             stop_on_signal() as stopped,

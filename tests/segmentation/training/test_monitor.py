@@ -16,7 +16,7 @@ from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
 from segmentation.training.log import open_log, read_log, truncate_log
 from segmentation.training.monitor import MissingOrganWarning, text_head_state
-from segmentation.training.runtime import count_memory, memory_used
+from segmentation.training.runtime import memory_used, reset_peak_memory
 from segmentation.training.trackers import MLflow, TensorBoard, WandB, trackers_of
 
 NAN = float("nan")
@@ -109,7 +109,7 @@ def test_peak_memory_is_what_the_kernel_counts():
 def test_the_peak_of_a_gpu_begins_anew_with_every_run():
     gpu = torch.device("cuda")
     torch.zeros(2**26, device=gpu)
-    count_memory(gpu)
+    reset_peak_memory(gpu)
     kept = torch.zeros(2**18, device=gpu)
     used = memory_used(gpu)
     assert used["memory_of"] == "GPU"
