@@ -1,6 +1,7 @@
-"""Pictures of a bank: which classes are alike, and how they lie to each other."""
+"""Pictures of a bank: heat maps of cosines, and maps of principal components."""
 
 import io
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +15,40 @@ from knowledge.bank.statistics import cosines
 from knowledge.common.files import write_whole
 from knowledge.encoders.base.encoder import Vectors
 
+# Up to how many classes each cell of a heat map has its number, and each class its name.
+NUMBERED = 32
+NAMED = 120
+# Classes with a label on the map of principal components; more would cover each other.
+LABELED = 48
+_DOTS_PER_INCH = 110
+_WIDEST_INCHES = 60.0
+_FONT_POINTS = 8.0
+
 
 def plot(bank: Bank, path: Path) -> None:
-    """Write a PNG: per aspect a heat map of cosines and a 2-D map (principal components)."""
+    """Write a PNG: per aspect a heat map of cosines and a 2-D map (principal components).
+
+    Numbers, names and labels are left out where there are too many classes to read them; the
+    picture stays below 6600 x 3520 pixels.
+    """
     columns = len(bank.aspects)
-    side = 3.0 + 0.32 * len(bank.classes)
-    figure = Figure(figsize=(side * columns, 2 * side), layout="constrained")
+    largest = 16.0 if len(bank.classes) <= NAMED else 10.0
+    side = min(3.0 + 0.32 * len(bank.classes), largest, _WIDEST_INCHES / columns)
+    figure = Figure(figsize=(side * columns, 2 * side), dpi=_DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, columns, squeeze=False)
     for column, aspect in enumerate(bank.aspects):
         vectors = bank.vectors[:, column]
         _heat_map(axes[0, column], cosines(vectors), bank.classes, aspect)
-        _map(axes[1, column], vectors, bank.classes, aspect)
+        _scatter(axes[1, column], vectors, aspect)
     figure.suptitle(f"{bank.encoder}, {bank.digest[:12]}")
+    # Labels are placed in pixels of the final layout, which is fixed from here on.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for column in range(columns):
+        _label(axes[1, column], principal_components(bank.vectors[:, column]), bank.classes)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 2})
     write_whole(path, buffer.getvalue())
 
 
@@ -48,9 +68,11 @@ def _heat_map(
     low = float(off_diagonal.min()) if len(off_diagonal) else 0.0
     image = axes.imshow(similar, cmap="viridis", vmin=low, vmax=1.0)
     ticks = range(len(names))
-    axes.set_xticks(ticks, names, rotation=90, fontsize=8)
-    axes.set_yticks(ticks, names, fontsize=8)
-    for row in ticks:
+    if len(names) <= NAMED:
+        size = min(_FONT_POINTS, 800 / len(names))
+        axes.set_xticks(ticks, names, rotation=90, fontsize=size)
+        axes.set_yticks(ticks, names, fontsize=size)
+    for row in ticks if len(names) <= NUMBERED else ():
         for column in ticks:
             shade = "black" if similar[row, column] > (low + 1.0) / 2 else "white"
             label = f"{similar[row, column]:.2f}".removeprefix("0")
@@ -59,49 +81,74 @@ def _heat_map(
     axes.figure.colorbar(image, ax=axes, shrink=0.7)
 
 
-def _map(axes: Axes, vectors: Vectors, names: tuple[str, ...], aspect: str) -> None:
+def _scatter(axes: Axes, vectors: Vectors, aspect: str) -> None:
     plane = principal_components(vectors)
-    axes.scatter(plane[:, 0], plane[:, 1], s=18)
-    axes.margins(0.1)
-    for name, point, place, to_left in zip(names, plane, *_places(plane, names), strict=True):
+    axes.scatter(plane[:, 0], plane[:, 1], s=18 if len(plane) <= LABELED else 6)
+    axes.margins(0.12)
+    axes.set_title(f"{aspect}: principal components")
+
+
+def _label(axes: Axes, plane: NDArray[np.float64], names: tuple[str, ...]) -> None:
+    """Name the points of a map; a line leads from each name to its point."""
+    if len(names) > LABELED:
+        return
+    renderer = axes.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    sizes = []
+    for name in names:
+        text = axes.text(0, 0, name, fontsize=_FONT_POINTS)
+        box = text.get_window_extent(renderer)
+        sizes.append((box.width, box.height))
+        text.remove()
+    frame = axes.get_window_extent(renderer)
+    points = axes.transData.transform(plane)
+    places = _places(points, np.array(sizes), (frame.x0, frame.y0, frame.x1, frame.y1))
+    for name, point, place in zip(names, plane, places, strict=True):
         axes.annotate(
             name,
             point,
             xytext=place,
-            ha="right" if to_left else "left",
-            va="center",
-            fontsize=8,
+            textcoords="figure pixels",
+            ha="left",
+            va="bottom",
+            fontsize=_FONT_POINTS,
             arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkB": 2},
         )
-    axes.set_title(f"{aspect}: principal components")
 
 
 def _places(
-    plane: NDArray[np.float64], names: tuple[str, ...]
-) -> tuple[list[tuple[float, float]], list[bool]]:
-    """Where labels stand, and which end there: toward the middle, each as near as is free.
+    points: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    frame: tuple[float, float, float, float],
+) -> list[tuple[float, float]]:
+    """Lower left corners of labels in pixels, each at the nearest free place around its point.
 
-    Classes that are alike lie close together, and are those that one wants to read.
+    A place is free if the label is inside the frame and covers no point and no label placed
+    before. `points` [C, 2] and `sizes` [C, 2] are in pixels too.
     """
-    width, height = np.maximum(np.ptp(plane, axis=0), 1e-9)
-    middle = plane[:, 0].min() + width / 2
-    line, letter = 0.028 * height, 0.0135 * width
-    taken: list[tuple[float, float, float]] = []
-    places, to_left = [], []
-    for (x, y), name in zip(plane, names, strict=True):
-        leftward = bool(x > middle)
-        start = x + (-1.5 if leftward else 1.5) * letter
-        left = start - len(name) * letter if leftward else start
-        right = left + len(name) * letter
-        for step in range(2 * len(names)):
-            level = y + (step // 2 + step % 2) * (-1) ** step * line
-            free = all(
-                right < other_left or left > other_right or abs(level - other) >= line
-                for other_left, other_right, other in taken
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    places = []
+    for (x, y), (width, height) in zip(points, sizes, strict=True):
+        best = (x + 8, y - height / 2)
+        # Rings of growing radius, 16 directions each: the first free place is the nearest.
+        for ring, turn in product(range(1, 40), range(16)):
+            radius, angle = 4 + 6 * ring, np.pi * turn / 8
+            center_x = x + np.cos(angle) * (radius + width / 2)
+            center_y = y + np.sin(angle) * (radius + height / 2)
+            box = (
+                center_x - width / 2,
+                center_y - height / 2,
+                center_x + width / 2,
+                center_y + height / 2,
             )
-            if free:
+            inside = frame[0] <= box[0] and frame[1] <= box[1]
+            inside = inside and box[2] <= frame[2] and box[3] <= frame[3]
+            if inside and not any(_overlap(box, other) for other in taken):
+                best = (box[0], box[1])
                 break
-        taken.append((left, right, level))
-        places.append((float(start), float(level)))
-        to_left.append(leftward)
-    return places, to_left
+        taken.append((best[0], best[1], best[0] + width, best[1] + height))
+        places.append((float(best[0]), float(best[1])))
+    return places
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib.image import imread
 
 from knowledge.bank.bank import Bank
 from knowledge.bank.control_kinds import DRAWN, EXCHANGED, KINDS
@@ -14,7 +13,6 @@ from knowledge.bank.control_kinds import WORDED as WORDED_KINDS
 from knowledge.bank.controls import CONTROLS, etf, gram, onehot, random, shuffled, swapped_aspects
 from knowledge.bank.geometry import geometry, measure
 from knowledge.bank.merge import difference, merge, require_same_encoder
-from knowledge.bank.plot import plot, principal_components
 from knowledge.bank.statistics import cosines, effective_rank, statistics
 from knowledge.bank.tensors import export_tensor, import_tensor
 from knowledge.bank.worded_controls import WORDED, worded
@@ -332,22 +330,3 @@ def test_what_is_not_a_plain_tensor_of_the_right_size_is_refused(tmp_path: Path)
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="not a file of plain tensors"):
         import_tensor(path, CLASSES, ("name",))
-
-
-def test_principal_components_keep_the_distances_of_a_plane() -> None:
-    generator = np.random.default_rng(0)
-    plane = generator.standard_normal((6, 2))
-    basis, _ = np.linalg.qr(generator.standard_normal((9, 2)))
-    found = principal_components((plane @ basis.T).astype(np.float32))
-    for i in range(6):
-        for j in range(6):
-            distance = np.linalg.norm(plane[i] - plane[j])
-            assert np.linalg.norm(found[i] - found[j]) == pytest.approx(distance, abs=1e-5)
-
-
-def test_a_plot_is_a_picture_with_something_on_it(tmp_path: Path) -> None:
-    plot(bank(), tmp_path / "bank.png")
-    picture = imread(tmp_path / "bank.png")
-    assert min(picture.shape[:2]) > 400
-    assert picture.std() > 0.1
-    assert [path.name for path in tmp_path.iterdir()] == ["bank.png"]
