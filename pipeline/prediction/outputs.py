@@ -73,11 +73,11 @@ class ScanJob:
         if self.dicom_seg or "dicom_seg" in told:
             report["dicom_seg"] = str(target.dicom_seg) if found.labels.any() else None
         seg_lacks &= bool(found.labels.any())  # DICOM knows no segmentation without a frame
-        if seg_lacks:
-            self._write_dicom_seg(target, found)
         write_whole(target.report, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         if not stays:
             found.save(target.mask)
+        if seg_lacks:  # after the mask: a fault in a series' tags must not lose it
+            self._write_dicom_seg(target, found)
         written = {
             target.mask: not stays,
             target.dicom_seg: seg_lacks,

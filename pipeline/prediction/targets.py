@@ -7,7 +7,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from knowledge.common.files import read_text
-from segmentation.imaging.io import READERS, WRITABLE, holds_dicom, stem_of, suffix_of
+from segmentation.data.preparation import check_output
+from segmentation.imaging.io import (
+    READERS,
+    WRITABLE,
+    holds_dicom,
+    is_dicom_file,
+    stem_of,
+    suffix_of,
+)
 
 _PLAIN = ".nii.gz"  # of masks whose scan's format is not written
 _FIRST = "0000"  # of nnU-Net's numbers behind a case's name, one per modality
@@ -113,6 +121,9 @@ def scans_of(given: Path) -> list[Path]:
         )
     inside = [path for path in sorted(given.iterdir()) if not path.name.startswith(".")]
     scans = [path for path in inside if _is_scan(path)]
+    for path in inside:  # series may be two levels down: patient, study, series
+        if path.is_dir() and not path.is_symlink() and not _is_scan(path):
+            scans += [below for below in sorted(path.rglob("*")) if _is_series(below)]
     if not scans:
         raise FileNotFoundError(
             f"{given}: no scan in this folder ({known}, or folders of DICOM slices)"
@@ -124,7 +135,12 @@ def scans_of(given: Path) -> list[Path]:
 def _is_scan(path: Path) -> bool:
     if path.is_dir():
         return holds_dicom(path)
-    return path.is_file() and suffix_of(path) is not None
+    return path.is_file() and (suffix_of(path) is not None or is_dicom_file(path))
+
+
+def _is_series(path: Path) -> bool:
+    """Whether a path below a folder of scans is the folder of a DICOM series."""
+    return path.is_dir() and not path.is_symlink() and holds_dicom(path)
 
 
 def _names_a_file(output: Path, single: bool) -> bool:
@@ -182,7 +198,8 @@ def _mask_names(scans: Sequence[Path]) -> list[str]:
     return names
 
 
-def _check(found: Iterable[Target], output: Path) -> None:
+def _check(found: Sequence[Target], output: Path) -> None:
+    check_output(output, [target.scan for target in found])
     taken: dict[Path, Path] = {}
     sources = {target.scan.resolve() for target in found}
     for target in found:

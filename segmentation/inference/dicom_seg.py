@@ -3,6 +3,7 @@
 The one file that needs highdicom and pydicom (the extra `dicom`).
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,23 +13,25 @@ import pydicom
 from highdicom.seg import Segmentation, SegmentDescription
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.uid import UID, generate_uid
 
 from segmentation.common.files import replacing
 from segmentation.data.descriptor import Organ
 from segmentation.imaging.colors import Color
-from segmentation.imaging.dicom_files import find_series, quiet
+from segmentation.imaging.dicom_files import find_series, quiet, value_of
 from segmentation.imaging.dicom_frames import ordered_frames
 
 Array = np.ndarray
 
-_NEEDED = (
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "StudyInstanceUID",
-    "FrameOfReferenceUID",
-    "Rows",
-    "Columns",
-)
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID")
+_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+# Tags that a segmentation copies and that may be empty (type 2), with patterns of valid values.
+_TYPE_2 = {
+    "PatientName": r".{0,64}", "PatientID": r".{0,64}", "PatientBirthDate": r"\d{8}",
+    "PatientSex": r"[MFO]", "StudyID": r".{0,16}", "AccessionNumber": r".{0,16}",
+    "ReferringPhysicianName": r".{0,64}", "StudyDate": r"\d{8}",
+    "StudyTime": r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?",
+}  # fmt: skip
 _SIDES = {"right": codes.SCT.Right, "left": codes.SCT.Left}
 
 
@@ -47,7 +50,8 @@ def write_dicom_seg(
     Segments are numbered 1, 2, ... in the order of `organs`; they carry name, color and SNOMED CT
     code, with the side as a modifier. An organ whose descriptor gives no code is an `Organ`. A
     segment without a voxel is described, but has no frame. Patient, study and place are those of
-    the series (DICOM PS3.3, A.51).
+    the series (DICOM PS3.3, A.51); tags that de-identification removed are empty, lost UIDs are
+    replaced by generated ones.
 
     Args:
         labels: uint8 [i, j, k] on the grid of the series as `read_volume` reads it.
@@ -57,19 +61,33 @@ def write_dicom_seg(
 
     Raises:
         FileNotFoundError, ValueError: no series there, one that has other slices than the mask,
-            several frames in a file, slices that lack what a segmentation refers to, or a mask
-            without any organ.
+            several frames in a file, or a mask without any organ.
     """
     frames_read, _ = ordered_frames(find_series(series))
     slices = [frame.file.header for frame in frames_read]
     with quiet():
         _check(slices, labels, series)
+        _complete(slices, series)
         _fill_thickness(slices)
     numbers = np.zeros(256, dtype=np.uint8)
     numbers[[organ.label for organ in organs]] = range(1, len(organs) + 1)
     frames = np.ascontiguousarray(numbers[labels].transpose(2, 1, 0))  # slices, rows, columns
     if not frames.any():
         raise ValueError(f"{series}: the mask is empty, and an empty DICOM segmentation is invalid")
+    with quiet():
+        found = _segmentation(slices, frames, organs, shades, algorithm, version)
+    with replacing(path) as partial, quiet():
+        found.save_as(partial)
+
+
+def _segmentation(
+    slices: Sequence[pydicom.Dataset],
+    frames: Array,
+    organs: Sequence[Organ],
+    shades: Sequence[Color],
+    algorithm: str,
+    version: str,
+) -> Segmentation:
     found = Segmentation(
         source_images=slices,
         pixel_array=frames,
@@ -91,8 +109,7 @@ def write_dicom_seg(
     )
     found.ContentCreatorName = ""  # has to be there, may be empty (type 2 of PS3.3, 10.9)
     found.SeriesDescription = f"{algorithm} segmentation"[:64]
-    with replacing(path) as partial:
-        found.save_as(partial)
+    return found
 
 
 def _described(
@@ -129,12 +146,25 @@ def _check(slices: Sequence[pydicom.Dataset], labels: Array, series: Path) -> No
             f"{series}: a file with several frames; DICOM segmentations are written for series "
             "of one slice per file"
         )
-    lacking = [word for word in _NEEDED if any(word not in one for one in slices)]
-    if lacking:
-        raise ValueError(f"{series}: its slices lack {', '.join(lacking)}")
     shape = int(first.Columns), int(first.Rows), len(slices)
     if labels.shape != shape:
         raise ValueError(f"{series}: has {shape} voxels, the mask {labels.shape}")
+
+
+def _complete(slices: Sequence[pydicom.Dataset], series: Path) -> None:
+    """Fill in what de-identification removed: empty type 2 tags, and UIDs in place of lost ones."""
+    for number, one in enumerate(slices):
+        for keyword, pattern in _TYPE_2.items():
+            text = str(value_of(one, keyword) or "")
+            if not text or not re.fullmatch(pattern, text):
+                setattr(one, keyword, "")
+        for keyword in _UIDS:
+            if not UID(str(value_of(one, keyword) or "")).is_valid:
+                source = [keyword, str(series.resolve())]
+                source += [str(number)] if keyword == "SOPInstanceUID" else []
+                setattr(one, keyword, generate_uid(entropy_srcs=source))  # the same every time
+        if not UID(str(value_of(one, "SOPClassUID") or "")).is_valid:
+            one.SOPClassUID = _CT_IMAGE
 
 
 def _fill_thickness(slices: Sequence[pydicom.Dataset]) -> None:
@@ -143,10 +173,13 @@ def _fill_thickness(slices: Sequence[pydicom.Dataset]) -> None:
     heights = [np.cross(x, y) @ np.array(one.ImagePositionPatient, dtype=float) for one in slices]
     distance = float(np.abs(np.diff(heights)).mean()) if len(slices) > 1 else 1.0
     for one in slices:
-        if not getattr(one, "SliceThickness", None):
+        if not value_of(one, "SliceThickness"):
             one.SliceThickness = round(distance, 6)
 
 
 def _series_number(first: pydicom.Dataset) -> int:
     """A number that viewers sort behind the series itself."""
-    return int(getattr(first, "SeriesNumber", None) or 0) + 1000
+    try:
+        return int(value_of(first, "SeriesNumber") or 0) + 1000
+    except (TypeError, ValueError):
+        return 1000

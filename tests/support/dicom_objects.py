@@ -75,7 +75,8 @@ def write_series(folder, hu, places=None, **tags):
     for i, plane in enumerate(hu):
         here = {k: v[i] if isinstance(v, list) else v for k, v in tags.items()}
         place = (places or positions(len(hu)))[i]
-        stored.append(write_slice(folder / f"{i:03}.dcm", plane, place, InstanceNumber=i, **here))
+        here = {"InstanceNumber": i, **here}
+        stored.append(write_slice(folder / f"{i:03}.dcm", plane, place, **here))
     return np.stack(stored)
 
 

@@ -10,6 +10,7 @@ import pydicom
 import pytest
 import SimpleITK
 from pydicom.sr.codedict import codes
+from pydicom.uid import UID
 
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.colors import colors
@@ -152,7 +153,7 @@ def test_what_is_no_series_and_a_missing_library_are_said_at_once(
     assert importlib.util.find_spec("highdicom") is not None
 
 
-def test_a_series_that_lacks_what_a_segmentation_refers_to_is_refused(series, tmp_path):
+def test_another_grid_and_an_empty_mask_are_refused_and_a_lost_uid_is_replaced(series, tmp_path):
     scan = read_volume(series)
     labels = np.ones(scan.voxels.shape, np.uint8)
 
@@ -170,6 +171,6 @@ def test_a_series_that_lacks_what_a_segmentation_refers_to_is_refused(series, tm
         one = pydicom.dcmread(path)
         del one.FrameOfReferenceUID
         one.save_as(path)
-    with pytest.raises(ValueError, match="its slices lack FrameOfReferenceUID"):
-        write(labels)
     assert not list(tmp_path.glob("*.dcm"))
+    write(labels)  # a lost UID is replaced
+    assert UID(pydicom.dcmread(tmp_path / "x.seg.dcm").FrameOfReferenceUID).is_valid

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.prediction.targets import targets
+from pipeline.prediction.targets import scans_of, targets
 
 
 def scans_in(folder: Path, *names: str) -> list[Path]:
@@ -113,3 +113,22 @@ def test_help_names_every_option_and_an_example():
     assert done.exit_code == 0
     for told in ("--skip-existing", "--dicom-seg", "--device", "Example: tak predict"):
         assert told in done.stdout, told
+
+
+def test_series_two_levels_down_and_single_multi_frame_files_are_scans(tmp_path):
+    from tests.support.dicom_objects import body, positions, write_enhanced, write_series
+
+    write_series(tmp_path / "in" / "patient" / "study" / "ct", body())
+    write_enhanced(tmp_path / "e.dcm", body(), positions(6))
+    assert scans_of(tmp_path / "in") == [tmp_path / "in" / "patient" / "study" / "ct"]
+    (target,) = targets([tmp_path / "e.dcm"], tmp_path / "out")
+    assert target.mask.name.startswith("e")
+
+
+def test_an_output_inside_the_folder_of_a_series_is_refused(tmp_path):
+    from tests.support.dicom_objects import body, write_series
+
+    write_series(tmp_path / "ct", body())
+    for place in ("ct/masks", "ct/mask.nii.gz", "ct"):
+        with pytest.raises(ValueError, match="folder of the series|holds the scans"):
+            targets([tmp_path / "ct"], tmp_path / place)
