@@ -130,5 +130,5 @@ def test_an_output_inside_the_folder_of_a_series_is_refused(tmp_path):
 
     write_series(tmp_path / "ct", body())
     for place in ("ct/masks", "ct/mask.nii.gz", "ct"):
-        with pytest.raises(ValueError, match="folder of the series|holds the scans"):
+        with pytest.raises(ValueError, match=r"folder of the series|holds the scans"):
             targets([tmp_path / "ct"], tmp_path / place)
