@@ -2,6 +2,7 @@ import json
 import os
 import signal
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,6 +69,16 @@ def make_trainer(
         method or make_method(options.steps), stream, options, folder, identity=IDENTITY, config={},
         device=device, validate=validate, report=report or (lambda record: None),
     )  # fmt: skip
+
+
+def supervised(steps, side):
+    """A supervised method with a convolution head for patches of a side."""
+    torch.manual_seed(0)
+
+    def build():
+        return Network(VNet(width=4, levels=3), ConvHead(4, 14))
+
+    return Supervised(MethodContext(build, DiceCE(), steps, classes=14, patch=(side,) * 3))
 
 
 def records(folder):
@@ -165,10 +176,7 @@ def test_a_run_with_contrast_and_validation_is_resumed_to_the_same_bits(prepared
 
 
 def test_training_lowers_the_loss_and_the_log_holds_every_step(prepared, tmp_path):
-    def build():
-        return Network(VNet(width=4, levels=3), ConvHead(4, 14))
-
-    method = Supervised(MethodContext(build, DiceCE(), 60, classes=14, patch=(16,) * 3))
+    method = supervised(60, 16)
     make_trainer(prepared, tmp_path, method=method, steps=60, rate=0.05, warmup_steps=0).run()
     log = records(tmp_path)
     assert [record["step"] for record in log] == list(range(1, 61))
@@ -292,3 +300,32 @@ def test_a_gpu_trains_in_every_precision(prepared, tmp_path, precision):
     device = torch.device("cuda")
     make_trainer(prepared, tmp_path, precision=precision, method=method, device=device).run()
     assert all(torch.isfinite(torch.tensor(r["loss"])) for r in records(tmp_path))
+
+
+def test_one_labeled_case_and_a_patch_larger_than_the_scan_train(prepared, tmp_path):
+    one = prepared.split.labeled[:1]
+    split = prepared.split.model_copy(update={"labeled": tuple(one)})
+    few = replace(prepared, split=split)
+    side = 8 * (max(read_case(prepared.file(one[0])).image.shape) // 8 + 1)
+    trainer = make_trainer(few, tmp_path, steps=2, patch=(side,) * 3, method=supervised(2, side))
+    assert trainer.run()
+    assert all(value.isfinite().all() for value in load(tmp_path / "last.pt").method.values())
+
+
+def test_a_scan_that_is_not_finite_ends_training_with_its_name_and_the_last_checkpoint(
+    prepared, tmp_path
+):
+    trainer = make_trainer(prepared, tmp_path, checkpoint_every=2, method=supervised(8, 16))
+    bad = trainer.stream.case_names(3)[0]
+    crop = trainer.stream._crop
+
+    def with_nan(step, stream, place):
+        voxels = crop(step, stream, place)
+        if step >= 3 and trainer.stream._choose(step, stream, place).stem == bad:
+            voxels.image[0, 0, 0] = torch.nan
+        return voxels
+
+    trainer.stream._crop = with_nan
+    with pytest.raises(ValueError, match=rf"step 4: .* a batch of .*{bad}"):
+        trainer.run()
+    assert load(tmp_path / "last.pt").step == 2
