@@ -1,4 +1,7 @@
-"""The house keeps standing: who imports whom, what is imported where, what a file may hold."""
+"""The structure of the code: who imports whom, what is imported where, how large folders are.
+
+`docs/architecture.md` shows the same as a tree.
+"""
 
 import ast
 import subprocess
@@ -14,6 +17,46 @@ ALLOWED = {
     "knowledge": {"knowledge"},
     "segmentation": {"segmentation"},
     "pipeline": set(PACKAGES),
+}
+# Rooms of each package from the ground floor up. A room imports rooms of lower floors only.
+FLOORS = {
+    "knowledge": (
+        ("common",),
+        ("providers", "encoders"),
+        ("descriptions",),
+        ("questions", "grounding"),
+        ("asking", "bank"),
+        ("describe",),
+    ),
+    "segmentation": (
+        ("common",),
+        ("imaging", "anatomy", "evaluation", "losses", "networks"),
+        ("data", "methods"),
+        ("training", "inference", "phantom"),
+    ),
+    "pipeline": (
+        ("startup", "files", "terminal"),
+        ("config", "pictures"),
+        ("datasets",),
+        ("runs",),
+        ("prediction", "scoring", "texts"),
+        ("experiments", "report"),
+        ("commands",),
+        ("cli",),
+    ),
+}
+LEVEL = {
+    (package, room): level
+    for package, floors in FLOORS.items()
+    for level, rooms in enumerate(floors)
+    for room in rooms
+}
+MOST_FILES = 14
+ALIKE = {  # registries: every file is one choice of the same kind
+    "knowledge/encoders",
+    "knowledge/providers",
+    "segmentation/methods",
+    "pipeline/commands",
 }
 HOME = {
     "openai": {"knowledge/providers/base/chat.py"},
@@ -60,6 +103,106 @@ def test_a_file_has_one_subject_and_a_docstring(path):
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= 350, "two subjects?"
     assert ast.get_docstring(ast.parse(text)), "what is it?"
+
+
+def dotted(path):
+    """The module of a file, `segmentation.data.split`."""
+    return str(path.relative_to(ROOT))[:-3].replace("/", ".").removesuffix(".__init__")
+
+
+MODULES = {dotted(path) for path in FILES}
+
+
+def project_imports(path, *, nested=True):
+    """(line, imported module) for every import from the project, submodules resolved."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if nested else tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES:
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                yield node.lineno, module if module in MODULES else node.module
+
+
+def room_of(module):
+    """(package, room) of a module; the room is the folder or file below the package."""
+    package, _, rest = module.partition(".")
+    return package, rest.partition(".")[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_rooms_of_lower_floors_only(path):
+    here = room_of(dotted(path))
+    if here[1] == "":  # the package's own __init__ exports lazily from everywhere
+        return
+    assert here in LEVEL, f"{here[1]} stands on no floor of {here[0]}; add it to FLOORS"
+    for line, module in project_imports(path):
+        there = room_of(module)
+        if there[0] == here[0] and there != here and there[1]:
+            assert LEVEL[there] < LEVEL[here], f"{path}:{line} imports {module} from above"
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    graph = {
+        dotted(path): {module for _, module in project_imports(path)} - {dotted(path)}
+        for path in FILES
+        if path.name != "__init__.py"
+    }
+    done, path = set(), []
+
+    def visit(module):
+        if module in path:
+            raise AssertionError(" -> ".join([*path[path.index(module) :], module]))
+        if module in done or module not in graph:
+            return
+        path.append(module)
+        for other in sorted(graph[module]):
+            visit(other)
+        path.pop()
+        done.add(module)
+
+    for module in sorted(graph):
+        visit(module)
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in FILES}), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_a_folder_holds_few_unlike_files_and_says_what_is_in_it(folder):
+    files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    if str(folder.relative_to(ROOT)) not in ALIKE:
+        assert len(files) <= MOST_FILES, "several subjects?"
+    assert (folder / "__init__.py").is_file(), "a folder is a package that says what is in it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_terminal_libraries_stay_in_commands_terminal_and_tables(path):
+    place = path.relative_to(ROOT / path.relative_to(ROOT).parts[0])
+    allowed = place.parts[0] in ("commands", "terminal", "cli.py") or path.name == "tables.py"
+    if not allowed:
+        libraries = {name for name, _ in imports(path)} & {"rich", "typer"}
+        assert not libraries, f"{path} imports {', '.join(sorted(libraries))}"
+
+
+def tested_modules(folder):
+    """Modules that the test files of one folder import or name."""
+    names = set()
+    for test in folder.glob("test_*.py"):
+        text = test.read_text(encoding="utf-8")
+        names |= {module for module in MODULES if module in text}
+        names |= {module for _, module in project_imports(test)}
+    return names
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if path.name not in ("__init__.py", "__main__.py")],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_a_module_has_a_test_file_of_its_name_or_is_imported_by_one_beside_it(path):
+    mirror = ROOT / "tests" / path.relative_to(ROOT)
+    if mirror.with_name(f"test_{path.name}").is_file():
+        return
+    assert dotted(path) in tested_modules(mirror.parent), f"no test in {mirror.parent} names it"
 
 
 def public(node):
