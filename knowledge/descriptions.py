@@ -48,6 +48,7 @@ class Origin(Strict):
         model: the name that the service gave itself, often a dated one.
         service: the state of the service by its own account; "" where it says none.
         date: when the answer came (ISO 8601, UTC); "" where nobody noted it.
+        content_digest: digest of the sample as it was answered; "" in files of earlier versions.
     """
 
     provider: str
@@ -63,6 +64,7 @@ class Origin(Strict):
     images: tuple[str, ...] = ()
     service: str = ""
     date: str = ""
+    content_digest: str = ""
 
 
 class Sample(Strict):
@@ -72,6 +74,22 @@ class Sample(Strict):
     claims: tuple[Claim, ...] = ()
     attributes: tuple[str, ...] = ()
     origin: Origin
+
+    @property
+    def content_digest(self) -> str:
+        """The sha256 of text, claims and attributes."""
+        claims = [[claim.organ, claim.relation, claim.other] for claim in self.claims]
+        return digest_of([self.text, claims, self.attributes])
+
+    @property
+    def edited(self) -> bool:
+        """Whether the content differs from the answer; unknown counts as unchanged."""
+        return self.origin.content_digest not in ("", self.content_digest)
+
+    def sealed(self) -> "Sample":
+        """The sample with the digest of its content in its origin."""
+        origin = self.origin.model_copy(update={"content_digest": self.content_digest})
+        return self.model_copy(update={"origin": origin})
 
 
 class Description(Strict):
@@ -107,7 +125,9 @@ class DescriptionSet(Strict):
 
     Invariants: every class has every aspect exactly once, in the order of `classes` and `aspects`.
     `variables` are the template's, with those that the user set. `totals` is what all answers took,
-    failed attempts counted; `cost_usd` is known where the model's price is.
+    failed attempts counted; `cost_usd` is known where the model's price is. `verified_on` names the
+    cases whose labels corrected the answers; `supported_share` was measured on the texts of digest
+    `supported_share_of`, on such cases too unless it is independent.
     """
 
     format_version: int = FORMAT_VERSION
@@ -117,6 +137,9 @@ class DescriptionSet(Strict):
     template_digest: str
     variables: dict[str, str] = Field(default_factory=dict)
     supported_share: float | None = None
+    supported_share_of: str = ""
+    supported_share_independent: bool = True
+    verified_on: tuple[str, ...] = ()
     totals: Usage = Usage()
     cost_usd: float | None = None
     descriptions: tuple[Description, ...]
@@ -158,6 +181,21 @@ class DescriptionSet(Strict):
     def claims(self) -> tuple[Claim, ...]:
         """All distinct claims of the set, in its order."""
         return tuple(dict.fromkeys(claim for item in self.descriptions for claim in item.claims))
+
+    @property
+    def share_mismatch(self) -> bool:
+        """Whether the supported share was measured on other texts than these."""
+        measured_on = self.supported_share_of
+        return self.supported_share is not None and measured_on not in ("", self.digest)
+
+    @property
+    def edited(self) -> tuple[str, ...]:
+        """Organs and aspects whose samples were changed after the answer was recorded."""
+        return tuple(
+            f"{item.organ}, {item.aspect}"
+            for item in self.descriptions
+            if any(sample.edited for sample in item.samples)
+        )
 
     @cached_property
     def digest(self) -> str:

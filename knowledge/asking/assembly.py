@@ -27,7 +27,7 @@ def assemble(
             attributes=reading.attributes,
             origin=_origin(question, answer, provider),
         )
-        samples.setdefault((question.organ, question.aspect), []).append(sample)
+        samples.setdefault((question.organ, question.aspect), []).append(sample.sealed())
     return DescriptionSet(
         classes=classes,
         aspects=template.aspects,
@@ -57,7 +57,7 @@ def literal(template: Template, classes: tuple[str, ...]) -> DescriptionSet:
                 output="plain",
                 attempts=0,
             )
-            sample = Sample(text=text, origin=origin)
+            sample = Sample(text=text, origin=origin).sealed()
             descriptions.append(Description(organ=organ, aspect=aspect, samples=(sample,)))
     return DescriptionSet(
         classes=classes,

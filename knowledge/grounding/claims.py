@@ -1,4 +1,4 @@
-"""Whether a description set is true: its claims on labeled scans, and against each other."""
+"""Verdicts on the claims of a description set: on labeled scans, and against each other."""
 
 import graphlib
 import json
@@ -7,23 +7,33 @@ from pathlib import Path
 
 from knowledge.common.files import write_whole
 from knowledge.common.models import Strict
-from knowledge.descriptions import BACKGROUND, Claim, DescriptionSet
+from knowledge.descriptions import BACKGROUND, Claim, DescriptionSet, Relation
 from knowledge.grounding.scene import ClaimVerdict, Scene, Verdict
 from knowledge.grounding.sides import exchanged_sides, mirror, side
 
-# A claim holds of an anatomy when it holds in this share of the scans that can tell.
+# A claim holds of an anatomy when it holds in this share of the scans that can test it.
 HOLDS = 0.75
-# Each relation's name for itself, seen from the other organ.
+# Each relation's name seen from the other organ.
 _AXES = {
     "right_of": "left_of",
     "anterior_to": "posterior_to",
     "superior_to": "inferior_to",
     "surrounds": "inside",
 }
+# Relations with two wordings whose tests give the same verdict.
+_INVERSES: dict[str, Relation] = {
+    "left_of": "right_of",
+    "right_of": "left_of",
+    "anterior_to": "posterior_to",
+    "posterior_to": "anterior_to",
+    "superior_to": "inferior_to",
+    "inferior_to": "superior_to",
+    "adjacent_to": "adjacent_to",
+}
 
 
 class Result(Strict):
-    """One claim over all scans. `share` is of the scans that can tell; `measured` is a mean."""
+    """The verdict on one claim over all scans; `measured` is the mean over the scans."""
 
     claim: Claim
     verdict: Verdict
@@ -35,43 +45,58 @@ class Result(Strict):
 
     @property
     def share(self) -> float | None:
-        """Supported scans among those that can tell."""
-        told = self.supported + self.contradicted
-        return self.supported / told if told else None
+        """Share of the scans that support the claim among those that can test it."""
+        tested = self.supported + self.contradicted
+        return self.supported / tested if tested else None
 
     def evidence(self) -> str:
         """The outcome in words fit to show to a model."""
-        told = self.supported + self.contradicted
+        tested = self.supported + self.contradicted
         mean = "" if self.measured is None else f", mean {self.measured:.0f} {self.unit}"
-        return f'"{self.claim}" holds in {self.supported} of {told} labeled scans{mean}'
+        return f'"{self.claim}" holds in {self.supported} of {tested} labeled scans{mean}'
 
 
 class CheckReport(Strict):
-    """What `check` found out about a description set.
+    """The verdicts on all claims of a description set, and its internal contradictions.
 
     Attributes:
         descriptions: digest of the set; None in files of versions that did not note it.
+        verified_on: those of `cases` whose labels already corrected the answers.
+        edited: organs and aspects that were changed by hand after they were answered.
     """
 
     cases: tuple[str, ...]
     results: tuple[Result, ...]
     problems: tuple[str, ...]
     descriptions: str | None = None
+    verified_on: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
 
     @property
     def supported_share(self) -> float | None:
-        """Supported claims among those that are supported or contradicted; None without any."""
-        supported, contradicted = self.count("supported"), self.count("contradicted")
-        told = supported + contradicted
-        return supported / told if told else None
+        """Supported claims among those that are supported or contradicted; None without any.
+
+        A claim that is made of both organs (A left of B, B right of A) counts once.
+        """
+        verdicts = {one_sided(result.claim): result.verdict for result in self.results}
+        decided = [verdict for verdict in verdicts.values() if verdict != "untestable"]
+        return decided.count("supported") / len(decided) if decided else None
+
+    @property
+    def independent(self) -> bool:
+        """Whether no case that corrected the answers is among those that tested them."""
+        return not self.verified_on
 
     def count(self, verdict: str) -> int:
         """The number of claims with a verdict."""
         return sum(result.verdict == verdict for result in self.results)
 
     def write(self, path: Path) -> None:
-        """Write as JSON, with the share, whole or not at all."""
-        content = self.model_dump(mode="json") | {"supported_share": self.supported_share}
+        """Write as JSON, atomically, with the supported share and whether it is independent."""
+        content = self.model_dump(mode="json") | {
+            "supported_share": self.supported_share,
+            "independent": self.independent,
+        }
         write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -83,43 +108,67 @@ def check(
 ) -> CheckReport:
     """Every claim of a set on labeled scans (case name, scene), and the set against itself."""
     claims = descriptions.claims
-    findings: dict[Claim, list[ClaimVerdict]] = {claim: [] for claim in claims}
+    verdicts: dict[Claim, list[ClaimVerdict]] = {claim: [] for claim in claims}
     cases = []
     for case, scene in scenes:
         cases.append(case)
         for claim in claims:
-            findings[claim].append(scene.test(claim))
+            verdicts[claim].append(scene.test(claim))
         progress(case)
     return CheckReport(
         cases=tuple(cases),
-        results=tuple(summarize(claim, findings[claim]) for claim in claims),
+        results=tuple(summarize(claim, verdicts[claim]) for claim in claims),
         problems=tuple(problems(descriptions)),
         descriptions=descriptions.digest,
+        verified_on=tuple(case for case in cases if case in descriptions.verified_on),
+        edited=descriptions.edited,
     )
 
 
-def summarize(claim: Claim, findings: list[ClaimVerdict]) -> Result:
-    """One claim's findings over scans as one verdict.
+def one_sided(claim: Claim) -> Claim:
+    """The claim in the one of its two wordings that stands for both.
 
-    Supported or contradicted when at least `HOLDS` of the scans that can tell agree; a claim on
-    which scans differ, or on which none can tell, is untestable.
+    Directions are said from the first organ of the alphabet, adjacency is the same from both.
+    Surrounding and containing are different facts and stay as they are.
+    """
+    inverse = _INVERSES.get(claim.relation)
+    if inverse is None or claim.organ <= claim.other:
+        return claim
+    return Claim(organ=claim.other, relation=inverse, other=claim.organ)
+
+
+def record_share(descriptions: DescriptionSet, report: CheckReport) -> DescriptionSet:
+    """The set with the supported share of a report, and on which texts it was measured."""
+    share = {
+        "supported_share": report.supported_share,
+        "supported_share_of": report.descriptions or "",
+        "supported_share_independent": report.independent,
+    }
+    return descriptions.model_copy(update=share)
+
+
+def summarize(claim: Claim, verdicts: list[ClaimVerdict]) -> Result:
+    """One claim's verdicts over scans as one verdict.
+
+    Supported or contradicted when at least `HOLDS` of the scans that can test it agree; a claim on
+    which scans differ, or which none can test, is untestable.
     """
     counts = {
-        verdict: sum(finding.verdict == verdict for finding in findings)
+        verdict: sum(each.verdict == verdict for each in verdicts)
         for verdict in ("supported", "contradicted", "untestable")
     }
-    told = counts["supported"] + counts["contradicted"]
+    tested = counts["supported"] + counts["contradicted"]
     verdict: Verdict = "untestable"
-    if told and counts["supported"] >= HOLDS * told:
+    if tested and counts["supported"] >= HOLDS * tested:
         verdict = "supported"
-    elif told and counts["contradicted"] >= HOLDS * told:
+    elif tested and counts["contradicted"] >= HOLDS * tested:
         verdict = "contradicted"
-    measured = [finding.measured for finding in findings if finding.measured is not None]
+    measured = [each.measured for each in verdicts if each.measured is not None]
     return Result(
         claim=claim,
         verdict=verdict,
         measured=sum(measured) / len(measured) if measured else None,
-        unit=next((finding.unit for finding in findings if finding.unit), ""),
+        unit=next((each.unit for each in verdicts if each.unit), ""),
         **counts,
     )
 
@@ -133,7 +182,7 @@ def contradictions(claims: tuple[Claim, ...], scenes: Sequence[Scene]) -> dict[C
 
 
 def problems(descriptions: DescriptionSet) -> list[str]:
-    """What is wrong with a set before any scan is looked at."""
+    """Contradictions within a set, found without any scan."""
     return [
         *_unknown_organs(descriptions),
         *_cycles(descriptions.claims),
@@ -153,7 +202,7 @@ def _unknown_organs(descriptions: DescriptionSet) -> list[str]:
 
 def _cycles(claims: tuple[Claim, ...]) -> list[str]:
     """Claims of one axis that cannot all be true: A above B, B above C, C above A."""
-    found = []
+    cycles = []
     for relation, opposite in _AXES.items():
         graph: dict[str, set[str]] = {}
         for claim in claims:
@@ -165,8 +214,8 @@ def _cycles(claims: tuple[Claim, ...]) -> list[str]:
             graphlib.TopologicalSorter(graph).prepare()
         except graphlib.CycleError as error:
             chain = f" {relation} ".join(reversed(error.args[1]))
-            found.append(f"claims that contradict each other: {chain}")
-    return found
+            cycles.append(f"claims that contradict each other: {chain}")
+    return cycles
 
 
 def _side_slips(descriptions: DescriptionSet) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from knowledge.grounding.regions import Region, Vector
 
-SHARED = 0.25  # of the smaller shadow: fewer shared columns speak of a part, and centroids decide
+SHARED = 1 / 3  # of the smaller shadow: fewer shared columns speak of a part, and centroids decide
 CLEAR = 2 / 3  # of the shared columns that agree, or of the weight of the landscape
 
 

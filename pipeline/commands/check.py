@@ -10,25 +10,26 @@ def check(
     descriptions: Annotated[Path, typer.Argument(help="Descriptions made by `tak describe`.")],
     scans: Annotated[Path, typer.Option(help="Prepared folder, raw data set, or folder of masks.")],
     descriptor: Annotated[
-        str | None, typer.Option(help="Which label is which organ. [default: SCANS/dataset.toml]")
+        str | None, typer.Option(help="Data set descriptor. [default: SCANS/dataset.toml]")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Split whose labeled cases are used.")] = None,
-    cases: Annotated[int, typer.Option(min=0, help="At most so many cases; 0: all.")] = 0,
-    report: Annotated[Path | None, typer.Option(help="Write the outcome as JSON.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split that names the labeled cases.")] = None,
+    cases: Annotated[int, typer.Option(min=0, help="Maximal number of cases (0: all).")] = 0,
+    report: Annotated[Path | None, typer.Option(help="File for the verdicts (JSON).")] = None,
     record: Annotated[
-        bool, typer.Option(help="Note the share of supported claims in DESCRIPTIONS.")
-    ] = True,
+        bool, typer.Option("--record", help="Record the supported share in DESCRIPTIONS.")
+    ] = False,
 ) -> None:
     """Test every claim of a description set on labeled scans.
 
-    Says for each claim whether it is supported, contradicted or untestable, in how many cases,
-    by how many mm; and what contradicts itself, names no organ of the list, or mixes up left and
-    right. Ends with exit code 1 when something is wrong.
+    Prints for each claim whether it is supported, contradicted or untestable, in how many cases
+    and by how many mm; then claims that contradict each other, unknown organs, and exchanged left
+    and right. Exit code 1 if anything is contradicted. DESCRIPTIONS changes only with --record.
 
     Example: `tak check descriptions/phantom.json --scans phantoms`
     """
     from knowledge.descriptions import DescriptionSet
     from knowledge.grounding.claims import check as check_claims
+    from knowledge.grounding.claims import record_share
     from pipeline.datasets.labeled_scans import find_labeled
     from pipeline.files.kinds import require_kind
     from pipeline.terminal.progress import counted
@@ -42,7 +43,6 @@ def check(
     if report is not None:
         outcome.write(report)
     if record:
-        share = {"supported_share": outcome.supported_share}
-        described.model_copy(update=share).write(descriptions)
+        record_share(described, outcome).write(descriptions)
     if outcome.problems or outcome.count("contradicted"):
         raise typer.Exit(1)

@@ -15,18 +15,17 @@ def render(
         "renderings"
     ),
     descriptor: Annotated[
-        str | None, typer.Option(help="Which label is which organ. [default: SCANS/dataset.toml]")
+        str | None, typer.Option(help="Data set descriptor. [default: SCANS/dataset.toml]")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Split whose labeled cases are used.")] = None,
-    case: Annotated[
-        str | None, typer.Option(help="Which labeled case. [default: the first]")
-    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split that names the labeled cases.")] = None,
+    case: Annotated[str | None, typer.Option(help="Labeled case. [default: the first]")] = None,
     size: Annotated[int, typer.Option(min=64, help="Width and height in pixels.")] = 512,
 ) -> None:
     """Draw the organs of a labeled training case from four sides, each highlighted in turn.
 
-    The pictures are what `tak describe --images multi --renderings FOLDER` sends. Only labeled
-    training cases are ever drawn. Needs no display; needs the extra `render`.
+    The highlighted organ is red and on top, small ones are magnified in an inset, the others are
+    outlines. Views that hardly show an organ are left out and named. `tak describe --images multi
+    --renderings FOLDER` sends the pictures. Needs no display, but the extra `render`.
 
     Example: `tak render phantoms -o renderings`
     """
@@ -44,6 +43,8 @@ def render(
     labels, affine = labeled.cases[chosen]()
     scenery = Scenery(labels, affine, labeled.labels)
     with counted("organs", len(scenery.organs) + 1) as tick:
-        made = render_all(scenery, chosen, out, size=size, progress=tick)
-    number = sum(len(files) for files in made.pictures.values())
+        index, left_out = render_all(scenery, chosen, out, size=size, progress=tick)
+    number = sum(len(files) for files in index.pictures.values())
     typer.echo(f"{out}: {number} pictures of case {chosen}")
+    for view in left_out:
+        typer.echo(f"left out, the organ is hardly visible: {view}")

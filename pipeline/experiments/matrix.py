@@ -23,7 +23,7 @@ from knowledge.describe import describe
 from knowledge.descriptions import DescriptionSet
 from knowledge.encoders.base.encoder import TextEncoder
 from knowledge.grounding.agreement import agreement
-from knowledge.grounding.claims import check
+from knowledge.grounding.claims import check, record_share
 from knowledge.grounding.scene import Scene
 from knowledge.providers.base.answer_store import AnswerCache
 from knowledge.providers.base.budget import Budget
@@ -219,7 +219,7 @@ class Cells:
         self, made: DescriptionSet, template: Template, name: str, model: ModelChoice | None
     ) -> MatrixRow:
         report = check(made, self.scenes)
-        made = made.model_copy(update={"supported_share": report.supported_share})
+        made = record_share(made, report)
         stem = self._stem(template, model)
         made.write(self.out / f"{stem}.json")
         price = None if model is None else self.prices[model.name]

@@ -1,4 +1,4 @@
-"""What was said of each organ, and whether labeled scans support it."""
+"""Texts and claims of each organ, with the verdicts of labeled scans."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class ClaimLine:
     """One claim in words, its verdict, and on what the verdict rests.
 
     Attributes:
-        agreed: whether all scans that can tell say the same.
+        agreed: whether all scans that can test it agree.
         measured: the mean, such as `54 mm`; empty where nothing was measured.
         counted: how many scans support it, such as `3 of 4 scans`.
     """
@@ -35,10 +35,10 @@ class ClaimLine:
 
 @dataclass(frozen=True)
 class OrganText:
-    """What the text head was told about one class.
+    """Texts and claims of one class.
 
     Attributes:
-        texts: (aspect, text, tokens), tokens 0 where nobody counted.
+        texts: (aspect, text, tokens), tokens 0 where they were not counted.
         claims: contradicted ones first.
     """
 
@@ -68,7 +68,7 @@ def organ_texts(
     claims = _claims(descriptions, outcome)
     bank.select(classes, aspects)  # says what is missing
     columns = [bank.aspects.index(name) for name in aspects or bank.aspects]
-    found = []
+    texts_by_class = []
     for name in sorted(classes, key=lambda name: name == BACKGROUND):
         row = bank.classes.index(name)
         texts = tuple(
@@ -79,12 +79,12 @@ def organ_texts(
             )
             for column in columns
         )
-        found.append(OrganText(name, texts, tuple(claims.get(name, ()))))
-    return found
+        texts_by_class.append(OrganText(name, texts, tuple(claims.get(name, ()))))
+    return texts_by_class
 
 
 def read_outcome(path: Path) -> CheckReport:
-    """What `tak check --report` wrote.
+    """The verdicts of a file that `tak check --report` wrote.
 
     Raises:
         FileNotFoundError, ValueError: no such file, or another one.
@@ -94,12 +94,13 @@ def read_outcome(path: Path) -> CheckReport:
     except json.JSONDecodeError as fault:
         raise ValueError(f"{path}: not a JSON file: {fault}") from None
     if isinstance(content, dict):
-        content.pop("supported_share", None)
+        for derived in ("supported_share", "independent"):
+            content.pop(derived, None)
     return checked(content, CheckReport, path)
 
 
 def verdict_mismatch(outcome: CheckReport, bank: Bank | None) -> str:
-    """Why verdicts may not be of the texts that a bank was made from; empty if they are."""
+    """A warning if verdicts may be of other texts than the bank's; empty if they match."""
     made = "" if bank is None else bank.description_digest
     if not outcome.descriptions:
         return (
@@ -126,25 +127,25 @@ def _claims(
     """Claims by organ; of the descriptions where they are known, else those that were tested."""
     results = {result.claim: result for result in outcome.results} if outcome else {}
     claims = descriptions.claims if descriptions is not None else tuple(results)
-    found: dict[str, list[ClaimLine]] = {}
+    by_organ: dict[str, list[ClaimLine]] = {}
     for claim in claims:
-        found.setdefault(claim.organ, []).append(_line(claim, results.get(claim)))
-    for lines in found.values():
+        by_organ.setdefault(claim.organ, []).append(_line(claim, results.get(claim)))
+    for lines in by_organ.values():
         lines.sort(key=lambda line: _ORDER.index(line.verdict))
-    return found
+    return by_organ
 
 
 def _line(claim: Claim, result: Result | None) -> ClaimLine:
     text = f"{claim.relation.replace('_', ' ')} {claim.other}"
     if result is None:
         return ClaimLine(text, NOT_TESTED)
-    told = result.supported + result.contradicted
+    tested = result.supported + result.contradicted
     return ClaimLine(
         text=text,
         verdict=result.verdict,
-        agreed=told > 0 and told in (result.supported, result.contradicted),
+        agreed=tested > 0 and tested in (result.supported, result.contradicted),
         measured="" if result.measured is None else _amount(result.measured, result.unit),
-        counted=f"{result.supported} of {told} scans" if told else "no scan can tell",
+        counted=f"{result.supported} of {tested} scans" if tested else "no scan can tell",
     )
 
 

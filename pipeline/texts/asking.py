@@ -7,10 +7,12 @@ from rich.console import Console
 
 from knowledge.asking.assembly import literal
 from knowledge.asking.shortening import Shortener
-from knowledge.describe import DescribeResult, Judge, describe
+from knowledge.describe import DescribeResult, describe
+from knowledge.descriptions import Claim
 from knowledge.encoders.base.encoder import TextEncoder
 from knowledge.grounding.agreement import agreement
 from knowledge.grounding.claims import contradictions
+from knowledge.grounding.scene import Scene
 from knowledge.providers.base.answer_store import AnswerCache
 from knowledge.providers.base.budget import Budget
 from knowledge.providers.base.provider import OUTPUTS, Provider, ProviderOptions, Question
@@ -51,12 +53,24 @@ class DescribeJob:
     images: Images | None = None
 
 
+@dataclass(frozen=True)
+class ScanJudge:
+    """Contradicts claims by labeled scans, which are read once."""
+
+    cases: tuple[str, ...]
+    scenes: tuple[Scene, ...]
+
+    def __call__(self, claims: tuple[Claim, ...]) -> dict[Claim, str]:
+        """The claims that the scans contradict, with the evidence in words."""
+        return contradictions(claims, self.scenes)
+
+
 def wording(template: str, variables: list[str]) -> Template:
     """A shipped template or a file, with some of its variables set (`name=value`)."""
     return Template.read(shipped.find("prompts", template), pairs("--var", variables))
 
 
-def run(job: DescribeJob, judge: Judge | None = None) -> DescribeResult:
+def run(job: DescribeJob, judge: ScanJudge | None = None) -> DescribeResult:
     """Ask with a progress bar; the answers so far survive any end."""
     template, classes, provider, limits = job.template, job.classes, job.provider, job.limits
     # Replaying costs nothing: no limit can be passed, and nobody has a price for it.
@@ -64,7 +78,7 @@ def run(job: DescribeJob, judge: Judge | None = None) -> DescribeResult:
     number = len(classes) * len(template.aspects) * limits.samples
     with counted(f"asking {provider.name}", number) as tick:
         try:
-            return describe(
+            result = describe(
                 template,
                 classes,
                 provider,
@@ -83,6 +97,10 @@ def run(job: DescribeJob, judge: Judge | None = None) -> DescribeResult:
             if provider.costs:
                 Console(stderr=True).print(_so_far(budget, end, job.quote), soft_wrap=True)
             raise
+    if judge is None:
+        return result
+    verified = result.descriptions.model_copy(update={"verified_on": judge.cases})
+    return replace(result, descriptions=verified)
 
 
 def _budget(limits: Limits, quote: PriceQuote) -> Budget:
@@ -169,13 +187,13 @@ def _shown(question: Question, cached: bool) -> str:
     return "\n".join([head, question.system, question.task, question.format_hint, *pictures, ""])
 
 
-def judge(scans: Path | None, descriptor: str, split: str | None) -> Judge:
-    """What labeled scans say against claims; they are read once."""
+def judge(scans: Path | None, descriptor: str, split: str | None) -> ScanJudge:
+    """The judge of `--verify`, from the labeled cases of a folder."""
     if scans is None:
         raise ValueError("--verify needs labeled scans (--scans FOLDER)")
     labeled = find_labeled(scans, fallback=descriptor, split=split)
-    scenes = [scene for _, scene in labeled.scenes()]
-    return lambda claims: contradictions(claims, scenes)
+    cases, scenes = zip(*labeled.scenes(), strict=True)
+    return ScanJudge(cases, scenes)
 
 
 def pictures(choice: str, folder: Path | None, classes: tuple[str, ...]) -> Images | None:

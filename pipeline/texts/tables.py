@@ -17,14 +17,14 @@ _COLORS = {"supported": "green", "contradicted": "red", "untestable": "yellow"}
 
 
 def show_report(report: CheckReport) -> None:
-    """Print every claim with its verdict, then problems, then the sums."""
+    """Print every claim with its verdict, then problems, then the totals."""
     console = Console()
     table = Table("claim", "verdict", "cases", "measured")
     for result in report.results:
-        told = result.supported + result.contradicted
+        tested = result.supported + result.contradicted
         measured = "" if result.measured is None else f"{result.measured:.1f} {result.unit}"
         color = _COLORS[result.verdict]
-        cases = f"{result.supported} of {told}"
+        cases = f"{result.supported} of {tested}"
         if result.untestable:
             cases += f" ({result.untestable} cannot tell)"
         table.add_row(_plain(str(result.claim)), f"[{color}]{result.verdict}[/]", cases, measured)
@@ -34,10 +34,17 @@ def show_report(report: CheckReport) -> None:
     counts = ", ".join(f"{report.count(verdict)} {verdict}" for verdict in _COLORS)
     share = report.supported_share
     shown = "no testable claim" if share is None else f"supported share {share:.3f}"
+    if share is not None and not report.independent:
+        shown += " (not independent)"
     console.print(
         f"{len(report.results)} claims on {len(report.cases)} cases: {counts}; {shown}",
         soft_wrap=True,
     )
+    if not report.independent:
+        corrected = _plain(", ".join(report.verified_on))
+        console.print("not independent: the answers were corrected on", corrected, soft_wrap=True)
+    if report.edited:
+        console.print("edited by hand:", _plain("; ".join(report.edited)), soft_wrap=True)
 
 
 def show_bank(bank: Bank, *, texts: bool) -> None:

@@ -219,6 +219,22 @@ def test_one_verdict_from_many_scans() -> None:
     )
 
 
+def test_a_claim_made_from_both_sides_counts_once() -> None:
+    no, yes = ClaimVerdict("contradicted", -9.0, "mm"), ClaimVerdict("supported", 9.0, "mm")
+    told = [
+        (Claim(organ="a", relation="left_of", other="b"), yes),
+        (Claim(organ="b", relation="right_of", other="a"), yes),
+        (Claim(organ="b", relation="adjacent_to", other="a"), yes),
+        (Claim(organ="a", relation="adjacent_to", other="b"), yes),
+        (Claim(organ="b", relation="inside", other="a"), no),
+        (Claim(organ="a", relation="surrounds", other="b"), yes),
+    ]
+    results = tuple(summarize(claim, [verdict]) for claim, verdict in told)
+    report = CheckReport(cases=("1",), results=results, problems=())
+    assert report.supported_share == pytest.approx(3 / 4)
+    assert report.count("supported") == 5
+
+
 def test_a_report_without_testable_claims_has_no_share() -> None:
     assert CheckReport(cases=(), results=(), problems=()).supported_share is None
 

@@ -16,9 +16,14 @@ pytest.importorskip("pyvista")
 from knowledge.describe import describe
 from knowledge.providers.base.provider import ProviderOptions
 from knowledge.providers.openai_compatible import OpenAICompatible
+from knowledge.questions.drawing import HIGHLIGHT, organ_colors
 from knowledge.questions.pictures import INDEX, find_pictures
 from knowledge.questions.rendering import VIEWS, Scenery, file_name, render_all
 from knowledge.questions.template import Template, Wording
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.imaging.volume import read_labels
+from segmentation.phantom.population import Population, make_population
+from tests.support.paths import ROOT
 
 VALUES = {"knob": 1, "hub": 2, "absent": 3}
 VIEW = {view.name: view for view in VIEWS}
@@ -52,16 +57,16 @@ def red_center(picture: np.ndarray) -> tuple[float, float]:
 def test_a_view_shows_the_organ_on_the_side_where_a_viewer_sees_it(
     scenery: Scenery, view: str, left_half: bool, upper_half: bool
 ) -> None:
-    column, row = red_center(scenery.picture("knob", VIEW[view], 256))
+    column, row = red_center(scenery.picture("knob", VIEW[view], 256).pixels)
     assert (column < 0.5) == left_half
     assert (row < 0.5) == upper_half
 
 
 def test_the_other_organ_is_seen_faintly_and_an_overview_highlights_none(scenery: Scenery) -> None:
-    picture = scenery.picture("knob", VIEW["anterior"], 256).astype(int)
+    picture = scenery.picture("knob", VIEW["anterior"], 256).pixels.astype(int)
     faint = (picture.max(axis=2) - picture.min(axis=2) > 15) & (picture.min(axis=2) > 100)
     assert faint[100:230, 140:230].sum() > 300
-    overview = scenery.picture(None, VIEW["anterior"], 256)
+    overview = scenery.picture(None, VIEW["anterior"], 256).pixels
     with pytest.raises(AssertionError):
         red_center(overview)
 
@@ -75,7 +80,8 @@ def test_an_organ_that_the_volume_does_not_show_is_refused(scenery: Scenery) -> 
 
 
 def test_pictures_are_written_indexed_and_sent(scenery: Scenery, tmp_path: Path) -> None:
-    made = render_all(scenery, "case 1", tmp_path, size=96)
+    made, left_out = render_all(scenery, "case 1", tmp_path, size=96)
+    assert left_out == ()
     assert len(list(tmp_path.glob("*.png"))) == 3 * len(VIEWS)
     classes = ("background", "knob", "hub")
     pictures = find_pictures(tmp_path, classes)
@@ -101,6 +107,57 @@ def test_missing_pictures_are_named(scenery: Scenery, tmp_path: Path) -> None:
         find_pictures(tmp_path, ("knob", "hub"))
     with pytest.raises(FileNotFoundError, match=r"no picture .*k\.png"):
         find_pictures(tmp_path, ("knob",))
+
+
+def test_an_organ_behind_a_larger_one_is_on_top_and_a_small_one_is_magnified() -> None:
+    labels = np.zeros((60, 60, 60), np.uint8)
+    labels[5:55, 30:55, 5:55] = 1
+    labels[28:32, 10:14, 28:32] = 2
+    scenery = Scenery(labels, np.diag([4.0, 4, 4, 1]), {"wall": 1, "gland": 2})
+    picture = scenery.picture("gland", VIEW["anterior"], 256)
+    pixels = picture.pixels.astype(int)
+    red = (pixels[..., 0] > 90) & (pixels[..., 1] < 60) & (pixels[..., 2] < 60)
+    pieces = np.unique(np.argwhere(red)[:, 1] // 64)
+    assert red[110:146, 110:146].sum() > 100, "the organ itself"
+    assert red.sum() > 5 * red[110:146, 110:146].sum(), "its inset"
+    assert len(pieces) > 1
+    assert picture.visible == pytest.approx(red.sum(), rel=0.3)
+
+
+def test_a_view_that_hardly_shows_an_organ_is_left_out_and_named(tmp_path: Path) -> None:
+    labels = np.zeros((40, 40, 40), np.uint8)
+    labels[2:38, 2:38, 30:38] = 1
+    labels[4:36, 20, 4] = 2
+    scenery = Scenery(labels, np.diag([4.0, 4, 0.3, 1]), {"plate": 1, "thread": 2})
+    index, left_out = render_all(scenery, "1", tmp_path, size=96)
+    shown = {len(files) for files in index.pictures.values()}
+    named = [line.split(": ")[0] for line in left_out]
+    assert sum(len(files) for files in index.pictures.values()) == 12 - len(left_out)
+    assert all(line.endswith(" pixels") for line in left_out)
+    assert all(name.startswith(("plate, ", "thread, ")) for name in named)
+    assert 4 in shown
+
+
+def test_every_organ_of_a_phantom_is_visible_in_every_view(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    spec = DatasetSpec.read(ROOT / "data" / "amos.toml")
+    folder = tmp_path_factory.mktemp("phantom")
+    population = Population(labeled=1, unlabeled=0, validation=0, test=0, spacing_mm=7.0)
+    make_population(spec, folder, population)
+    volume = read_labels(next((folder / "labelsTr").iterdir()))
+    scenery = Scenery(volume.voxels, volume.affine, spec.labels)
+    for view in VIEWS:
+        for organ in scenery.organs:
+            picture = scenery.picture(organ, view, 128)
+            assert picture.shows_enough, f"{organ}, {view.name}: {picture.visible} pixels"
+
+
+def test_every_organ_has_a_color_of_its_own_and_none_is_that_of_the_highlight() -> None:
+    colors = organ_colors(30)
+    assert len(set(colors)) == 30
+    for color in colors:
+        assert np.linalg.norm(np.subtract(color, HIGHLIGHT)) > 60
 
 
 def test_names_become_file_names() -> None:

@@ -64,15 +64,41 @@ def test_the_shipped_descriptions_are_true_of_the_phantoms_and_the_bank_says_so(
     tak, tmp_path: Path, phantoms: Path
 ) -> None:
     assert tak("describe", "phantom", "-o", "d.json")[0] == 0
+    before = (tmp_path / "d.json").read_bytes()
     code, out, _ = tak("check", "d.json", "--scans", phantoms, "--report", "r.json")
     assert code == 0
+    assert (tmp_path / "d.json").read_bytes() == before
     assert "79 claims on 2 cases: 79 supported, 0 contradicted, 0 untestable" in out
     assert json.loads((tmp_path / "r.json").read_text())["cases"] == [
         "phantom_0000",
         "phantom_0001",
     ]
+    assert tak("check", "d.json", "--scans", phantoms, "--record")[0] == 0
     assert tak("encode", "d.json", "--encoder", "hashing:32")[0] == 0
-    assert Bank.read(tmp_path / "bank.h5").origin["supported_share"] == 1.0
+    origin = Bank.read(tmp_path / "bank.h5").origin
+    assert origin["supported_share"] == 1.0
+    assert not {"edited", "supported_share_of", "supported_share_independent"} & set(origin)
+
+
+def test_texts_edited_after_their_answer_and_their_check_are_marked(
+    tak, tmp_path: Path, phantoms: Path
+) -> None:
+    assert tak("describe", "phantom", "-o", "d.json")[0] == 0
+    assert tak("check", "d.json", "--scans", phantoms, "--record")[0] == 0
+    described = DescriptionSet.read(tmp_path / "d.json")
+    assert (described.edited, described.share_mismatch) == ((), False)
+    text = described.get("spleen", "shape").text
+    content = (tmp_path / "d.json").read_text(encoding="utf-8")
+    edited = content.replace(json.dumps(text, ensure_ascii=False), '"Like a fist."')
+    (tmp_path / "d.json").write_text(edited, encoding="utf-8")
+    code, out, _ = tak("check", "d.json", "--scans", phantoms, "--report", "r.json")
+    assert code == 0
+    assert "edited by hand: spleen, shape" in out
+    assert json.loads((tmp_path / "r.json").read_text())["edited"] == ["spleen, shape"]
+    assert tak("encode", "d.json", "--encoder", "hashing:32")[0] == 0
+    origin = Bank.read(tmp_path / "bank.h5").origin
+    assert origin["edited"] == ["spleen, shape"]
+    assert origin["supported_share_of"] == described.digest
 
 
 def test_exchanged_sides_end_with_exit_code_1(tak, tmp_path: Path, phantoms: Path) -> None:
@@ -115,6 +141,12 @@ def test_a_live_model_is_corrected_by_labeled_scans(tak, tmp_path: Path, phantom
     made = DescriptionSet.read(tmp_path / "d.json").get("spleen", "position")
     assert [str(claim) for claim in made.claims] == ["spleen left_of liver"]
     assert made.origin.corrections == 1
+    assert DescriptionSet.read(tmp_path / "d.json").verified_on == ("phantom_0000", "phantom_0001")
+    _, out, _ = tak("check", "d.json", "--scans", phantoms, "--report", "r.json", "--record")
+    assert "supported share 1.000 (not independent)" in out
+    assert "corrected on phantom_0000, phantom_0001" in out
+    assert json.loads((tmp_path / "r.json").read_text())["independent"] is False
+    assert not DescriptionSet.read(tmp_path / "d.json").supported_share_independent
 
 
 def test_renderings_are_made_and_sent(tak, tmp_path: Path, phantoms: Path) -> None:
