@@ -1,4 +1,4 @@
 """Prediction: sliding window, masks on the scan's grid, probability maps, DICOM SEG.
 
-Imports `data`, `imaging` and `common`.
+Imports `data`, `imaging`, `losses` and `common`.
 """

