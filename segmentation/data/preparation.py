@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ from segmentation.imaging.volume import (
 )
 
 __all__ = ["Case", "Prepared", "load_prepared", "prepare", "read_case", "to_grid"]
+
+_MOST_VOXELS = 2**30
 
 
 def to_grid(volume: Volume, spec: DatasetSpec) -> Volume:
@@ -76,9 +79,21 @@ def scaled(voxels: Array, spec: DatasetSpec) -> Array:
 
 
 def grid_shape(upright: Volume, spec: DatasetSpec) -> Sizes:
-    """The number of voxels [x, y, z] that the descriptor's grid has over a volume in RAS+."""
+    """The number of voxels [x, y, z] that the descriptor's grid has over a volume in RAS+.
+
+    Raises:
+        ValueError: more than fit into memory, as a wrong voxel size asks for.
+    """
     if spec.grid.spacing_mm is not None:
-        return resampled_shape(upright, spec.grid.spacing_mm)
+        shape = resampled_shape(upright, spec.grid.spacing_mm)
+        if prod(shape) > _MOST_VOXELS:  # before the memory is asked for
+            sides = " x ".join(f"{side:.3g}" for side in upright.spacing_mm)
+            raise ValueError(
+                f"{' x '.join(map(str, shape))} voxels on a grid of {spec.grid}, for a scan of "
+                f"{' x '.join(map(str, upright.voxels.shape))} voxels of {sides} mm; is the voxel "
+                "size in its header right?"
+            )
+        return shape
     if spec.grid.shrink is not None:
         x, y, z = (
             max(side // count, 1)

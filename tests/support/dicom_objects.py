@@ -63,7 +63,7 @@ def write_slice(path, hu, position, *, slope=1.0, intercept=-1024.0, series="1.2
     }
     for keyword, value in values.items():
         if value is not None:
-            setattr(header, keyword, value)
+            setattr(header, keyword, list(value) if isinstance(value, tuple) else value)
     header.PixelData = stored.tobytes()
     header.save_as(path, enforce_file_format=True)
     return stored * slope + intercept
