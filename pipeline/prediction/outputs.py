@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from knowledge.common.files import read_text, write_whole
 from pipeline.prediction.predictor import Predictor, Segmentation
@@ -20,10 +20,18 @@ from segmentation.inference.probability_maps import file_of, kept_probabilities
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What was made of a scan: the report beside its mask, and the files that were written."""
+    """The report beside a scan's mask, and the files that were written."""
 
     report: dict[str, Any]
     files: tuple[Path, ...]
+
+
+class _Plan(NamedTuple):
+    """Which outputs of a scan are to be written."""
+
+    mask: bool
+    maps: bool
+    dicom_seg: bool
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class ScanJob:
     """How scans are segmented.
 
     Attributes:
-        skip_existing: write only what is not there yet; masks are written last, so they are whole.
+        skip_existing: write only missing outputs.
         probabilities: also write a probability map per organ.
         dicom_seg: also write a DICOM segmentation beside the mask of a DICOM series.
     """
@@ -43,53 +51,65 @@ class ScanJob:
     dicom_seg: bool = False
 
     def segment(self, target: Target, share: Callable[[float], None]) -> ScanResult | None:
-        """Segment one scan and write its files; None if all that is asked for was there.
+        """Segment one scan and write its files; None if all requested outputs exist.
 
-        A mask that is there and is to stay is what further files are made from, also where
-        somebody has corrected it by hand.
+        An existing mask that is kept is the source of further files, also where somebody has
+        corrected it by hand.
 
         Args:
-            share: told the part of the scan that is done, from 0 to 1.
+            share: called with the part of the scan that is done, from 0 to 1.
 
         Raises:
-            FileNotFoundError, ValueError: the scan cannot be read, or a mask that is to stay shows
-                other organs.
+            FileNotFoundError, ValueError: the scan cannot be read, or an existing mask shows other
+                organs, or no DICOM segmentation can refer to the series; mask and report are
+                written then.
         """
-        stays = self.skip_existing and target.mask.is_file()
-        told = self._told(target) if stays else {}
-        maps_lack = self.probabilities and not (stays and self._has_maps(target))
-        seg_lacks = self.dicom_seg and not (stays and _has_seg(target, told))
-        if stays and not maps_lack and not seg_lacks:
+        kept = self.skip_existing and target.mask.is_file()
+        earlier = self._earlier_report(target) if kept else {}
+        plan = self._plan(target, kept, earlier)
+        if not any(plan):
             return None
         volume = read_volume(target.scan)
         check_fits(target.mask, volume.affine, volume.voxels.shape)
-        found = self._found(target, volume, share) if maps_lack or not stays else None
-        if found is None or stays:
-            found = self._there(target, volume)
-        report = self._report(target, found)
-        if stays:
-            organs = {**told.get("organs", {}), **found.organs}
-            report = {**report, **told, "organs": organs}
-        if self.dicom_seg or "dicom_seg" in told:
-            report["dicom_seg"] = str(target.dicom_seg) if found.labels.any() else None
-        seg_lacks &= bool(found.labels.any())  # DICOM knows no segmentation without a frame
-        write_whole(target.report, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-        if not stays:
-            found.save(target.mask)
-        if seg_lacks:  # after the mask: a fault in a series' tags must not lose it
-            self._write_dicom_seg(target, found)
+        if plan.mask or plan.maps:
+            segmentation = self._predict(target, volume, share)
+        if not plan.mask:
+            segmentation = self._from_mask(target, volume)
+        report = self._report(target, segmentation)
+        if kept:
+            organs = {**earlier.get("organs", {}), **segmentation.organs}
+            report = {**report, **earlier, "organs": organs}
+        _write_report(target, report)
+        if plan.mask:
+            segmentation.save(target.mask)
+        # Last: a series to which no DICOM segmentation can refer must not cost the mask.
+        seg_written = plan.dicom_seg and bool(segmentation.labels.any())
+        if seg_written:
+            self._write_dicom_seg(target, segmentation)
+        if self.dicom_seg or "dicom_seg" in earlier:
+            there = bool(segmentation.labels.any())  # DICOM has no segmentation without a frame
+            report["dicom_seg"] = str(target.dicom_seg) if there else None
+            _write_report(target, report)
         written = {
-            target.mask: not stays,
-            target.dicom_seg: seg_lacks,
-            target.probabilities: maps_lack,
+            target.mask: plan.mask,
+            target.dicom_seg: seg_written,
+            target.probabilities: plan.maps,
             target.report: True,
         }
         return ScanResult(report, tuple(path for path, new in written.items() if new))
 
-    def _found(
+    def _plan(self, target: Target, kept: bool, earlier: dict[str, Any]) -> _Plan:
+        """The requested outputs that are missing."""
+        return _Plan(
+            mask=not kept,
+            maps=self.probabilities and not (kept and self._has_maps(target)),
+            dicom_seg=self.dicom_seg and not (kept and _has_seg(target, earlier)),
+        )
+
+    def _predict(
         self, target: Target, volume: Volume, share: Callable[[float], None]
     ) -> Segmentation:
-        """What the network sees; its probabilities are written on the way."""
+        """The network's segmentation; its probabilities are written on the way."""
         with kept_probabilities(
             target.probabilities if self.probabilities else None,
             volume,
@@ -103,35 +123,35 @@ class ScanJob:
                 keep=keep,
             )
 
-    def _there(self, target: Target, volume: Volume) -> Segmentation:
-        """What the mask on disk shows, if it lies where the scan lies and knows the same organs."""
+    def _from_mask(self, target: Target, volume: Volume) -> Segmentation:
+        """The segmentation in an existing mask, checked against scan and organs."""
         case = RawCase(stem_of(target.mask), target.scan, target.mask)
         mask = checked_mask(read_labels(target.mask), volume, case, self.predictor.opened.spec)
         return self.predictor.measure(mask.voxels, volume, source=target.scan)
 
-    def _told(self, target: Target) -> dict[str, Any]:
-        """The report beside a mask that is to stay, none if somebody has put the mask there."""
+    def _earlier_report(self, target: Target) -> dict[str, Any]:
+        """The report beside an existing mask; empty if the mask came without one."""
         if not target.report.is_file():
             return {}
         try:
-            told = json.loads(read_text(target.report))
-            shown = set(told["organs"])
-        except (ValueError, TypeError, KeyError) as fault:
+            report: dict[str, Any] = json.loads(read_text(target.report))
+            shown = set(report["organs"])
+        except (ValueError, TypeError, KeyError, RecursionError) as fault:
             raise ValueError(
-                f"{target.report}: not what tak predict writes ({fault}); remove it"
+                f"{target.report}: not a report of tak predict ({fault}); remove it"
             ) from None
-        lacking = [name for name in self.predictor.organs if name not in shown]
-        if lacking:
+        missing = [name for name in self.predictor.organs if name not in shown]
+        if missing:
             raise ValueError(
-                f"{target.mask}: made without {', '.join(lacking)}; leave away --skip-existing, "
+                f"{target.mask}: made without {', '.join(missing)}; omit --skip-existing, "
                 "or give another folder"
             )
-        return told
+        return report
 
     def _has_maps(self, target: Target) -> bool:
         return all(file_of(target.probabilities, name).is_file() for name in self.predictor.organs)
 
-    def _write_dicom_seg(self, target: Target, found: Segmentation) -> None:
+    def _write_dicom_seg(self, target: Target, segmentation: Segmentation) -> None:
         from segmentation.inference.dicom_seg import write_dicom_seg  # needs the extra `dicom`
 
         opened = self.predictor.opened
@@ -139,7 +159,7 @@ class ScanJob:
         shades = colors(opened.spec.classes)
         write_dicom_seg(
             target.dicom_seg,
-            found.labels,
+            segmentation.labels,
             target.scan,
             organs,
             [shades[organ.label] for organ in organs],
@@ -147,7 +167,7 @@ class ScanJob:
             version=f"step {opened.step}",
         )
 
-    def _report(self, target: Target, found: Segmentation) -> dict[str, Any]:
+    def _report(self, target: Target, segmentation: Segmentation) -> dict[str, Any]:
         opened = self.predictor.opened
         return {
             "scan": str(target.scan),
@@ -160,28 +180,28 @@ class ScanJob:
                 "step": opened.step,
                 "predictor": opened.predictor,
             },
-            "warning": found.doubt,
-            "organs": found.organs,
+            "warning": segmentation.doubt,
+            "organs": segmentation.organs,
         }
 
 
-def make_folders(found: Iterable[Target]) -> None:
+def make_folders(targets: Iterable[Target]) -> None:
     """Make the folders of the masks and see that they can be written to.
 
     Raises:
         OSError: one cannot, or a folder stands where a mask is to be.
     """
-    found = list(found)
-    for folder in dict.fromkeys(target.mask.parent for target in found):
+    targets = list(targets)
+    for folder in dict.fromkeys(target.mask.parent for target in targets):
         make_writable(folder)
-    for target in found:
+    for target in targets:
         if target.mask.is_dir():
             raise OSError(f"{target.mask}: a folder of that name is in the way of the mask")
 
 
-def write_colors(found: Sequence[Target], output: Path, classes: Sequence[str]) -> list[Path]:
+def write_colors(targets: Sequence[Target], output: Path, classes: Sequence[str]) -> list[Path]:
     """Names and colors for 3D Slicer (.ctbl) and ITK-SNAP (.label), beside the masks."""
-    file_given = len(found) == 1 and found[0].mask == output
+    file_given = len(targets) == 1 and targets[0].mask == output
     stem = output.with_name(stem_of(output)) if file_given else output / "organs"
     files = [stem.with_name(stem.name + suffix) for suffix in (".ctbl", ".label")]
     write_slicer_colors(files[0], classes)
@@ -189,6 +209,10 @@ def write_colors(found: Sequence[Target], output: Path, classes: Sequence[str]) 
     return files
 
 
-def _has_seg(target: Target, told: dict[str, Any]) -> bool:
-    """Whether the DICOM segmentation is there, or was left out because no organ was found."""
-    return target.dicom_seg.is_file() or told.get("dicom_seg", "") is None
+def _has_seg(target: Target, report: dict[str, Any]) -> bool:
+    """Whether the DICOM segmentation exists, or was left out because no organ was found."""
+    return target.dicom_seg.is_file() or report.get("dicom_seg", "") is None
+
+
+def _write_report(target: Target, report: dict[str, Any]) -> None:
+    write_whole(target.report, json.dumps(report, indent=2, ensure_ascii=False) + "\n")

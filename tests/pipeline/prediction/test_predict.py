@@ -223,7 +223,7 @@ def test_the_example_for_python_runs_as_printed(run, scans, tmp_path, monkeypatc
     assert len(lines) == 3
     names: dict = {}
     exec("\n".join(lines), names)
-    found = names["found"]
+    found = names["mask"]
     np.testing.assert_array_equal(read_labels("mask.nii.gz").voxels, found.labels)
     np.testing.assert_array_equal(found.affine, AFFINE)
     assert found.classes == SPEC.classes

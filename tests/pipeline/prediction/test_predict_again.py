@@ -109,7 +109,7 @@ def test_a_mask_of_other_organs_stays_and_is_told(tak, run, series, tmp_path):
     before = (tmp_path / "mask.nii.gz").read_bytes()
     code, _, err = tak(*words, "--skip-existing", "--classes", "liver", "aorta")
     assert code == 1
-    assert f"{tmp_path}/mask.nii.gz: made without aorta; leave away --skip-existing" in err
+    assert f"{tmp_path}/mask.nii.gz: made without aorta; omit --skip-existing" in err
     assert tak(*words, "--skip-existing", "--classes", "liver")[0] == 0
     assert (tmp_path / "mask.nii.gz").read_bytes() == before
     assert set(json.loads((tmp_path / "mask.json").read_text())["organs"]) == {"liver", "spleen"}
@@ -131,7 +131,7 @@ def test_a_mask_that_somebody_put_there_stays(tak, run, series, tmp_path):
     assert "its mask" in err
     (tmp_path / "mask.json").write_text("[1]")
     code, _, err = tak(*words)
-    assert (code, "mask.json: not what tak predict writes" in err) == (1, True)
+    assert (code, "mask.json: not a report of tak predict" in err) == (1, True)
 
 
 def test_a_place_for_the_mask_that_cannot_be_written_is_told_before_the_network_runs(
