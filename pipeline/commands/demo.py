@@ -77,7 +77,9 @@ def commands(
     population = POPULATIONS[recipe]
     phantoms, prepared = str(output / f"phantoms-{recipe}"), str(output / f"prepared-{recipe}")
     descriptions, bank = str(output / "descriptions.json"), str(output / "bank.h5")
-    resume = ["--resume"] if (run / "last.pt").is_file() else []
+    from segmentation.training.run_files import LAST
+
+    resume = ["--resume"] if (run / LAST).is_file() else []
     settings = [word for change in changes for word in ("--set", change)]
     train = ["--seed", str(seed), *settings, "-o", str(run), *resume]
     scan = f"{phantoms}/imagesTs/{population.test_scan}"

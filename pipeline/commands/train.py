@@ -1,7 +1,7 @@
 """`tak train`: a run started or resumed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,16 +9,22 @@ from pipeline.commands.shared.options import Device
 
 
 def train(
-    prepared: Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")],
     output: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
-    recipe: Annotated[str, typer.Option(help="A shipped recipe or a TOML file.")] = "tak",
+    prepared: Annotated[
+        Path | None,
+        typer.Argument(help="Folder that `tak prepare` wrote. [default with --resume: the run's]"),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Shipped recipe or TOML file. [default: tak; with --resume: the run's]"),
+    ] = None,
     bank: Annotated[Path | None, typer.Option(help="Text vectors that `tak encode` wrote.")] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change the recipe: table.key=value; repeat at will."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Shorthand for --set seed=N.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = False,
+    resume: Annotated[bool, typer.Option(help="Resume an interrupted run.")] = False,
     wandb: Annotated[bool, typer.Option("--wandb", help="Also to Weights & Biases.")] = False,
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Also to MLflow.")] = False,
     device: Device = "auto",
@@ -26,7 +32,8 @@ def train(
     """Train a run from a recipe.
 
     Ctrl-C ends the current step, writes last.pt and leaves a run that `--resume` continues, with
-    the same weights as if it had never stopped; a second Ctrl-C stops at once. Parts of the split
+    the same weights as if it had never stopped (`tak train -o RUN --resume` is enough: recipe, data
+    and bank are the run's); a second Ctrl-C stops at once. Parts of the split
     that share a case, an image or a patient are refused. The run keeps its bank and, in
     run.json, versions, device, command and times.
 
@@ -37,6 +44,9 @@ def train(
     from pipeline.files.kinds import require_kind
     from pipeline.files.outputs import require_writable_folder
     from pipeline.runs.devices import select_device
+    from pipeline.runs.folder import RunFolder
+    from pipeline.runs.observer import TrainingObserver
+    from pipeline.runs.resuming import recorded_data
     from pipeline.runs.training import start
     from pipeline.terminal.live_table import watching
     from segmentation.data.preparation import load_prepared
@@ -44,18 +54,37 @@ def train(
 
     trackers = trackers_of(wandb=wandb, mlflow=mlflow)
     every_change = [*(changes or ()), *([] if seed is None else [f"seed={seed}"])]
-    config = read_config(shipped.find("recipes", recipe), every_change)
+    folder = RunFolder(output)
+    if recipe is None and resume and folder.config.is_file():
+        config = read_config(folder.config, every_change)
+    else:
+        config = read_config(shipped.find("recipes", recipe or "tak"), every_change)
     chosen = select_device(device)
-    data = load_prepared(require_kind(prepared, "prepared"))
+    if prepared is None and not resume:
+        raise ValueError("PREPARED is missing: give the folder that `tak prepare` wrote")
+    root = recorded_data(output) if prepared is None else require_kind(prepared, "prepared")
+    data = load_prepared(root)
     require_writable_folder(output, "run")
 
-    def ready(done: int) -> None:
-        steps = config.training.steps
-        if done == steps:
-            typer.echo(f"{output}: all {steps} steps are done; `tak evaluate` scores the run")
-            return
-        after = f" after {done} that are done" if done else ""
-        typer.echo(f"{config.title}: {steps - done} steps{after} on {chosen}, into {output}")
+    class Observer(TrainingObserver):
+        """Shows the run on the terminal."""
+
+        def ready(self, step: int) -> None:
+            steps = config.training.steps
+            if step == steps:
+                typer.echo(f"{output}: all {steps} steps are done; `tak evaluate` scores the run")
+                return
+            after = f" after {step} that are done" if step else ""
+            typer.echo(f"{config.title}: {steps - step} steps{after} on {chosen}, into {output}")
+
+        def recall(self, record: dict[str, Any]) -> None:
+            watcher.recall(record)
+
+        def report(self, record: dict[str, Any]) -> None:
+            watcher.report(record)
+
+        def tick(self, case: str, done: int, total: int) -> None:
+            watcher.tick(case, done, total)
 
     with watching(config.training.steps) as watcher:
         finished = start(
@@ -65,12 +94,9 @@ def train(
             bank,
             device=chosen,
             resume=resume,
-            report=watcher.report,
-            recall=watcher.recall,
-            ready=ready,
-            tick=watcher.tick,
+            observer=Observer(),
             trackers=trackers,
         )
     if not finished:
-        typer.echo(f"stopped; go on with the same command and --resume ({output / 'last.pt'})")
+        typer.echo(f"stopped; `tak train -o {output} --resume` resumes it ({folder.last})")
         raise typer.Exit(130)

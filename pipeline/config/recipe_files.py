@@ -32,6 +32,10 @@ def read_config(path: Path, changes: Sequence[str] = (), *, option: str = "--set
         content = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as fault:
         raise ValueError(f"{path} is not valid TOML: {fault}") from None
+    for table in RunConfig.model_fields:
+        inner = content.get(table)
+        if _is_choice(table) and isinstance(inner, dict) and isinstance(inner.get("options"), dict):
+            content[table] = {**inner.pop("options"), **inner}
     for change in changes:
         _apply(content, change, option)
     try:
@@ -54,7 +58,7 @@ def _culprit(path: Path, changes: Sequence[str], option: str, key: str, reason: 
     A fault of several keys together has none of its own, but names them in its reason.
     """
     for change in reversed(changes):
-        own = change.partition("=")[0].strip()
+        own = ".".join(_path_of(change))
         if f"{own}.".startswith(f"{key}.") or f"{key}.".startswith(f"{own}."):
             return f"{option}{change}"
     by = [f"{option}{change}" for change in changes if change.partition("=")[0] in reason]
@@ -112,6 +116,17 @@ def _is_choice(table: str) -> bool:
     return RunConfig.model_fields[table].annotation is Choice
 
 
+def _path_of(change: str) -> list[str]:
+    """The tables and the key that a change sets.
+
+    A run's config.toml writes the options of a choice as a table, `method.options.cube`; a recipe
+    writes `method.cube`. Both are understood.
+    """
+    path = change.partition("=")[0].strip().split(".")
+    spelled_out = len(path) == 3 and path[1] == "options" and path[0] in RunConfig.model_fields
+    return [path[0], path[2]] if spelled_out and _is_choice(path[0]) else path
+
+
 def _apply(content: dict[str, Any], change: str, option: str) -> None:
     name, equals, text = change.partition("=")
     if not equals:
@@ -120,7 +135,7 @@ def _apply(content: dict[str, Any], change: str, option: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    *tables, key = name.strip().split(".")
+    *tables, key = _path_of(name)
     for table in tables:
         content = content.setdefault(table, {})
         if not isinstance(content, dict):

@@ -20,7 +20,8 @@ from pipeline.config.recipe import RunConfig
 from pipeline.config.recipe_files import read_config
 from pipeline.datasets.protocols import claim_of_data
 from pipeline.runs.build import RunInputs, build_method
-from pipeline.runs.folder import CONFIG
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.observer import TrainingObserver
 from pipeline.runs.open_model import open_model
 from pipeline.runs.resuming import differing
 from pipeline.runs.setting import load_run_inputs
@@ -30,7 +31,7 @@ from pipeline.scoring.evaluation import GROUPS, evaluate
 from pipeline.scoring.results import read_evaluation, write_results
 from segmentation.data.preparation import Prepared
 from segmentation.evaluation.statistics import nan_deviation, nan_mean
-from segmentation.training.log import LOG, RecordCallback, read_log
+from segmentation.training.log import RecordCallback, read_log
 
 SINGLE = "run"  # the name of a recipe without variants
 
@@ -126,7 +127,7 @@ class SweepSetup:
         if self.bank is not None and not any(cell.config.needs_bank for cell in cells):
             raise ValueError(f"--bank {self.bank}: no variant has a text head or alignment")
         for cell in cells:
-            old = cell.folder / CONFIG
+            old = RunFolder(cell.folder).config
             if old.is_file() and (apart := differing(old, cell.config)):
                 raise ValueError(
                     f"{cell.folder} holds a run of another configuration: {'; '.join(apart[:3])}; "
@@ -163,6 +164,19 @@ class SweepRow:
     notes: tuple[str, ...] = ()
 
 
+class _Progress(TrainingObserver):
+    """Passes the records of the log on."""
+
+    def __init__(self, report: RecordCallback, recall: RecordCallback) -> None:
+        self._report, self._recall = report, recall
+
+    def report(self, record: dict[str, Any]) -> None:
+        self._report(record)
+
+    def recall(self, record: dict[str, Any]) -> None:
+        self._recall(record)
+
+
 def fill(cell: SweepRun, bench: SweepSetup, report: RecordCallback, recall: RecordCallback) -> bool:
     """Train and score one run, or what is missing of it; False if a signal stopped it.
 
@@ -176,9 +190,8 @@ def fill(cell: SweepRun, bench: SweepSetup, report: RecordCallback, recall: Reco
         bench.prepared,
         bank,
         device=bench.device,
-        resume=(cell.folder / "last.pt").is_file(),
-        report=report,
-        recall=recall,
+        resume=RunFolder(cell.folder).last.is_file(),
+        observer=_Progress(report, recall),
     )
     for name in ("", "-untrained") if finished else ():
         stem = cell.folder / f"evaluation-{bench.part}{name}"
@@ -224,7 +237,7 @@ def _present(folders: Sequence[Path], name: str) -> list[Path]:
 def _minutes(folder: Path) -> float:
     """How long a run trained, from its log, where every resumed part counts anew; NaN if not."""
     total = last = 0.0
-    for record in read_log(folder / LOG):
+    for record in read_log(RunFolder(folder).log):
         seconds = record.get("seconds", last)
         total += seconds - last if seconds >= last else seconds
         last = seconds

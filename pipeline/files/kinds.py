@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from knowledge.common.suggest import nearest
+from segmentation.training.run_files import BEST, LAST, LOG
 
 _SCANS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -91,7 +92,7 @@ def _folder(path: Path) -> Iterator[str]:
     noted = path / "dataset.json"
     if noted.is_file() and _table(noted, json.loads, _json) == "prepared":
         yield "prepared"
-    if any((path / name).is_file() for name in ("best.pt", "last.pt", "log.jsonl")):
+    if any((path / name).is_file() for name in (BEST, LAST, LOG)):
         yield "run"
     if (path / "labeled.txt").is_file():
         yield "lists"

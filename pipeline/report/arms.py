@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.config.recipe import RunConfig
 from pipeline.report.run_data import RunData, read_run
-from pipeline.runs.folder import has_checkpoint
+from pipeline.runs.folder import RunFolder
 from pipeline.scoring.evaluation import Evaluation, comparable
 from pipeline.scoring.results import Scored, mean_of
 from segmentation.evaluation.statistics import nan_mean
@@ -107,7 +107,7 @@ def read_arms(paths: Sequence[Path], part: str, rules: str = "scan") -> tuple[Ar
 def _folders(path: Path) -> list[Path]:
     """A run's folder itself, or the runs of a folder of seeds."""
     seeds = sorted(path.glob("seed-*/"))
-    return [path] if has_checkpoint(path) or not seeds else seeds
+    return [path] if RunFolder(path).holds_run or not seeds else seeds
 
 
 def _check_classes(first: RunData, run: RunData) -> None:

@@ -6,14 +6,13 @@ from pathlib import Path
 from knowledge.bank.bank import Bank
 from pipeline.config.recipe import RunConfig
 from pipeline.datasets.protocols import rules_for
+from pipeline.runs.folder import RunFolder
 from pipeline.scoring.evaluation import Evaluation
 from pipeline.scoring.results import evaluation_name, read_evaluation
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.evaluation.rules import RULES
 from segmentation.training.checkpoint import TrainState, load
-from segmentation.training.log import LOG, read_log
-
-BANK = "bank.h5"
+from segmentation.training.log import read_log
 
 
 @dataclass(frozen=True)
@@ -83,17 +82,17 @@ def read_run(path: Path, part: str, rules: str = "scan") -> RunData:
     spec = DatasetSpec.check(state.config["dataset"], file)
     wanted = rules_for(rules, spec)
     scores = {one.name: path / f"{evaluation_name(part, one.name)}.json" for one in RULES}
-    bank = path / BANK
+    folder = RunFolder(path)
     return RunData(
         path=path,
         config=RunConfig.model_validate(state.config["run"]),
         spec=spec,
-        log=curves_of(path / LOG),
+        log=curves_of(folder.log),
         evaluation=read_evaluation(scores[wanted]) if scores[wanted].is_file() else None,
         other_rules=tuple(
             name for name, file in scores.items() if name != wanted and file.is_file()
         ),
-        bank=Bank.read(bank) if bank.is_file() else None,
+        bank=Bank.read(folder.bank) if folder.bank.is_file() else None,
         bank_digest=state.identity.bank,
         data_digest=state.identity.data,
         checkpoint=file.stem,
@@ -118,8 +117,9 @@ def curves_of(path: Path) -> Log:
 
 
 def _checkpoint(path: Path) -> tuple[TrainState, Path]:
-    for name in ("best.pt", "last.pt"):
-        if (path / name).is_file():
-            return load(path / name), path / name
-    what = "has no checkpoint yet" if (path / "config.toml").is_file() else "is no run's folder"
+    folder = RunFolder(path)
+    for file in (folder.best, folder.last):
+        if file.is_file():
+            return load(file), file
+    what = "has no checkpoint yet" if folder.config.is_file() else "is no run's folder"
     raise FileNotFoundError(f"{path} {what}; `tak train` leaves best.pt and last.pt there")

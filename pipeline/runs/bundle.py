@@ -20,7 +20,7 @@ from knowledge.bank.bank import Bank
 from knowledge.common.files import write_whole
 from pipeline.files.kinds import require_kind
 from pipeline.runs.bundle_reader import CARD, FORMAT_VERSION, METADATA, TEXTS, WEIGHTS
-from pipeline.runs.folder import BANK
+from pipeline.runs.folder import RunFolder
 from pipeline.runs.model_card import model_card
 from pipeline.runs.open_model import open_model
 from pipeline.runs.trained_model import TrainedModel
@@ -59,9 +59,9 @@ def write(
     }
     packed = save_tensors(weights)
     digest = load(model.checkpoint).identity.bank
-    folder = run if run.is_dir() else run.parent
-    if bank is None and digest is not None and (folder / BANK).is_file():
-        bank = folder / BANK
+    folder = RunFolder(run if run.is_dir() else run.parent)
+    if bank is None and digest is not None and folder.bank.is_file():
+        bank = folder.bank
     texts = None if bank is None else _texts(Bank.read(require_kind(bank, "bank")), bank, digest)
     metrics = _metrics(folder, model)
     metadata = _metadata(model, digest, hashlib.sha256(packed).hexdigest())
@@ -143,14 +143,14 @@ def _texts(bank: Bank, path: Path, digest: str | None) -> dict[str, Any]:
     }
 
 
-def _metrics(folder: Path, model: TrainedModel) -> dict[str, Any]:
+def _metrics(folder: RunFolder, model: TrainedModel) -> dict[str, Any]:
     """The evaluations in the run's folder, by file name; those of other weights are left out.
 
     Raises:
         ValueError: a damaged file, or one of another version.
     """
     found = {}
-    for path in sorted(folder.glob("evaluation-*.json")):
+    for path in folder.evaluations():
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             lacking = _SCORED - content.keys()

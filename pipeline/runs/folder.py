@@ -1,77 +1,128 @@
-"""One process per run: a second one would mix its log, settings and states with the first one's."""
+"""The folder of a run: names of its files, its lock, its configuration and its copy of the bank."""
 
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
+from filelock import FileLock, Timeout
 
-from knowledge.common.files import write_whole
+from knowledge.common.files import read_text, write_whole
+from knowledge.common.models import checked
 from pipeline.config.recipe import RunConfig
-from segmentation.training.log import LOG
+from segmentation.training.run_files import BEST, LAST, LOG
 from segmentation.training.trackers import IDENTIFIERS
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks; there nothing is kept out
-    fcntl = None  # type: ignore[assignment]
 
 LOCK = "run.lock"
 
 
-@contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in a folder while this one does; makes the folder.
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder, whether it exists yet or not."""
 
-    The system drops the lock with the process, however that ends, and worker processes do not hold
-    it. A file system without locks keeps nothing out.
+    path: Path
 
-    Raises:
-        FileExistsError: another process trains there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK
-    with path.open("w") as file:
-        if fcntl:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                raise FileExistsError(
-                    f"{folder}: another process trains there now; wait for it, or start another "
-                    "run with another -o"
-                ) from None
-            except OSError:  # a file system without locks
-                pass
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation score."""
+        return self.path / BEST
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint from which the run is resumed."""
+        return self.path / LAST
+
+    @property
+    def config(self) -> Path:
+        """The run's recipe, fully resolved."""
+        return self.path / "config.toml"
+
+    @property
+    def bank(self) -> Path:
+        """The run's copy of the text vectors that it is trained with."""
+        return self.path / "bank.h5"
+
+    @property
+    def log(self) -> Path:
+        """The records of training, a line each."""
+        return self.path / LOG
+
+    @property
+    def provenance(self) -> Path:
+        """Versions, device, command and times of every session of training."""
+        return self.path / "run.json"
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether the folder holds a checkpoint."""
+        return self.best.is_file() or self.last.is_file()
+
+    def checkpoint(self, name: str) -> Path:
+        """The checkpoint of that name, `best` or `last`."""
+        return self.path / f"{name}.pt"
+
+    def evaluations(self) -> list[Path]:
+        """The result files of evaluations."""
+        return sorted(self.path.glob("evaluation-*.json"))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training here while this one does; makes the folder.
+
+        A second process would mix its log, settings and states with the first one's. The system
+        drops the lock with the process, however that ends.
+
+        Raises:
+            FileExistsError: another process trains here.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK, timeout=0)
         try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+            with lock:
+                yield
+                # Within the lock, so that it is not the file of a process that came later.
+                (self.path / LOCK).unlink(missing_ok=True)
+        except Timeout:
+            raise FileExistsError(
+                f"{self.path}: another process trains there now; wait for it, or start another "
+                "run with another -o"
+            ) from None
 
+    def read_config(self) -> RunConfig:
+        """The configuration that the run was started with.
 
-def has_checkpoint(path: Path) -> bool:
-    """Whether a folder is that of one run."""
-    return any((path / name).is_file() for name in ("best.pt", "last.pt"))
+        Raises:
+            FileNotFoundError: no run there.
+            ValueError: not a configuration of this version.
+        """
+        if not self.config.is_file():
+            raise FileNotFoundError(
+                f"{self.path}: no run to resume there; without --resume one is started"
+            )
+        try:
+            content = tomllib.loads(read_text(self.config))
+        except tomllib.TOMLDecodeError as fault:
+            raise ValueError(f"{self.config} is not valid TOML: {fault}") from None
+        return checked(content, RunConfig, self.config)
 
+    def write_config(self, config: RunConfig) -> None:
+        """Write the configuration, whole or not at all."""
+        write_whole(self.config, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
 
-CONFIG = "config.toml"
+    def keep_bank(self, bank: Path) -> None:
+        """Copy the bank here, so that the run keeps the texts that it is trained with."""
+        if bank.resolve() != self.bank.resolve():
+            write_whole(self.bank, bank.read_bytes())
 
+    def begin(self, config: RunConfig, bank: Path | None) -> None:
+        """Make the folder that of a new run.
 
-BANK = "bank.h5"  # in a run's folder: the copy of the text vectors that it was trained with
-
-
-def config_text(config: RunConfig) -> str:
-    """What the file `CONFIG` of a run holds."""
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
-
-
-def _claim(folder: Path, config: RunConfig, bank: Path | None) -> None:
-    """Make the folder of a new run.
-
-    A folder without a checkpoint holds nothing worth keeping: its log is begun anew. The bank is
-    copied into it, so that the run keeps the texts that it was trained with.
-    """
-    for stale in (folder / LOG, folder / IDENTIFIERS, *folder.glob("events.out.tfevents.*")):
-        stale.unlink(missing_ok=True)
-    write_whole(folder / CONFIG, config_text(config))
-    if bank is not None and bank.resolve() != (folder / BANK).resolve():
-        write_whole(folder / BANK, bank.read_bytes())
+        One without a checkpoint holds nothing worth keeping: its log is begun anew.
+        """
+        for stale in (self.log, self.path / IDENTIFIERS, *self.path.glob("events.out.tfevents.*")):
+            stale.unlink(missing_ok=True)
+        self.write_config(config)
+        if bank is not None:
+            self.keep_bank(bank)

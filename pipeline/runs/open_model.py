@@ -9,6 +9,7 @@ from pipeline.config.recipe import RunConfig
 from pipeline.files.kinds import require_kind
 from pipeline.runs import bundle_reader
 from pipeline.runs.build import RunInputs, build_method
+from pipeline.runs.folder import RunFolder
 from pipeline.runs.trained_model import TrainedModel, choose_predictor, training_label
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.networks.network import text_vectors
@@ -48,8 +49,9 @@ def open_model(
 
 
 def _checkpoint_file(path: Path, checkpoint: str) -> Path:
-    file = path / f"{checkpoint}.pt" if path.is_dir() else path
-    if not file.exists() and (path / "last.pt").is_file():
+    folder = RunFolder(path)
+    file = folder.checkpoint(checkpoint) if path.is_dir() else path
+    if not file.exists() and folder.last.is_file():
         raise FileNotFoundError(
             f"{file}: no checkpoint there, because the run was not validated yet; "
             "--checkpoint last takes its last state"

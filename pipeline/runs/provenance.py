@@ -16,25 +16,26 @@ from typing import Any
 import torch
 
 from knowledge.common.files import write_whole
+from pipeline.runs.folder import RunFolder
 from segmentation.training.trainer import Trainer
 
-RUN = "run.json"
 _PACKAGES = ("torch", "monai", "numpy", "nibabel", "h5py")
 
 
 @contextmanager
-def session(trainer: Trainer) -> Iterator[None]:
-    """Note in `run.json` that training begins, and in the end how it went.
+def session(trainer: Trainer, data: Path) -> Iterator[None]:
+    """Record in `run.json` that training begins, and in the end how it went.
 
     A process that is killed leaves a session whose end is null.
     """
-    path = trainer.folder / RUN
+    path = RunFolder(trainer.folder).provenance
     goes_on = trainer.step > 0 and path.is_file()
     sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"] if goes_on else []
     begun = _begun(trainer)
     content = {
         "classes": list(trainer.identity.classes),
         "bank_digest": trainer.identity.bank,
+        "data": str(data.resolve()),
         "data_digest": trainer.identity.data,
         "sessions": [*sessions, begun],
     }

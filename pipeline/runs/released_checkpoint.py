@@ -1,6 +1,5 @@
 """A checkpoint of the released TAK code as a run of this program."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from knowledge.common.files import write_whole
 from pipeline.config.recipe import RunConfig
 from pipeline.runs.build import RunInputs, build_method
-from pipeline.runs.folder import BANK, CONFIG, config_text
+from pipeline.runs.folder import RunFolder
 from pipeline.runs.setting import load_run_inputs
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.networks.released import convert_location_weights, convert_weights
@@ -32,7 +30,8 @@ def adopt(
         FileExistsError: `out` holds a run.
         ValueError: no such checkpoint, or one of another network than the recipe's.
     """
-    if any((out / name).exists() for name in ("best.pt", "last.pt")):
+    folder = RunFolder(out)
+    if folder.holds_run:
         raise FileExistsError(f"{out} holds a run; -o names another folder")
     published = read_published(checkpoint)
     setting, digest = load_run_inputs(config, spec, bank)
@@ -48,12 +47,12 @@ def adopt(
         raise ValueError(f"{checkpoint}: {fault}; is it of the network of this recipe?") from None
     out.mkdir(parents=True, exist_ok=True)
     plain = config.model_dump(mode="json", exclude_none=True)
-    write_whole(out / CONFIG, config_text(config))
-    shutil.copyfile(bank, out / BANK)
+    folder.write_config(config)
+    folder.keep_bank(bank)
     told: dict[str, Any] = {"run": plain, "dataset": spec.model_dump(mode="json")}
     told["vectors"] = None if setting.vectors is None else list(setting.vectors.shape)
     identity = Identity(setting.classes, digest)
-    save(TrainState(step, method.state_dict(), {}, {}, None, identity, told), out / "best.pt")
+    save(TrainState(step, method.state_dict(), {}, {}, None, identity, told), folder.best)
 
 
 def read_published(path: Path) -> Mapping[str, Tensor]:

@@ -8,8 +8,7 @@ from typing import Any
 from knowledge.common.files import read_text
 from knowledge.common.models import checked
 from pipeline.config.recipe import RunConfig
-from pipeline.runs.folder import BANK, CONFIG
-from pipeline.runs.provenance import RUN
+from pipeline.runs.folder import RunFolder
 from segmentation.training.checkpoint import Identity, load
 
 MOST_KEYS = 6  # that differ, in one message
@@ -22,7 +21,7 @@ def check_config(folder: Path, config: RunConfig) -> None:
         FileNotFoundError: no run there.
         ValueError: says which keys differ, with both values, and what to do.
     """
-    path = folder / CONFIG
+    path = RunFolder(folder).config
     if not path.is_file():
         raise FileNotFoundError(
             f"{folder}: no run to resume there; without --resume one is started"
@@ -71,19 +70,40 @@ def check_inputs(folder: Path, now: Identity, bank: Path | None, data: Path, wor
         return  # the checkpoint itself is compared as well
     was_bank, was_data = noted.get("bank_digest"), noted.get("data_digest")
     if was_bank != now.bank:
+        copy = RunFolder(folder).bank
         raise ValueError(
             f"{folder} was trained with the bank {str(was_bank)[:12]}, and {bank} is "
-            f"{str(now.bank)[:12]}; without --bank the run takes its own copy, {folder / BANK}; "
+            f"{str(now.bank)[:12]}; without --bank the run takes its own copy, {copy}; "
             "another bank makes another run: -o"
         )
     if was_data != now.data:
-        last = folder / "last.pt"
+        last = RunFolder(folder).last
         before = load(last).config.get("trained_on", "") if last.is_file() else ""
         was = f"on {before}" if before and before != words else "on other cases or another grid"
         raise ValueError(
             f"{folder} was trained {was}, and {data} is {words}: prepared or split in another "
             f"way. {_what_to_do(folder)}"
         )
+
+
+def recorded_data(folder: Path) -> Path:
+    """The prepared data that a run was trained on, as it records them.
+
+    Raises:
+        FileNotFoundError: no run there, or its data have moved.
+        ValueError: a run of an earlier version, which does not record them.
+    """
+    content = _noted(folder)
+    if content is None:
+        raise FileNotFoundError(f"{folder}: no run to resume there; give the prepared data and -o")
+    if not isinstance(content.get("data"), str):
+        raise ValueError(f"{folder}: the run does not record its data; give the prepared folder")
+    data = Path(content["data"])
+    if not data.is_dir():
+        raise FileNotFoundError(
+            f"{folder}: its data were in {data}, which is not there; give the prepared folder"
+        )
+    return data
 
 
 def _what_to_do(folder: Path) -> str:
@@ -96,7 +116,7 @@ def _what_to_do(folder: Path) -> str:
 
 def _noted(folder: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        content = json.loads(RunFolder(folder).provenance.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     return content if isinstance(content, dict) else None

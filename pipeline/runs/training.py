@@ -1,6 +1,6 @@
 """A run started or resumed: its folder, its patches, its validation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from pipeline.config.recipe import RunConfig
 from pipeline.datasets.protocols import case_marks, claim_of_data, data_digest
 from pipeline.runs.build import RunInputs, build_method
 from pipeline.runs.devices import explain_device_errors
-from pipeline.runs.folder import BANK, _claim, run_lock
+from pipeline.runs.folder import RunFolder
+from pipeline.runs.observer import TrainingObserver
 from pipeline.runs.provenance import session
 from pipeline.runs.resuming import check_config, check_inputs
 from pipeline.runs.setting import load_run_inputs
 from pipeline.runs.trained_model import choose_predictor
-from pipeline.runs.validation import Tick, validator
+from pipeline.runs.validation import validator
 from segmentation.common.files import make_writable
 from segmentation.data.checks import check_images
 from segmentation.data.preparation import Prepared
@@ -36,20 +37,14 @@ def start(
     *,
     device: torch.device,
     resume: bool,
-    report: Callable[[dict[str, Any]], None],
-    recall: Callable[[dict[str, Any]], None] = lambda record: None,
-    ready: Callable[[int], None] = lambda step: None,
-    tick: Tick = lambda case, done, total: None,
+    observer: TrainingObserver | None = None,
     trackers: Sequence[type[Tracker]] = (TensorBoard,),
 ) -> bool:
     """Train a run in `folder`; False if a signal stopped it early.
 
     Args:
         bank_path: text vectors; a run that is resumed without them takes its own copy.
-        report: called with every new record of the log.
-        recall: called first, where a run is resumed, with the records that stay.
-        ready: called when all is checked and nothing is learned yet, with the steps already done.
-        tick: called with every case that a validation begins.
+        observer: receives the records of the log and the progress of validations.
         trackers: where curves and pictures go.
 
     Raises:
@@ -58,12 +53,14 @@ def start(
         ValueError: `resume` with another configuration than the run was started with, or parts
             of the split that share an image.
     """
-    own = folder / BANK
-    if resume and bank_path is None and config.needs_bank and own.is_file():
-        bank_path = own
+    observer = observer or TrainingObserver()
+    run = RunFolder(folder)
+    if resume and bank_path is None and config.needs_bank and run.bank.is_file():
+        bank_path = run.bank
     setting, identity = _checked(folder, config, prepared, bank_path, resume)
     method = build_method(config, setting).to(device)
     choose_predictor(method, config.inference.predictor)
+    validate = validator(config, prepared, device, observer.tick)
     trainer = Trainer(
         method,
         _stream(config, prepared, device),
@@ -72,21 +69,21 @@ def start(
         identity=identity,
         config=_kept(config, prepared, setting),
         device=device,
-        validate=validator(config, prepared, device, tick) if prepared.split.validation else None,
+        validate=validate if prepared.split.validation else None,
         opening=_opening(prepared),
         trackers=trackers,
-        report=report,
+        report=observer.report,
     )
     make_writable(folder)
-    with run_lock(folder):
+    with run.lock():
         discard_partial(folder)
         if not resume:
-            _claim(folder, config, bank_path)
+            run.begin(config, bank_path)
         past = trainer.resume() if resume else []
-        ready(trainer.step)
+        observer.ready(trainer.step)
         for record in past:
-            recall(record)
-        with session(trainer), explain_device_errors(device, _LESS):
+            observer.recall(record)
+        with session(trainer, prepared.root), explain_device_errors(device, _LESS):
             return trainer.run()
 
 
@@ -96,7 +93,7 @@ def _checked(
     """What data and bank bring to a run that may be started, or resumed, in the folder."""
     if resume:
         check_config(folder, config)
-    elif any((folder / name).exists() for name in ("last.pt", "best.pt")):
+    elif RunFolder(folder).holds_run:
         raise FileExistsError(f"{folder} holds a run; --resume goes on with it, -o starts another")
     setting, digest = load_run_inputs(config, prepared.spec, bank_path)
     identity = Identity(setting.classes, digest, data_digest(prepared))

@@ -12,6 +12,7 @@ from typing import Any
 
 from knowledge.common.files import without_nan, write_whole
 from pipeline.files.kinds import require_kind
+from pipeline.runs.folder import RunFolder
 from pipeline.scoring.evaluation import GROUPS, Evaluation, comparable
 from segmentation.evaluation.rules import named
 from segmentation.evaluation.statistics import nan_mean
@@ -58,7 +59,7 @@ def read_scored(path: Path, part: str) -> Scored:
                 f"{file} is of the split {other.split} and {files[0]} of {found[0].split}; seeds "
                 "of one run are trained on the same cases"
             )
-    _check_seeds([file.parent / "config.toml" for file in files])
+    _check_seeds([RunFolder(file.parent).config for file in files])
     return Scored(path.name or str(path), len(found), mean_of(found))
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from segmentation.common.files import write_text
+from segmentation.training.run_files import LOG
 from segmentation.training.trackers import Picture, Tracker
 
-LOG = "log.jsonl"
 _NUMBERS = ("terms", "validation", "organs", "measures")  # tables in which null means NaN
 RecordCallback = Callable[[dict[str, Any]], None]
 

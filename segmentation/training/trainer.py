@@ -20,9 +20,10 @@ from segmentation.training.checkpoint import (
     load_weights,
     save,
 )
-from segmentation.training.log import LOG, RunLog, open_log, truncate_log
+from segmentation.training.log import RunLog, open_log, truncate_log
 from segmentation.training.monitor import MissingOrganWarning, Validation
 from segmentation.training.patches import PatchStream, batches, explain_killed_worker
+from segmentation.training.run_files import BEST, LAST, LOG
 from segmentation.training.runtime import (
     deterministic,
     memory_used,
@@ -148,7 +149,7 @@ class Trainer:
             FileNotFoundError: there is no last.pt.
             ValueError: a damaged checkpoint, or one of other classes, bank or data.
         """
-        path = self.folder / "last.pt"
+        path = self.folder / LAST
         state = load(path)
         check_identity(state.identity, self.identity, path)
         load_weights(self.method, state.method, path)
@@ -194,7 +195,7 @@ class Trainer:
                     due = True  # best.pt alone could not be resumed
                 stop = stopped()  # read once: a signal after this line counts in the next step
                 if due or stop:
-                    self._save("last.pt")
+                    self._save(LAST)
                 if stop:
                     return last
         return True
@@ -242,7 +243,7 @@ class Trainer:
         score = next(iter(means.values()))
         if self.best is None or math.isnan(self.best) or score > self.best:
             self.best = score
-            self._save("best.pt")
+            self._save(BEST)
         record = {
             "step": self.step,
             "validation": means,

@@ -170,3 +170,18 @@ def test_own_folders_win_and_a_missing_name_lists_the_known(tmp_path, monkeypatc
     assert shipped.find("data", "mine") == tmp_path / "mine.toml"
     with pytest.raises(LookupError, match="there is mine"):
         shipped.find("data", "phantom")
+
+
+def test_a_change_may_be_spelled_as_a_run_s_config_toml_spells_it(tmp_path):
+    from pipeline.runs.folder import RunFolder
+
+    first = read_config(shipped.find("recipes", "tak"), ["method.cube=16"])
+    RunFolder(tmp_path).write_config(first)
+    written = tmp_path / "config.toml"
+    assert "[method.options]" in written.read_text()
+    assert read_config(written) == first
+    for change in ("method.cube=8", "method.options.cube=8"):
+        config = read_config(written, [change])
+        assert config.method.options == {**first.method.options, "cube": 8}
+    with pytest.raises(ValueError, match=r"--set method.options.cubes=8: method.cubes"):
+        read_config(written, ["method.options.cubes=8"])

@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 def begin(folder, prepared, changes=()):
     config = read_config(SMALL, ["method.name=dhc", *changes])
     run = folder / "run"
-    start(run, config, prepared, None, device=CPU, resume=False, report=lambda record: None)
+    start(run, config, prepared, None, device=CPU, resume=False)
     return run
 
 

@@ -68,7 +68,7 @@ def test_what_is_no_such_checkpoint_is_said_and_leaves_nothing(released, tmp_pat
     torch.save([1, 2], folder / "list.pth")
     (folder / "text.pth").write_text("no checkpoint")
     for name, told in (
-        ("lacking.pth", r"lacks controller\.weight; is it of the network"),
+        ("lacking.pth", r"has no parameter controller\.weight; is it of the network"),
         ("list.pth", "no table of parameters"),
         ("text.pth", "not a readable checkpoint"),
         ("none.pth", "there is no such file"),

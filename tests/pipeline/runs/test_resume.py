@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -67,7 +68,7 @@ def test_a_stopped_run_ends_its_step_and_goes_on_to_the_same_weights(
     os.killpg(started.pid, number)
     rest, _ = started.communicate("\n", timeout=120)
     assert started.returncode == 130
-    assert "go on with the same command and --resume" in rest
+    assert "--resume` resumes it" in rest
     assert load(out / "last.pt").step == 3
     assert tak_here(*command, "--resume").exit_code == 0
     assert same_weights(run, out)
@@ -158,3 +159,20 @@ def test_a_start_that_failed_can_be_started_again(prepared, bank, tmp_path):
     tak(*command, *changed())
     records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if "loss" in record] == [1, 2, 3, 4, 5, 6]
+
+
+def test_resume_needs_the_run_alone(run, tmp_path):
+    """The recipe, the data and the bank are the run's; a key may be spelled as config.toml does."""
+    again = tmp_path / "run"
+    shutil.copytree(run, again)
+    done = tak("train", "-o", again, "--resume")
+    assert "steps are done" in done.stdout
+    assert same_weights(run, again)
+    refused = tak("train", "-o", again, "--resume", "--set", "training.rate=0.5", ok=False)
+    assert re.search(r"training\.rate is [\d.]+ in the run, 0\.5 given", refused.stderr)
+    moved = json.loads((again / "run.json").read_text())
+    (again / "run.json").write_text(json.dumps({**moved, "data": str(tmp_path / "gone")}))
+    refused = tak("train", "-o", again, "--resume", ok=False)
+    assert "which is not there; give the prepared folder" in refused.stderr
+    refused = tak("train", "-o", tmp_path / "new", ok=False)
+    assert "PREPARED is missing" in refused.stderr

@@ -19,7 +19,7 @@ def begin(folder, prepared, bank, *changes, resume=False):
     config = read_config(SMALL, [*TEXT, *changes])
     return start(
         folder, config, prepared, bank,
-        device=torch.device("cpu"), resume=resume, report=lambda record: None,
+        device=torch.device("cpu"), resume=resume,
     )  # fmt: skip
 
 

@@ -1,0 +1,5 @@
+"""Names of the files that training leaves in a run's folder."""
+
+BEST = "best.pt"  # the state with the best validation score
+LAST = "last.pt"  # the state to resume from
+LOG = "log.jsonl"
