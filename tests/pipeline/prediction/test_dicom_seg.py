@@ -176,24 +176,24 @@ def test_another_grid_and_an_empty_mask_are_refused_and_a_lost_uid_is_replaced(s
     assert UID(pydicom.dcmread(tmp_path / "x.seg.dcm").FrameOfReferenceUID).is_valid
 
 
-def edit(series: Path, change) -> None:
-    for path in series.iterdir():
-        one = pydicom.dcmread(path)
-        change(one)
-        one.save_as(path)
-
-
 def test_a_series_that_no_segmentation_refers_to_keeps_its_mask_and_the_other_scans(
-    tak, run, series, tmp_path
+    tak, run, series, tmp_path, monkeypatch
 ):
     import shutil
 
+    from segmentation.inference import dicom_seg
+
+    def refuse(path, labels, source, *args, **kwargs):
+        if source.name == "bare":
+            raise ValueError(f"{source}: refused")
+        write_dicom_seg(path, labels, source, *args, **kwargs)
+
+    monkeypatch.setattr(dicom_seg, "write_dicom_seg", refuse)
     shutil.copytree(series, tmp_path / "in" / "whole")
     shutil.copytree(series, tmp_path / "in" / "bare")
-    edit(tmp_path / "in" / "bare", lambda one: delattr(one, "StudyInstanceUID"))
     code, _, err = tak("predict", run, tmp_path / "in", "-o", tmp_path / "out", "--dicom-seg")
     assert code == 1
-    assert "lack StudyInstanceUID" in err
+    assert "bare: refused" in err
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"bare.nii.gz", "whole.nii.gz", "whole.seg.dcm", "bare.json"} <= names
     assert "bare.seg.dcm" not in names
