@@ -72,7 +72,7 @@ class GA(Loss):
     Args:
         top_percent: share of the voxels with the largest loss in GA-CE, in percent.
         pseudo_percent: the same against pseudo-labels.
-        gamma: 0 gives a mean per class, 1 the plain mean over the kept voxels.
+        gamma: 0 for the mean per class, 1 for the mean over all selected voxels.
     """
 
     def __init__(
@@ -110,8 +110,8 @@ LOSSES: dict[str, type[Loss]] = {"dice_ce": DiceCE, "ga": GA, "organ_dice_ce": O
 
 def class_sums(values: Tensor, target: Tensor) -> Tensor:
     """Sum of values[b, target] per class: values [B, C, ...], labels [B, ...] -> [C]."""
-    own = values.gather(1, target[:, None]).flatten()
-    return _sums_by_class(own, target.flatten(), values.shape[1])
+    at_target = values.gather(1, target[:, None]).flatten()
+    return _sums_by_class(at_target, target.flatten(), values.shape[1])
 
 
 def class_counts(target: Tensor, classes: int) -> Tensor:
@@ -172,7 +172,7 @@ def mean_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = N
     """sum w_y l / sum w_y over voxels; 0 where every voxel has weight 0, not 0 / 0."""
     losses = F.cross_entropy(logits.float(), target, reduction="none")
     if weight is None:
-        return losses.mean()  # on a GPU torch's own mean over volumes is not deterministic
+        return losses.mean()  # reduction="mean" over volumes is not deterministic on a GPU
     each = weight[target]
     return (each * losses).sum() / each.sum().clamp(min=_EPSILON)
 
@@ -210,17 +210,17 @@ def ga_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of the hardest voxels, every class weighted by its count among them.
 
-    With K kept voxels, n_c of them of class c: sum over voxels of l / (n_c^(1-gamma) K^gamma),
-    times the class weight [C], if there is one.
+    With K selected voxels, n_c of them of class c: sum over voxels of l / (n_c^(1-gamma) K^gamma),
+    times the class weight [C], if given.
     """
     losses = F.cross_entropy(logits.float(), target, reduction="none").flatten()
-    kept = int(losses.numel() * top_percent / 100)
-    if kept == 0:
+    selected = int(losses.numel() * top_percent / 100)
+    if selected == 0:
         raise ValueError(f"{top_percent} % of {losses.numel()} voxels is not one voxel")
-    hardest, places = losses.topk(kept, sorted=False)
+    hardest, places = losses.topk(selected, sorted=False)
     labels = target.flatten()[places]
     counts = class_counts(labels, logits.shape[1])
-    weight = 1 / ((counts[labels] + _EPSILON) ** (1 - gamma) * kept**gamma)
+    weight = 1 / ((counts[labels] + _EPSILON) ** (1 - gamma) * selected**gamma)
     if class_weight is not None:
         weight = weight * class_weight[labels]
     return (hardest * weight).sum()

@@ -37,14 +37,14 @@ class ACISIS(MeanTeacher):
     The released code (`doubts = "released"`) differs in three ways. It compares the probabilities
     of every labeled patch with the labels of all, so that values mix patches and grow with L; it
     takes P_c sum_k ln P_k for the entropy; and it takes P_c itself for a doubt, against the other
-    two. A class counts as 0 in steps that lack it. It also averages the teacher by epochs, so that
+    two. A class counts as 0 in steps without it. It also averages the teacher by epochs, so that
     it equals the student all through the first (`average_every` = steps of an epoch).
 
     Args:
-        consistency_weight: w.
+        consistency_weight: weight w of the loss on unlabeled patches.
         consistency_ramp: share of the run; 0 for the full weight from the start.
-        gather_steps: of a round; an epoch of AMOS 5 % as published.
-        momentum: of the average of certainties.
+        gather_steps: steps of a round; an epoch of AMOS 5 % as published.
+        momentum: momentum of the average of certainties.
         top: classes, at most, that a doubt tells apart; the others count as free of it.
         sharpness, trust: as above.
         doubts: `repaired` or `released`.

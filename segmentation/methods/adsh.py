@@ -25,12 +25,12 @@ class Adsh(CoTraining):
     (`mask = "channels"`): a wholly masked voxel then still costs ln C.
 
     Args:
-        consistency_weight: w.
+        consistency_weight: weight w of the loss on unlabeled patches.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         confidence: as above.
         refresh_steps: steps between thresholds; a quarter of the unlabeled scans, two a step, in
             the released code: 26 for AMOS 5 %.
-        bins: of the probabilities in [0, 1].
+        bins: bins of the histogram of probabilities in [0, 1].
         mask: `voxels` or `channels`.
     """
 

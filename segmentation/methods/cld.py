@@ -23,7 +23,7 @@ class CLD(CoTraining):
     all its voxels are kept; the released code draws the first confidences at random.
 
     Args:
-        consistency_weight: w.
+        consistency_weight: weight w of the loss on unlabeled patches.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         power, sharpness, gather_steps, momentum: as above.
     """
@@ -69,11 +69,12 @@ class CLD(CoTraining):
             self._update_confidence()
 
     def _update_confidence(self) -> None:
-        found = self.counts > 0
+        present = self.counts > 0
         mean = self.sums / self.counts.clamp(min=1)
-        update_class_averages(self.confidence, mean, self.momentum, found & self.seen)
-        self.confidence.copy_(torch.where(found & ~self.seen, mean, self.confidence))
-        self.seen |= found
+        update_class_averages(self.confidence, mean, self.momentum, present & self.seen)
+        # The first mean of a class replaces the initial 0; an average would start far too low.
+        self.confidence.copy_(torch.where(present & ~self.seen, mean, self.confidence))
+        self.seen |= present
         self.sums.zero_()
         self.counts.zero_()
 
@@ -105,6 +106,6 @@ def sampling_rates(confidence: Tensor, sharpness: float) -> Tensor:
 
 
 def bernoulli_mask(rates: Tensor, generator: torch.Generator) -> Tensor:
-    """1 with the probability that stands there, else 0."""
+    """Independent random values: 1 with the given probabilities, else 0."""
     draws = torch.rand(rates.shape, generator=generator, device=rates.device)
     return (draws < rates).to(rates.dtype)

@@ -20,11 +20,11 @@ class CReST(CoTraining):
     pseudo-labeled images, which has no meaning for patches that show many organs at once.
 
     Args:
-        consistency_weight: w.
+        consistency_weight: weight w of the loss on unlabeled patches.
         consistency_ramp: share of the run; 0 for the full weight from the start.
-        power: of the class frequencies.
-        momentum: of the running average.
-        keep_absent: whether classes that a step lacks keep their weight; the released code ranks
+        power: exponent of the class frequencies.
+        momentum: momentum of the running average.
+        keep_absent: whether classes absent from a step keep their weight; the released code ranks
             them last in the order of their labels, and the most frequent class gets weight 0.
     """
 
@@ -48,7 +48,7 @@ class CReST(CoTraining):
         self.register_buffer("weights", start.repeat(2, 1))
 
     def class_weights(self) -> tuple[Tensor, Tensor]:
-        """Each network's own."""
+        """Separate class weights of the two networks."""
         first, second = self.weights.clone()
         return first, second
 

@@ -9,7 +9,7 @@ from segmentation.methods.base.method import MethodContext, check_choice
 
 
 class DePL(CoTraining):
-    """Cross pseudo supervision by labels from which the networks' own class prior is taken out.
+    """Cross pseudo supervision by pseudo-labels corrected for the networks' class prior.
 
     L = sum over both of CE(Z[l], Y) + Dice(Z[l], Y)
         + w ramp (mean m_B l(Z_A + margin ln q_B, y_B) + mean m_A l(Z_B + margin ln q_A, y_A))
@@ -23,11 +23,11 @@ class DePL(CoTraining):
     The cross term is cross-entropy whatever the loss.
 
     Args:
-        consistency_weight: w.
+        consistency_weight: weight w of the loss on unlabeled patches.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         debias, margin, threshold: as above.
-        momentum: of q.
-        prior: whether q is kept per `class`, [C], or per `voxel` of a patch, [C, x, y, z].
+        momentum: momentum of the average q.
+        prior: whether q is an average per `class`, [C], or per `voxel` of a patch, [C, x, y, z].
     """
 
     prior: Tensor

@@ -25,17 +25,18 @@ class DHC(CoTraining):
     are averaged over `memory` steps to K and R, 1 - d to W; w_A = C x / max x with
     x = ((R + e) / (K + e))^(1/5) W.
 
-    A class that a step's patches lack says nothing about itself, so it keeps its statistics. In the
+    Statistics of classes absent from a step stay unchanged. In the
     released code it is the rarest of all for DistDW, which squeezes all others, and comes and goes
     with Dice 0.5 in DiffDW; `keep_absent = false` brings that back. The most frequent class always
     has w_B = 0, so a patch of background alone gives CE 0; the released code divides 0 by 0.
 
     Args:
-        consistency_weight: w; 1 as the script's default, 0.1 in the authors' documented run.
+        consistency_weight: weight w of the loss on unlabeled patches; 1 as the script's default,
+            0.1 in the authors' documented run.
         consistency_ramp: share of the run; 0 for the full weight from the start.
-        rarity_momentum: of w_B.
+        rarity_momentum: momentum of the average w_B.
         memory: steps over which learning and unlearning are averaged.
-        keep_absent: whether classes that a step lacks keep their statistics.
+        keep_absent: whether classes absent from a step keep their statistics.
     """
 
     rarity: Tensor

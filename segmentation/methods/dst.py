@@ -43,7 +43,7 @@ class DST(CoTraining):
     A text head is carried by all three decoders; the contrast with text looks at the encoder.
 
     Args:
-        consistency_weight: w.
+        consistency_weight: weight w of the loss on unlabeled patches.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         threshold: as above.
         reversal, reversal_steps: as above.

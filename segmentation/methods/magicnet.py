@@ -226,8 +226,8 @@ class MagicNet(MeanTeacher):
         if self.blend_controller == "cube":
             cube_logits = self._recover(self._blend_head(network, decoded, deep))
         else:
-            whole = [self._recover(level) for level in deep]
-            cube_logits = self._blend_head(network, self._recover(decoded), whole)
+            levels = [self._recover(level) for level in deep]
+            cube_logits = self._blend_head(network, self._recover(decoded), levels)
         return (1 - weight) * pseudo.logits + weight * cube_logits.float()
 
     def _blend_head(self, network: Network, decoded: Tensor, deep: Sequence[Tensor]) -> Tensor:

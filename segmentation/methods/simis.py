@@ -21,9 +21,9 @@ class SimiS(CoTraining):
     This is the form in which DHC's framework compares it; SimiS itself resamples labeled images.
 
     Args:
-        consistency_weight: w.
+        consistency_weight: weight w of the loss on unlabeled patches.
         consistency_ramp: share of the run; 0 for the full weight from the start.
-        momentum: of the running average.
+        momentum: momentum of the running average.
     """
 
     weights: Tensor
@@ -45,7 +45,7 @@ class SimiS(CoTraining):
         self.register_buffer("weights", start.repeat(2, 1))
 
     def class_weights(self) -> tuple[Tensor, Tensor]:
-        """Each network's own."""
+        """Separate class weights of the two networks."""
         first, second = self.weights.clone()
         return first, second
 

@@ -43,12 +43,12 @@ class SSNet(Method):
     features below the head.
 
     Args:
-        consistency_weight: w.
+        consistency_weight: weight w of the loss on unlabeled patches.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         separation_weight, probe, reach: as above; the lengths are those of whole patches.
         remembered, width: K and F.
         keep: `highest` or `lowest`.
-        with_cross_entropy: whether labeled patches teach by cross-entropy beside Dice.
+        with_cross_entropy: whether the loss on labeled patches includes cross-entropy.
     """
 
     memory: Tensor
@@ -145,20 +145,21 @@ class SSNet(Method):
         worth = rating if self.keep == "highest" else -rating
         organs = torch.arange(1, self.classes, device=right.device)[:, None]
         best = worth.where(right == organs, -torch.inf).topk(min(len(right), self.memory.shape[1]))
-        found = best.values > -torch.inf
-        place = self.memory[:, : found.shape[1]]
-        place.copy_(vectors[best.indices].where(found[:, :, None], place))
-        self.filled.copy_(found.sum(1).where(found[:, 0], self.filled))
+        valid = best.values > -torch.inf  # an organ may have fewer voxels than places
+        place = self.memory[:, : valid.shape[1]]
+        place.copy_(vectors[best.indices].where(valid[:, :, None], place))
+        self.filled.copy_(valid.sum(1).where(valid[:, 0], self.filled))
 
     def _separation(self, decoded: Tensor, label: Tensor) -> Tensor:
         """Distance of the features [B, c, x, y, z] of every organ from what is remembered of it."""
         vectors = self.prediction(self.projection(_rows(decoded))).float()
-        own = sort_into_blocks(label.flatten(), self.classes - 1)
-        features = _rated_means(F.normalize(vectors, dim=1), self.rate_features, vectors, own)
-        known, full = self._remembered()
-        distances = 1 - (features * _rated_means(known, self.rate_memory, known, full)).sum(1)
-        told = (own.counts > 1) & (full.counts > 1)  # the selectors' batch norm needs two vectors
-        return distances.where(told, 0).sum() / self.classes
+        blocks = sort_into_blocks(label.flatten(), self.classes - 1)
+        features = _rated_means(F.normalize(vectors, dim=1), self.rate_features, vectors, blocks)
+        memory, stored = self._remembered()
+        distances = 1 - (features * _rated_means(memory, self.rate_memory, memory, stored)).sum(1)
+        # The selectors' batch norm needs two vectors of an organ on either side.
+        defined = (blocks.counts > 1) & (stored.counts > 1)
+        return distances.where(defined, 0).sum() / self.classes
 
     def _remembered(self) -> tuple[Tensor, OrganBlocks]:
         """The remembered unit vectors and where those of every organ stand."""

@@ -1,4 +1,4 @@
-"""Labeled patches alone: the floor of every comparison."""
+"""Supervised training on labeled patches: the lower bound of every comparison."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ class Supervised(Method):
     needs_unlabeled = False
 
     def __init__(self, context: MethodContext) -> None:
-        super().__init__(context)  # and no option: nothing here is for unlabeled patches
+        super().__init__(context)  # no consistency options: unlabeled patches are not used
 
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """`cross_entropy`, `dice` and, with alignment, `contrast`."""

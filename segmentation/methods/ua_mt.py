@@ -39,7 +39,7 @@ class UAMT(MeanTeacher):
     through the first (`average_every` = steps of an epoch).
 
     Args:
-        consistency_weight: w.
+        consistency_weight: weight w of the loss on unlabeled patches.
         consistency_ramp, entropy_ramp: shares of the run; 0 for the full value from the start.
         passes: T, of the teacher, for the uncertainty.
         noise: scale of the Gaussian noise that the teacher sees, clipped at twice that.

@@ -27,7 +27,7 @@ class URPC(Method):
     output comes from the network's own head, text or convolution, and alone predicts.
 
     Args:
-        consistency_weight: w.
+        consistency_weight: weight w of the loss on unlabeled patches.
         consistency_ramp: share of the run; 0 for the full weight from the start.
     """
 

@@ -184,21 +184,21 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], path: Path) -> Non
     module.load_state_dict(state)
 
 
-def check_identity(found: Identity, wanted: Identity, path: Path) -> None:
+def check_identity(actual: Identity, expected: Identity, path: Path) -> None:
     """Refuse a checkpoint of other classes, another bank or other data.
 
     Raises:
         ValueError: quotes both sides of the difference.
     """
-    if found.classes != wanted.classes:
+    if actual.classes != expected.classes:
         raise ValueError(
-            f"{path}: made for the classes {', '.join(found.classes)}; "
-            f"this run has {', '.join(wanted.classes)}"
+            f"{path}: made for the classes {', '.join(actual.classes)}; "
+            f"this run has {', '.join(expected.classes)}"
         )
-    if found.bank != wanted.bank:
+    if actual.bank != expected.bank:
         raise ValueError(
-            f"{path}: made with the text bank {str(found.bank)[:12]}; "
-            f"this run has {str(wanted.bank)[:12]}"
+            f"{path}: made with the text bank {str(actual.bank)[:12]}; "
+            f"this run has {str(expected.bank)[:12]}"
         )
-    if found.data != wanted.data:
+    if actual.data != expected.data:
         raise ValueError(f"{path}: made with data that were prepared or split in another way")
