@@ -3,6 +3,7 @@
 import hashlib
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from segmentation.networks.network import text_vectors, with_current_names
 FORMAT_VERSION = 2  # 1: head and alignment kept the text vectors in place of the network
 READABLE = (1, 2)
 METADATA, CARD = "configs/metadata.json", "docs/README.md"
+_LARGEST_TEXT = 2**26  # bytes
 WEIGHTS, TEXTS = "models/model.safetensors", "knowledge/texts.json"
 
 
@@ -39,12 +41,14 @@ def read(path: Path, device: torch.device) -> TrainedModel:
         config = RunConfig.model_validate(metadata["run"])
         spec = DatasetSpec.model_validate(metadata["dataset"])
         weights = with_current_names(load_tensors(packed))
+        _check_finite(weights, path)
         network = _network(config, spec, str(metadata["predictor"]), weights)
         step, predictor = int(metadata["step"]), str(metadata["predictor"])
     except ValidationError as fault:
         raise ValueError(f"{path}: {METADATA}: {problems(fault)}") from None
-    except (KeyError, RuntimeError, SafetensorError) as fault:
-        raise ValueError(f"{path}: damaged or altered ({str(fault).splitlines()[0]})") from None
+    except (KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as fault:
+        reason = str(fault).partition("\n")[0][:200]
+        raise ValueError(f"{path}: damaged or altered ({reason})") from None
     return TrainedModel(
         config,
         spec,
@@ -69,6 +73,14 @@ def _network(
     return network
 
 
+def _check_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
+    wrong = [name for name, value in weights.items() if not bool(value.isfinite().all())]
+    if wrong:
+        raise ValueError(
+            f"{path}: {len(wrong)} weights are NaN or infinite, first {wrong[0][:100]}"
+        )
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata of a bundle.
 
@@ -78,11 +90,12 @@ def read_metadata(path: Path) -> dict[str, Any]:
     try:
         metadata = json.loads(read_member(path, METADATA))
         version = metadata["tak_format_version"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{path}: {METADATA} is not of a bundle that `tak bundle` wrote") from None
     if version not in READABLE:
+        first, last = READABLE[0], READABLE[-1]
         raise ValueError(
-            f"{path}: format {version}; this program reads formats {READABLE[0]} to {READABLE[-1]}"
+            f"{path}: format {str(version)[:20]}; this program reads formats {first} to {last}"
         )
     return metadata
 
@@ -93,8 +106,19 @@ def read_member(path: Path, name: str) -> bytes:
         raise FileNotFoundError(f"{path}: no bundle there")
     try:
         with zipfile.ZipFile(path) as archive:
+            size = archive.getinfo(name).file_size
+            # Weights are stored as they are, and the rest is text: more is no bundle of ours.
+            if size > max(_LARGEST_TEXT, path.stat().st_size):
+                raise ValueError(f"{path}: {name} would unpack to {size / 2**20:.0f} MiB")
             return archive.read(name)
     except KeyError:
         raise ValueError(f"{path}: no bundle of tak-seg, it lacks {name}") from None
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as fault:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+    ) as fault:
         raise ValueError(f"{path}: damaged, cut short or no ZIP file ({fault})") from None

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import pickle
@@ -6,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from pipeline.runs import bundle, bundle_reader
 from segmentation.data.descriptor import DatasetSpec
@@ -81,3 +84,29 @@ def test_a_bundle_of_a_newer_version_says_so(packed):
         bundle_reader.read(
             changed(packed, bundle_reader.METADATA, json.dumps(metadata).encode()), CPU
         )
+
+
+def test_nested_metadata_and_metadata_of_other_types_are_refused(packed):
+    for content in (b"[" * 100_000, b'{"tak_format_version": 2, "run": [], "step": []}'):
+        with pytest.raises(ValueError, match=r"model\.zip: ") as fault:
+            bundle_reader.read(changed(packed, bundle_reader.METADATA, content), CPU)
+        assert len(str(fault.value)) < 500
+
+
+def test_a_bomb_is_not_unpacked(packed):
+    with zipfile.ZipFile(packed, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", bytes(2**26 + 1))
+    with pytest.raises(ValueError, match="bomb would unpack to 64 MiB"):
+        bundle_reader.read_member(packed, "bomb")
+
+
+def test_weights_that_are_not_finite_are_named(packed):
+    weights = load_tensors(bundle_reader.read_member(packed, bundle_reader.WEIGHTS))
+    weights["head.controller.bias"][3] = float("nan")
+    content = save_tensors(weights)
+    metadata = bundle_reader.read_metadata(packed)
+    metadata["weights_sha256"] = hashlib.sha256(content).hexdigest()
+    changed(packed, bundle_reader.WEIGHTS, content)
+    changed(packed, bundle_reader.METADATA, json.dumps(metadata).encode())
+    with pytest.raises(ValueError, match=r"NaN or infinite, first head\.controller\.bias"):
+        bundle_reader.read(packed, CPU)
