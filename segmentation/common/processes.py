@@ -35,7 +35,7 @@ def map_processes(
         except BrokenProcessPool as fault:
             raise ChildProcessError(
                 f"one of {jobs} worker processes was killed, perhaps because memory ran out; "
-                "run again with a smaller --jobs (finished results are kept)"
+                "run again with a smaller --jobs"
             ) from fault
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -71,8 +71,10 @@ def save(state: TrainState, path: Path) -> None:
         _flush(path.parent)
     except OSError as fault:
         raise _not_written(path, fault.strerror or str(fault)) from fault
-    except RuntimeError as fault:  # torch's writer, which hides the number of the error
-        raise _not_written(path, str(fault).partition("\n")[0]) from fault
+    except RuntimeError as fault:
+        if "inline_container" not in str(fault):  # the C++ writer, which hides the system's error
+            raise
+        raise _not_written(path, "no space left, or above the limit of file sizes") from fault
     finally:
         partial.unlink(missing_ok=True)
 
