@@ -24,8 +24,9 @@ def render(
     """Draw the organs of a labeled training case from four sides, each highlighted in turn.
 
     The highlighted organ is red and on top, small ones are magnified in an inset, the others are
-    outlines. Views that hardly show an organ are left out and named. `tak describe --images multi
-    --renderings FOLDER` sends the pictures. Needs no display, but the extra `render`.
+    outlines; CT scans add body and spine. Views that hardly show an organ are left out and named.
+    `tak describe --images multi --renderings FOLDER` sends the pictures. Needs no display, but the
+    extra `render`.
 
     Example: `tak render phantoms -o renderings`
     """
@@ -35,13 +36,25 @@ def render(
     if importlib.util.find_spec("pyvista") is None:
         raise OSError("rendering needs PyVista: pip install 'tak-seg[render]'")
     from knowledge.questions.rendering import Scenery, render_all
+    from knowledge.questions.surroundings import find_surroundings
 
     labeled = find_labeled(scans, descriptor=descriptor, split=split)
     chosen = case or next(iter(labeled.cases))
     if chosen not in labeled.cases:
         raise LookupError(f"no labeled case {chosen!r}; there is {', '.join(labeled.cases)}")
     labels, affine = labeled.cases[chosen]()
-    scenery = Scenery(labels, affine, labeled.labels)
+    surroundings = None
+    if chosen in labeled.ct:
+        scan = labeled.ct[chosen]()
+        if scan.shape == labels.shape:
+            surroundings = find_surroundings(scan, labels, affine)
+        else:
+            typer.echo(
+                f"no body and spine: the scan of case {chosen} has shape {scan.shape}, its mask "
+                f"{labels.shape}",
+                err=True,
+            )
+    scenery = Scenery(labels, affine, labeled.labels, surroundings)
     with counted("organs", len(scenery.organs) + 1) as tick:
         index, left_out = render_all(scenery, chosen, out, size=size, progress=tick)
     number = sum(len(files) for files in index.pictures.values())

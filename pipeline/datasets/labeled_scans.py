@@ -1,7 +1,7 @@
 """Labeled scans of a folder for the knowledge stage, read one at a time."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,10 +26,15 @@ class ReadLabels(Protocol):
 
 @dataclass(frozen=True)
 class LabeledScans:
-    """Labeled cases by name, read lazily, and the label value of each organ."""
+    """Labeled cases by name, read lazily, and the label value of each organ.
+
+    Attributes:
+        ct: readers of the CT scans in HU, of cases that have one; empty for prepared data.
+    """
 
     labels: dict[str, int]
     cases: dict[str, ReadLabels]
+    ct: dict[str, Callable[[], NDArray[Any]]] = field(default_factory=dict)
 
     def scenes(self) -> Iterator[tuple[str, Scene]]:
         """Iterate over cases with their organs, reading one at a time."""
@@ -72,7 +77,7 @@ def find_labeled(
     if not cases:
         raise FileNotFoundError(f"{folder} has no labeled case")
     names = sorted(cases)[: limit or None]
-    return LabeledScans(data.labels, {name: cases[name] for name in names})
+    return LabeledScans(data.labels, {name: cases[name] for name in names}, _ct(data, names))
 
 
 def _fallback(folder: Path, descriptor: str | None) -> str | None:
@@ -93,6 +98,18 @@ def _training_cases(data: DataFolder) -> dict[str, ReadLabels]:
     if missing:
         raise FileNotFoundError(f"{data.root} has no mask of the labeled case {missing[0]}")
     return {case: partial(_raw, data.reader, cases[case]) for case in data.split.labeled}
+
+
+def _ct(data: DataFolder, names: list[str]) -> dict[str, Callable[[], NDArray[Any]]]:
+    """Readers of the CT scans of a raw folder; other folders and modalities have no HU."""
+    if data.kind != "raw" or data.reader is None or data.spec is None or data.spec.modality != "CT":
+        return {}
+    cases = find_cases(data.spec, data.root, data.reader.layout)
+    return {name: partial(_scan, data.reader, cases[name]) for name in names if name in cases}
+
+
+def _scan(reader: Reader, case: RawCase) -> NDArray[Any]:
+    return reader.scan(case).voxels
 
 
 def _prepared(data: Prepared, case: str) -> tuple[NDArray[Any], NDArray[Any]]:
