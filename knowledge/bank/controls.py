@@ -32,7 +32,7 @@ def gram(bank: Bank, seed: int) -> Bank:
 
 
 def onehot(bank: Bank, seed: int) -> Bank:
-    """Each class its own axis, as long as the bank's mean vector: told apart, nothing shared."""
+    """Each class its own axis, as long as the bank's mean vector: separable, nothing shared."""
     classes, aspects, width = bank.vectors.shape
     if width < classes:
         raise ValueError(f"one-hot vectors of {classes} classes do not fit a width of {width}")

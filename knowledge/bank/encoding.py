@@ -1,4 +1,4 @@
-"""Descriptions through a text encoder into a bank; texts beyond the limit by a stated rule."""
+"""Encode descriptions into a bank; texts beyond the token limit by a stated rule."""
 
 import re
 from typing import Any, Protocol
@@ -132,13 +132,13 @@ def _shortened(item: Description, encoder: TextEncoder, shorten: Shortener | Non
 def _shortening(
     items: tuple[Description, ...], texts: list[str], shorten: Shortener | None
 ) -> dict[str, object]:
-    """Which texts are not the descriptions' own, and who made them."""
-    made = [
+    """Which texts were shortened, and by which model."""
+    changed = [
         f"{item.organ}, {item.aspect}"
         for item, text in zip(items, texts, strict=True)
         if text != item.text
     ]
-    return {"shortened": made, "shortened_by": shorten.identity} if shorten and made else {}
+    return {"shortened": changed, "shortened_by": shorten.identity} if shorten and changed else {}
 
 
 def _origin(descriptions: DescriptionSet, encoder: TextEncoder) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Two banks of the same encoder: made one, or compared."""
+"""Merge two banks of the same encoder, or compare them."""
 
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ def difference(one: Bank, other: Bank) -> tuple[VectorDifference, ...]:
         ValueError: the encoders differ, or nothing is in both.
     """
     require_same_encoder(one, other)
-    found = tuple(
+    differences = tuple(
         VectorDifference(
             organ=organ,
             aspect=aspect,
@@ -54,9 +54,9 @@ def difference(one: Bank, other: Bank) -> tuple[VectorDifference, ...]:
         for aspect in one.aspects
         if organ in other.classes and aspect in other.aspects
     )
-    if not found:
-        raise ValueError("the banks share no class and aspect")
-    return found
+    if not differences:
+        raise ValueError("the banks have no class and aspect in common")
+    return differences
 
 
 def merge(one: Bank, other: Bank, *, replace: bool = False) -> Bank:

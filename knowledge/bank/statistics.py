@@ -1,4 +1,4 @@
-"""How well a bank tells its classes apart: cosines, confusable pairs, effective rank, sides."""
+"""Separability of a bank's classes: cosines, most similar pairs, effective rank, sides."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Banks from and to the bare tensors that published code reads (`.pth`)."""
+"""Import and export of the bare tensors that published code reads (`.pth`)."""
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""Vectors from hashed words and word pairs: no weights; for tests, controls and dry runs."""
+"""Feature hashing of words and word pairs: no weights; for tests, controls and dry runs."""
 
 import hashlib
 import re

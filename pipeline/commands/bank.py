@@ -1,4 +1,4 @@
-"""The verbs of a bank: inspect, diff, plot, merge, import, export, control."""
+"""`tak bank`: inspect, diff, plot, merge, import, export, control."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from knowledge.bank.bank import Bank
 
 BankFile = Annotated[Path, typer.Argument(help="A bank (HDF5).")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The bank to write.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Bank to write.")]
 
 
 def inspect(
     bank: BankFile,
-    texts: Annotated[bool, typer.Option(help="Print the texts too.")] = True,
-    pairs: Annotated[int, typer.Option(min=0, help="Most similar pairs to list.")] = 5,
+    texts: Annotated[bool, typer.Option(help="Print the texts.")] = True,
+    pairs: Annotated[int, typer.Option(min=0, help="Number of most similar pairs.")] = 5,
 ) -> None:
-    """Print what a bank holds, and how well it tells its classes apart.
+    """Print the contents of a bank and the separability of its classes.
 
     Names, encoder, origin, token counts, texts; norms, mean cosine, the pairs most easily
     confused, effective rank, left/right separation. Example: `tak bank inspect bank.h5`
@@ -72,10 +72,10 @@ def merge(
     other: BankFile,
     out: Out = Path("merged.h5"),
     replace: Annotated[
-        bool, typer.Option("--replace", help="Where both have a vector, take the second.")
+        bool, typer.Option("--replace", help="Take the second bank's vector where both have one.")
     ] = False,
 ) -> None:
-    """Make one bank of two of the same encoder: more classes, or more aspects.
+    """Merge two banks of the same encoder: more classes, or more aspects.
 
     Example: `tak bank merge abdomen.h5 pelvis.h5 -o both.h5`
     """
@@ -86,13 +86,13 @@ def merge(
     from pipeline.texts.encoders import line
 
     require_writable(out, "bank", one, other)
-    made = join(
+    merged = join(
         Bank.read(require_kind(one, "bank")),
         Bank.read(require_kind(other, "bank")),
         replace=replace,
     )
-    made.write(out)
-    typer.echo(f"{out}: {line(made)}")
+    merged.write(out)
+    typer.echo(f"{out}: {line(merged)}")
 
 
 def import_(
@@ -101,7 +101,7 @@ def import_(
         str, typer.Option(help="Data set name, a file that lists organs, or names in a .txt file.")
     ],
     aspects: Annotated[
-        str, typer.Option(help="The aspects in the order of the tensor's blocks, with commas.")
+        str, typer.Option(help="Aspects in the order of the tensor's blocks, comma-separated.")
     ],
     out: Out = Path("imported.h5"),
 ) -> None:
@@ -117,16 +117,16 @@ def import_(
     from pipeline.texts.encoders import line
 
     require_writable(out, "bank", tensor)
-    made = import_tensor(tensor, read_organ_list(classes).classes, _listed(aspects))
-    made.write(out)
-    typer.echo(f"{out}: {line(made)}")
+    imported = import_tensor(tensor, read_organ_list(classes).classes, _listed(aspects))
+    imported.write(out)
+    typer.echo(f"{out}: {line(imported)}")
 
 
 def export(
     bank: BankFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The .pth file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=".pth file to write.")],
     classes: Annotated[
-        str | None, typer.Option(help="Class list that gives the order. [default: the bank's]")
+        str | None, typer.Option(help="Order of the classes: a class list. [default: the bank's]")
     ] = None,
     aspects: Annotated[
         str | None, typer.Option(help="Order of the blocks. [default: the bank's]")
@@ -205,13 +205,13 @@ def control(
     original = Bank.read(require_kind(like, "bank"))
     require_writable(out, "bank", like)
     if kind in WORDED:
-        made = worded(original, kind, make_encoder(encoder or original.encoder), seed)
+        drawn = worded(original, kind, make_encoder(encoder or original.encoder), seed)
     elif scans is not None:
-        made = _measured(original, scans, descriptor, split, seed)
+        drawn = _measured(original, scans, descriptor, split, seed)
     else:
-        made = CONTROLS[kind](original, seed)
-    made.write(out)
-    typer.echo(f"{out}: {line(made)}")
+        drawn = CONTROLS[kind](original, seed)
+    drawn.write(out)
+    typer.echo(f"{out}: {line(drawn)}")
 
 
 def _measured(
@@ -225,7 +225,7 @@ def _measured(
     return geometry(original, cases, labeled.labels, seed)
 
 
-bank = typer.Typer(no_args_is_help=True, help="Look at, compare and make text banks.")
+bank = typer.Typer(no_args_is_help=True, help="Inspect, compare, merge and control text banks.")
 for _name, _verb in (
     ("inspect", inspect),
     ("diff", diff),

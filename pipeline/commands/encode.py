@@ -1,4 +1,4 @@
-"""`tak encode`: descriptions into a bank of text vectors."""
+"""`tak encode`: encode descriptions into a bank of text vectors."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def encode(
     - BERT-like: transformer:FOLDER@cls
     """
     from knowledge.bank.bank import Bank
-    from knowledge.bank.encoding import encode as make_bank
+    from knowledge.bank.encoding import encode as encode_descriptions
     from knowledge.bank.merge import merge
     from knowledge.descriptions import DescriptionSet
     from pipeline.files.kinds import require_kind
@@ -58,7 +58,7 @@ def encode(
         )
     described = DescriptionSet.read(require_kind(descriptions, "descriptions"))
     require_writable(out, "bank", descriptions)
-    before = None if into is None else Bank.read(require_kind(into, "bank"))
+    existing = None if into is None else Bank.read(require_kind(into, "bank"))
     encoder_ = encoding.make_encoder(encoder, device)
     shorten = None
     if long_text == "shorten":
@@ -66,10 +66,10 @@ def encode(
         limits = asking.Limits(max_tokens=max_tokens_total, max_cost_usd=max_cost)
         quote = services.quote_of(model, prices)
         shorten = asking.make_shortener(encoder_, service, limits, quote, cache)
-    made = make_bank(described, encoder_, long_text=long_text, shorten=shorten)
-    if before is not None:
-        made = merge(before, made, replace=True)
-    made.write(out)
-    typer.echo(f"{out}: {encoding.line(made)}")
+    encoded = encode_descriptions(described, encoder_, long_text=long_text, shorten=shorten)
+    if existing is not None:
+        encoded = merge(existing, encoded, replace=True)
+    encoded.write(out)
+    typer.echo(f"{out}: {encoding.line(encoded)}")
     if shorten is not None:
         typer.echo(f"shortened by {model}: {asking.took(shorten.budget.spent, quote)}")

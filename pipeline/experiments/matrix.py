@@ -1,16 +1,14 @@
-"""Wordings times models: descriptions and banks for each, and one table that compares them."""
+"""Compare wordings and models: descriptions and a bank for each pair, in one table."""
 
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
-from rich.console import Console
-from rich.table import Table
 
 from knowledge.asking.assembly import literal
 from knowledge.asking.valid_answers import UnusableAnswers
@@ -35,16 +33,15 @@ from pipeline.datasets.organ_lists import read_organ_list
 from pipeline.files import shipped
 from pipeline.texts.encoders import make_encoder
 from pipeline.texts.services import from_environment, make_provider, quote_of
-from pipeline.texts.tables import _plain
 
-# Nobody could shorten here: a matrix asks its models about organs alone.
+# Shortening is left out: a matrix asks its models about organs alone.
 _LONG_TEXT = tuple(rule for rule in LONG_TEXT if rule != "shorten")
-# The model of a wording that asks nobody.
-_NOBODY = "none"
+# The model of a literal wording.
+_NO_MODEL = "none"
 
 
 class ModelChoice(Strict):
-    """One `[[models]]` table: who is asked."""
+    """One `[[models]]` table: a model to ask."""
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
     provider: str = "openai_compatible"
@@ -81,7 +78,7 @@ class Matrix(Strict):
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """One wording by one model. None: nothing to measure. `note` says why a cell has no bank."""
+    """One wording by one model. None: not measurable. `note` says why a cell has no bank."""
 
     template: str
     model: str
@@ -109,7 +106,7 @@ COLUMNS = tuple(field.name for field in fields(MatrixRow))
 class Cells:
     """All cells of a matrix, with what they share: organs, encoder, scans, cache.
 
-    Everything that can be wrong with the file is found here, before anybody is asked.
+    Everything that can be wrong with the file is checked here, before any model is asked.
     """
 
     def __init__(self, path: Path, cache: AnswerCache) -> None:
@@ -153,7 +150,7 @@ class Cells:
         return self.folder / self.matrix.out
 
     def __iter__(self) -> Iterator[tuple[Template, ModelChoice | None]]:
-        """Every wording with every model; literal wordings once, since nobody is asked."""
+        """Every wording with every model; literal wordings once, since they ask no model."""
         for template in self.templates:
             if template.literal:
                 yield template, None
@@ -162,15 +159,15 @@ class Cells:
 
     def fill(self, template: Template, model: ModelChoice | None) -> MatrixRow:
         """Ask, check, encode and write one cell; what fails is a row with a note."""
-        name = _NOBODY if model is None else model.name
+        name = _NO_MODEL if model is None else model.name
         try:
-            made = self._described(template, model)
+            described = self._described(template, model)
         except UnusableAnswers as error:
             valid = 1.0 - error.failed / error.asked
             return MatrixRow(template.name, name, valid=valid, note=str(error))
         except (OSError, LookupError, ValueError) as error:
             return MatrixRow(template.name, name, note=str(error))
-        return self._measured(made, template, name, model)
+        return self._measured(described, template, name, model)
 
     def _described(self, template: Template, model: ModelChoice | None) -> DescriptionSet:
         if model is None:
@@ -216,22 +213,22 @@ class Cells:
         return make_provider(model.provider, template, options, answers, self.cache.folder)
 
     def _measured(
-        self, made: DescriptionSet, template: Template, name: str, model: ModelChoice | None
+        self, described: DescriptionSet, template: Template, name: str, model: ModelChoice | None
     ) -> MatrixRow:
-        report = check(made, self.scenes)
-        made = record_share(made, report)
+        report = check(described, self.scenes)
+        described = record_share(described, report)
         stem = self._stem(template, model)
-        made.write(self.out / f"{stem}.json")
+        described.write(self.out / f"{stem}.json")
         price = None if model is None else self.prices[model.name]
         row: dict[str, Any] = {
-            **_of_descriptions(made),
+            **_of_descriptions(described),
             "supported": report.supported_share,
             "contradicted": report.count("contradicted") if self.scenes else None,
             "problems": len(report.problems),
-            "cost_usd": None if price is None else price.of(made.totals),
+            "cost_usd": None if price is None else price.of(described.totals),
         }
         try:
-            bank = encode(made, self.encoder, long_text=self.matrix.long_text)
+            bank = encode(described, self.encoder, long_text=self.matrix.long_text)
         except ValueError as error:
             return MatrixRow(template.name, name, **row, note=str(error))
         bank.write(self.out / f"{stem}.h5")
@@ -239,12 +236,12 @@ class Cells:
 
     def _stem(self, template: Template, model: ModelChoice | None) -> str:
         """The name of a cell's files."""
-        return f"{template.name}-{_NOBODY if model is None else model.name}"
+        return f"{template.name}-{_NO_MODEL if model is None else model.name}"
 
     def _source(self, name: str) -> str:
         """A name as it is, or a path relative to the matrix file."""
-        beside = self.folder / name
-        return str(beside) if Path(name).suffix and beside.is_file() else name
+        path = self.folder / name
+        return str(path) if Path(name).suffix and path.is_file() else name
 
 
 def run(cells: Cells, progress: Callable[[str], None]) -> list[MatrixRow]:
@@ -272,51 +269,28 @@ def as_csv(rows: list[MatrixRow]) -> str:
     return text.getvalue()
 
 
-def _of_descriptions(made: DescriptionSet) -> dict[str, Any]:
-    samples = [sample for item in made.descriptions for sample in item.samples]
-    alike = agreement(made)
+def _of_descriptions(described: DescriptionSet) -> dict[str, Any]:
+    samples = [sample for item in described.descriptions for sample in item.samples]
+    alike = agreement(described)
     return {
         "valid": 1.0,
         "first_try": sum(sample.origin.attempts <= 1 for sample in samples) / len(samples),
         "words": sum(len(sample.text.split()) for sample in samples) / len(samples),
         "claim_agreement": alike.claims,
         "word_agreement": alike.words,
-        "calls": made.totals.calls,
-        "spent_tokens": made.totals.tokens,
+        "calls": described.totals.calls,
+        "spent_tokens": described.totals.tokens,
     }
 
 
 def _of_bank(bank: Bank) -> dict[str, Any]:
-    """Tokens, texts beyond the limit, and how well classes are told apart, over all aspects."""
-    found = statistics(bank)
+    """Tokens, texts beyond the limit, and the separability of the classes, over all aspects."""
+    aspects = statistics(bank)
     limit = bank.token_limit
     over = 0 if limit is None else int((bank.token_counts > limit).sum())
     return {
         "tokens": float(bank.token_counts.mean()),
         "overflow": over,
-        "mean_cosine": sum(item.mean_cosine for item in found) / len(found),
-        "effective_rank": sum(item.effective_rank for item in found) / len(found),
+        "mean_cosine": sum(item.mean_cosine for item in aspects) / len(aspects),
+        "effective_rank": sum(item.effective_rank for item in aspects) / len(aspects),
     }
-
-
-def show_matrix(rows: Sequence[MatrixRow]) -> None:
-    """Print the cells of a matrix, columns without any value left out, then what failed."""
-    used = [
-        name
-        for name in COLUMNS
-        if name != "note" and any(getattr(row, name) is not None for row in rows)
-    ]
-    table = Table(*[name.replace("_", " ") for name in used])
-    for row in rows:
-        table.add_row(*[_plain(_cell(getattr(row, name))) for name in used])
-    console = Console()
-    console.print(table)
-    for row in rows:
-        if row.note:
-            console.print(_plain(f"{row.template}, {row.model}: {row.note}"), soft_wrap=True)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -54,7 +54,7 @@ def forms(*attributes: str) -> list[str]:
     They are read from the source: help must not import the encoders' libraries.
     """
     chosen = attributes or ("hub_forms", "forms")
-    found: list[str] = []
+    collected: list[str] = []
     for name in names(PACKAGE):
         origin = find_spec(f"{PACKAGE}.{name}")
         tree = ast.parse(Path(str(origin and origin.origin)).read_text(encoding="utf-8"))
@@ -65,8 +65,8 @@ def forms(*attributes: str) -> list[str]:
         }
         for attribute in chosen:
             if attribute in assigned:
-                found += ast.literal_eval(assigned[attribute])
-    return found
+                collected += ast.literal_eval(assigned[attribute])
+    return collected
 
 
 def line(bank: "Bank") -> str:

@@ -27,10 +27,10 @@ def show_report(report: CheckReport) -> None:
         cases = f"{result.supported} of {tested}"
         if result.untestable:
             cases += f" ({result.untestable} cannot tell)"
-        table.add_row(_plain(str(result.claim)), f"[{color}]{result.verdict}[/]", cases, measured)
+        table.add_row(plain(str(result.claim)), f"[{color}]{result.verdict}[/]", cases, measured)
     console.print(table)
     for problem in report.problems:
-        console.print(_plain(f"problem: {problem}"))
+        console.print(plain(f"problem: {problem}"))
     counts = ", ".join(f"{report.count(verdict)} {verdict}" for verdict in _COLORS)
     share = report.supported_share
     shown = "no testable claim" if share is None else f"supported share {share:.3f}"
@@ -52,7 +52,7 @@ def show_bank(bank: Bank, *, texts: bool) -> None:
     console = Console()
     facts = Table("fact", Column("value", overflow="fold"), show_header=False, box=None)
     for key, value in facts_of(bank).items():
-        facts.add_row(_plain(key), _plain(value))
+        facts.add_row(plain(key), plain(value))
     console.print(facts)
     rows = Table("class", "aspect", "tokens", "norm", *(["text"] if texts else []))
     for row, name in enumerate(bank.classes):
@@ -60,7 +60,7 @@ def show_bank(bank: Bank, *, texts: bool) -> None:
             norm = float(np.linalg.norm(bank.vectors[row, column]))
             cells = [name, aspect, str(bank.token_counts[row, column]), f"{norm:.2f}"]
             cells += [bank.texts[row][column]] if texts else []
-            rows.add_row(*map(_plain, cells))
+            rows.add_row(*map(plain, cells))
     console.print(rows)
 
 
@@ -115,7 +115,7 @@ def show_statistics(bank: Bank, pairs: int) -> None:
         norms = f"{item.smallest_norm:.2f} to {item.largest_norm:.2f}, mean {item.mean_norm:.2f}"
         sides = "no pairs" if item.side_separation is None else f"{item.side_separation:.2f}"
         table.add_row(
-            _plain(item.aspect),
+            plain(item.aspect),
             norms,
             f"{item.mean_cosine:.3f}",
             f"{item.effective_rank:.1f}",
@@ -125,7 +125,7 @@ def show_statistics(bank: Bank, pairs: int) -> None:
     console.print(table)
     for item in found:
         for cosine, one, other in item.pairs:
-            console.print(_plain(f"{item.aspect}: {one} and {other} are alike ({cosine:.3f})"))
+            console.print(plain(f"{item.aspect}: {one} and {other} are alike ({cosine:.3f})"))
 
 
 def show_difference(one: Bank, other: Bank, found: Sequence[VectorDifference]) -> None:
@@ -133,19 +133,19 @@ def show_difference(one: Bank, other: Bank, found: Sequence[VectorDifference]) -
     table = Table("class", "aspect", "cosine", "text")
     for item in sorted(found, key=lambda item: item.cosine):
         text = "same" if item.same_text else "differs"
-        table.add_row(_plain(item.organ), _plain(item.aspect), f"{item.cosine:.4f}", text)
+        table.add_row(plain(item.organ), plain(item.aspect), f"{item.cosine:.4f}", text)
     console = Console()
     console.print(table)
     for label, first, second in (("first", one, other), ("second", other, one)):
         only = [name for name in first.classes if name not in second.classes]
         only += [name for name in first.aspects if name not in second.aspects]
         if only:
-            console.print(_plain(f"only in the {label}: {', '.join(only)}"), soft_wrap=True)
+            console.print(plain(f"only in the {label}: {', '.join(only)}"), soft_wrap=True)
     mean = sum(item.cosine for item in found) / len(found)
     console.print(f"{len(found)} vectors in both, mean cosine {mean:.4f}")
 
 
-def _plain(text: str) -> Text:
+def plain(text: str) -> Text:
     """A text as it stands: nothing in it is markup, and no character commands the terminal.
 
     Names and sentences come from files that others wrote, and the sentences from models.
