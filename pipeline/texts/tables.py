@@ -41,10 +41,10 @@ def show_report(report: CheckReport) -> None:
         soft_wrap=True,
     )
     if not report.independent:
-        corrected = _plain(", ".join(report.verified_on))
+        corrected = plain(", ".join(report.verified_on))
         console.print("not independent: the answers were corrected on", corrected, soft_wrap=True)
     if report.edited:
-        console.print("edited by hand:", _plain("; ".join(report.edited)), soft_wrap=True)
+        console.print("edited by hand:", plain("; ".join(report.edited)), soft_wrap=True)
 
 
 def show_bank(bank: Bank, *, texts: bool) -> None:

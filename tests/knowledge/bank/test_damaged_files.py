@@ -15,6 +15,7 @@ import torch
 
 from knowledge.bank.bank import Bank
 from knowledge.bank.heaps import Heaps
+from knowledge.bank.items import printable
 from knowledge.bank.tensors import import_tensor
 from tests.support.paths import ROOT
 
@@ -219,3 +220,8 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused_unread(tmp_path) -> Non
         archive.writestr("x/data.pkl", json.dumps({}))
     with pytest.raises(ValueError, match="takes more than 1024 MiB"):
         import_tensor(tmp_path / "x.pth", CLASSES, ("name",))
+
+
+def test_a_printed_value_is_one_short_line_without_control_characters() -> None:
+    assert printable("a\x1b[31m\u202eb\nc") == "a\\x1b[31m\\u202eb c"
+    assert len(printable("x" * 100_000)) < 400
