@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.commands.shared.interrupts import stopped_with
 from pipeline.commands.shared.options import Checkpoint, Predictor
 
 
@@ -28,6 +29,7 @@ def bundle(
     """
     from pipeline.runs.bundle import write
 
-    metadata = write(run, output, checkpoint=checkpoint, predictor=predictor, bank=bank)
+    with stopped_with("no bundle was written"):
+        metadata = write(run, output, checkpoint=checkpoint, predictor=predictor, bank=bank)
     mega = output.stat().st_size / 1e6
     typer.echo(f"wrote {output} ({mega:.1f} MB): {metadata['description']}; {metadata['task']}")

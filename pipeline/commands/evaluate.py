@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.commands.shared.interrupts import stopped_with
 from pipeline.commands.shared.options import Checkpoint, Device, Predictor
 
 
@@ -64,6 +65,7 @@ def evaluate(
     folder = output or (run if run.is_dir() else run.parent)
     data = load_prepared(require_kind(prepared, "prepared"))
     require_writable_folder(folder, "run")
-    score_run(run, data, asked, folder, as_json=as_json)
+    with stopped_with("no scores were written"):
+        score_run(run, data, asked, folder, as_json=as_json)
     if data.note:
         typer.echo(f"of these data: {data.note}", err=as_json)

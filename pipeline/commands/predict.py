@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.shared.interrupts import stopped_with
 from pipeline.commands.shared.options import Checkpoint, Device, Predictor
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def predict(
     )
     make_folders(found)
     work = ScanJob(chosen, model, skip_existing, save_probabilities, dicom_seg)
-    finished, faults = _segmented(work, found, output)
+    with stopped_with("files that were written are whole; --skip-existing resumes"):
+        finished, faults = _segmented(work, found, output)
     _tell(finished, len(found) - len(finished) - len(faults), as_json)
     if len(faults) == 1 == len(found):
         raise faults[0]
