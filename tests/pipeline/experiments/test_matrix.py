@@ -150,19 +150,3 @@ def test_a_wording_without_recorded_answers_is_a_note(tmp_path: Path) -> None:
     rows = {row.template: row for row in run(cells(tmp_path, text), ignore)}
     assert "no recorded answers for template 'mine'" in rows["mine"].note
     assert rows["paper"].note == ""
-
-
-def test_the_printed_table_reads_at_80_columns(tmp_path: Path, monkeypatch) -> None:
-    from typer.testing import CliRunner
-
-    from pipeline.cli import app
-
-    monkeypatch.setenv("COLUMNS", "80")
-    (tmp_path / "matrix.toml").write_text(OFFLINE)
-    done = CliRunner().invoke(app, ["matrix", str(tmp_path / "matrix.toml")])
-    assert done.exit_code == 0, done.exception
-    table = [line for line in done.output.splitlines() if line.startswith(("│", "┃"))]
-    assert max(map(len, table)) <= 80
-    assert "…" not in "".join(table)
-    for name in ("paper,", "class-name,", "scan-of, none", "mean cosine"):
-        assert name in done.output
