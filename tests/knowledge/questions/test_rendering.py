@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tests.support.renderer  # noqa: F401  (before any picture is drawn)
 from tests.support.chat_server import chat_server
 
 pytest.importorskip("pyvista")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import tests.support.renderer  # noqa: F401  (before any picture is drawn)
 from knowledge.asking.assembly import literal
 from knowledge.bank.bank import Bank
 from knowledge.bank.encoding import encode
