@@ -23,8 +23,7 @@ def run(prepared, tmp_path_factory):
     """A run of one step."""
     folder = tmp_path_factory.mktemp("scoring")
     config = read_config(SMALL, ["training.steps=1"])
-    records = []
-    start(folder / "run", config, prepared, None, device=CPU, resume=False, report=records.append)
+    start(folder / "run", config, prepared, None, device=CPU, resume=False)
     return folder / "run"
 
 
