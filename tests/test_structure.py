@@ -43,6 +43,7 @@ FLOORS = {
         ("experiments", "report"),
         ("commands",),
         ("cli",),
+        ("__main__", "worker"),
     ),
 }
 LEVEL = {

@@ -37,11 +37,10 @@ def study(
 
     Example: `tak study wordings.toml --plan`, then `tak study wordings.toml`
     """
-    from pipeline.experiments.run_study import Pool, Runner, check_cells, default_jobs, plan
+    from pipeline.experiments.planning import check_cells, plan, plan_lines
     from pipeline.experiments.store import Store
     from pipeline.experiments.study import Study
     from pipeline.files import shipped
-    from pipeline.terminal.study_view import plan_lines, watching_study
 
     chosen = Study.read(shipped.find("studies", file))
     kept = Store(store)
@@ -50,8 +49,9 @@ def study(
         content = planned.as_json() if as_json else "\n".join(plan_lines(planned))
         typer.echo(content)
         return
+    from pipeline.experiments.run_study import Pool, Runner, default_jobs
     from pipeline.experiments.study_results import collect, write_results
-    from pipeline.experiments.tables import show_study
+    from pipeline.experiments.tables import show_study, watching_study
     from pipeline.files.outputs import require_writable_folder
 
     check_cells(planned)

@@ -17,7 +17,8 @@ from pipeline.experiments.analysis import (
     summarize,
     variance_components,
 )
-from pipeline.experiments.run_study import Plan, spent
+from pipeline.experiments.planning import Plan
+from pipeline.experiments.run_study import spent
 from pipeline.experiments.stages import CellStages, Stage
 from pipeline.experiments.store import Store
 from pipeline.scoring.evaluation import GROUPS, Evaluation

@@ -1,12 +1,20 @@
-"""Tables of studies for the terminal."""
+"""A study in the terminal: its plan, one live view of running stages, its table."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
-from pipeline.experiments.run_study import Plan
+from pipeline.experiments.planning import Plan
+from pipeline.experiments.stages import Stage
 from pipeline.experiments.store import Store
 from pipeline.experiments.study_results import HEADINGS, StudyResults, notes, table_rows
+from pipeline.experiments.workers import Outcome
 
 _NARROW = ("arm", "runs", "all", "small", "difference", "95 % interval", "p adj.")
 
@@ -25,3 +33,53 @@ def show_study(results: StudyResults, plan: Plan, store: Store) -> None:
     console.print(table)
     for line in notes(results, plan, store):
         console.print(line, highlight=False)
+
+
+class StudyView:
+    """Counts stages and shows those that run; one line per finished stage without a terminal."""
+
+    def __init__(self, plan: Plan, console: Console, quiet: bool) -> None:
+        self.console, self.quiet = console, quiet
+        self.total, self.finished, self.failed = len(plan.pending()), 0, 0
+        self.running: dict[str, tuple[Stage, float]] = {}
+
+    def started(self, stage: Stage) -> None:
+        """A stage begins."""
+        self.running[stage.key] = (stage, time.monotonic())
+
+    def ended(self, stage: Stage, outcome: Outcome) -> None:
+        """A stage is done, failed or was interrupted."""
+        self.running.pop(stage.key, None)
+        self.finished += outcome.code == 0
+        self.failed += outcome.code != 0
+        if not self.console.is_terminal and not self.quiet:
+            state = "done" if outcome.code == 0 else f"failed: {outcome.error}"
+            count = f"{self.finished + self.failed}/{self.total}"
+            self.console.print(
+                f"{count} {stage.label}: {state}, {outcome.seconds:.1f} s", highlight=False
+            )
+
+    def reused(self, stage: Stage) -> None:
+        """Another process made the stage meanwhile."""
+        self.running.pop(stage.key, None)
+        self.finished += 1
+
+    def __rich__(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        failed = f", {self.failed} failed" if self.failed else ""
+        table.add_row(f"{self.finished} of {self.total} stages done{failed}", "")
+        for stage, begin in list(self.running.values()):
+            table.add_row(f"  {stage.label}", f"{time.monotonic() - begin:.0f} s")
+        return table
+
+
+@contextmanager
+def watching_study(plan: Plan, *, quiet: bool) -> Iterator[StudyView]:
+    """A view of a running study on stderr, live where that is a terminal."""
+    console = Console(file=sys.stderr)
+    view = StudyView(plan, console, quiet)
+    if quiet or not console.is_terminal or not view.total:
+        yield view
+        return
+    with Live(view, console=console, refresh_per_second=2, transient=True):
+        yield view

@@ -10,12 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class Worker:
     def _process(self) -> "subprocess.Popen[str]":
         if self.process is None or self.process.poll() is not None:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.experiments.workers"],
+                [sys.executable, "-m", "pipeline.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 encoding="utf-8",
@@ -94,64 +92,3 @@ class Worker:
                 start_new_session=True,  # Ctrl-C at the terminal reaches the study alone
             )
         return self.process
-
-
-def _serve() -> None:
-    """Answer commands until standard input ends."""
-    from pipeline.startup import configure_process
-
-    configure_process()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    for line in sys.stdin:
-        request = json.loads(line)
-        code, error = _run(request["words"], Path(request["log"]))
-        answers.write(json.dumps({"code": code, "error": error, "peak_mib": _peak_mib()}) + "\n")
-        answers.flush()
-
-
-def _run(words: list[str], log: Path) -> tuple[int, str]:
-    """Exit code and error of one command; its output, also of C libraries, goes to the log."""
-    from pipeline.cli import app, message_of
-
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        print(f"$ tak {' '.join(words)}", file=file, flush=True)
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
-    # Between commands a SIGTERM ends the worker; `train` and others install handlers of their own.
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        result: Any = app(words, standalone_mode=False)
-        code = result if isinstance(result, int) else 0
-        return code, "" if code == 0 else f"exit code {code}"
-    except KeyboardInterrupt:
-        return 130, "interrupted"
-    except (ValueError, OSError, LookupError) as error:
-        return 1, message_of(error)
-    except SystemExit as end:
-        return int(end.code or 0), ""
-    except Exception as error:
-        traceback.print_exc()
-        message = getattr(error, "message", "") or str(error)
-        return 1, f"{type(error).__name__}: {message}"
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _peak_mib() -> float | None:
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-if __name__ == "__main__":
-    _serve()

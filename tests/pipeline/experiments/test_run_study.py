@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from pipeline.experiments.run_study import Pool, Runner, plan
+from pipeline.experiments.planning import plan
+from pipeline.experiments.run_study import Pool, Runner
 from pipeline.experiments.store import Store
 from pipeline.experiments.study import Study
 from tests.support.paths import ROOT
@@ -141,7 +142,7 @@ def training_pids(store):
                 cwd = os.readlink(f"/proc/{entry}/cwd")
             except OSError:
                 continue
-            if b"pipeline.experiments.workers" in command and cwd == str(store.parent):
+            if b"pipeline.worker" in command and cwd == str(store.parent):
                 found.append(int(entry))
     return found
 

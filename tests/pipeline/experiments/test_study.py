@@ -89,7 +89,7 @@ def test_changes_of_a_recipe_are_what_set_takes():
     ],
 )
 def test_a_study_that_cannot_be_is_refused_with_the_key(tmp_path, head, tail, message):
-    from pipeline.experiments.run_study import plan
+    from pipeline.experiments.planning import plan
     from pipeline.experiments.store import Store
 
     with pytest.raises(ValueError, match=message):
@@ -97,7 +97,7 @@ def test_a_study_that_cannot_be_is_refused_with_the_key(tmp_path, head, tail, me
 
 
 def test_a_wording_that_does_not_exist_names_the_cell(tmp_path):
-    from pipeline.experiments.run_study import plan
+    from pipeline.experiments.planning import plan
     from pipeline.experiments.store import Store
 
     made = study(tmp_path, tail='[axes]\nwording = ["paper", "papre"]\n')
@@ -115,7 +115,7 @@ def test_a_wording_that_does_not_exist_names_the_cell(tmp_path):
     ],
 )
 def test_a_cell_that_cannot_be_built_is_found_before_anything_runs(tmp_path, tail, message):
-    from pipeline.experiments.run_study import check_cells, plan
+    from pipeline.experiments.planning import check_cells, plan
     from pipeline.experiments.store import Store
 
     fixed = '[fixed]\nencoder = "hashing:8"\nrecipe = "demo"\n'
@@ -126,7 +126,7 @@ def test_a_cell_that_cannot_be_built_is_found_before_anything_runs(tmp_path, tai
 
 @pytest.mark.parametrize("name", shipped.names("studies"))
 def test_shipped_studies_can_be_planned(name, tmp_path):
-    from pipeline.experiments.run_study import check_cells, plan
+    from pipeline.experiments.planning import check_cells, plan
     from pipeline.experiments.store import Store
 
     planned = plan(Study.read(shipped.find("studies", name)), Store(tmp_path / "store"))
