@@ -1,92 +1,28 @@
-"""The options of what a recipe chooses, checked against the constructors that take them."""
+"""The choices method, loss and alignment of a recipe, checked against their constructors."""
 
 import inspect
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, get_type_hints
+from collections.abc import Iterator
+from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from knowledge.common.models import Strict, problems
 from knowledge.common.suggest import did_you_mean, unknown
-from pipeline.config.registry import load_choice
+from pipeline.config.registry import canonical, load_choice, names
 from segmentation.losses import LOSSES
 from segmentation.methods.base.method import Method
 from segmentation.networks.alignment import Contrast
 
-if TYPE_CHECKING:
-    from pipeline.config.recipe import RunConfig
-
-ALIGNMENTS = ("none", "contrast")
-# What a run hands to constructors itself: no option of a recipe.
-GIVEN = ("own_deepest",)
-
-
-def faults_of(config: "RunConfig") -> Iterator[tuple[str, str]]:
-    """Each key of method, loss and alignment that cannot be, and why."""
-    try:
-        method = load_choice("segmentation.methods", config.method.name, Method)
-    except LookupError as fault:
-        yield "method.name", str(fault)
-    else:
-        yield from _wrong(method, config.method.options, "method")
-    if config.loss.name not in LOSSES:
-        yield "loss.name", unknown("loss", config.loss.name, tuple(LOSSES))
-    else:
-        yield from _wrong(LOSSES[config.loss.name], config.loss.options, "loss")
-    options = config.alignment.options
-    if config.alignment.name not in ALIGNMENTS:
-        yield "alignment.name", unknown("alignment", config.alignment.name, ALIGNMENTS)
-    elif config.alignment.name == "none":
-        bare = """alignment none has no options; --set 'alignment={name="none"}' leaves them away"""
-        yield from ((f"alignment.{key}", bare) for key in options)
-    else:
-        yield from _wrong(Contrast, options, "alignment", GIVEN)
-
-
-def checked_options(
-    kind: type, options: dict[str, Any], table: str, reserved: Sequence[str] = ()
-) -> dict[str, Any]:
-    """The options of a recipe's table in their types, if the constructor knows them.
-
-    Raises:
-        ValueError: an unknown option, the message lists the known ones; or a value of another type.
-    """
-    for key, wrong in _wrong(kind, options, table, reserved):
-        raise ValueError(f"{key}: {wrong}")
-    types = get_type_hints(kind.__init__)  # type: ignore[misc]
-    return {name: _adapter(types[name]).validate_python(value) for name, value in options.items()}
-
-
-def _wrong(
-    kind: type, options: dict[str, Any], table: str, reserved: Sequence[str] = ()
-) -> Iterator[tuple[str, str]]:
-    known = [
-        name
-        for name, parameter in inspect.signature(kind).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in reserved
-    ]
-    types = get_type_hints(kind.__init__)  # type: ignore[misc]
-    for name, value in options.items():
-        if name not in known:
-            has = f"{kind.__name__} has {', '.join(known) or 'no options'}"
-            yield f"{table}.{name}", f"unknown key; {has}{did_you_mean(name, known)}"
-            continue
-        try:
-            _adapter(types[name]).validate_python(value)
-        except ValidationError as fault:
-            reason = problems(fault).removeprefix("the whole: ")
-            yield f"{table}.{name}", f"{value!r} cannot be: {reason}"
-
-
-def _adapter(hint: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
-
-
-_FREE = {"name"}  # the tables below carry the options of what their name chooses
+ALIGNMENTS: dict[str, type | None] = {"none": None, "contrast": Contrast}
+# Keyword arguments that a run passes to constructors itself; no options of a recipe.
+RESERVED = ("own_deepest",)
+# Pydantic's error type of a choice that cannot be; its message needs no further words.
+WRONG_CHOICE = "choice"
 
 
 class Choice(Strict):
-    """A name and the options of what it names; the options are checked by its constructor."""
+    """A name and the constructor options of what it names."""
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
@@ -96,6 +32,98 @@ class Choice(Strict):
     def _gather(cls, content: Any) -> Any:
         """`{name = "x", a = 1}` in TOML becomes name x with option a."""
         if isinstance(content, dict) and "options" not in content:
-            options = {key: value for key, value in content.items() if key not in _FREE}
-            return {key: content[key] for key in _FREE & content.keys()} | {"options": options}
+            options = {key: value for key, value in content.items() if key != "name"}
+            return {key: content[key] for key in ("name",) if key in content} | {"options": options}
         return content
+
+
+def choices(table: str) -> tuple[str, ...]:
+    """The names that a table of a recipe can choose."""
+    if table == "method":
+        return tuple(names("segmentation.methods"))
+    return tuple(LOSSES if table == "loss" else ALIGNMENTS)
+
+
+def constructor(table: str, name: str) -> type | None:
+    """The class that a choice names; None for alignment none.
+
+    Raises:
+        LookupError: no such choice; the message lists those that exist.
+    """
+    if table == "method":
+        return load_choice("segmentation.methods", name, Method)
+    known: dict[str, Any] = {**LOSSES} if table == "loss" else ALIGNMENTS
+    if name not in known:
+        raise LookupError(unknown(table, name, tuple(known)))
+    kind: type | None = known[name]
+    return kind
+
+
+def checked_choice(table: str, choice: Choice) -> Choice:
+    """The choice with its registered name and every option in the type of the constructor.
+
+    Raises:
+        ValidationError: one entry for each wrong key; an unknown name or option is answered with
+            those that exist.
+    """
+    name = canonical(choice.name, choices(table))
+    try:
+        kind = constructor(table, name)
+    except LookupError as fault:
+        raise _invalid(table, [("name", str(fault))]) from None
+    options: dict[str, Any] = {}
+    faults: list[tuple[str, str]] = []
+    for key, value, reason in _checked_options(kind, choice.options):
+        options[key] = value
+        if reason:
+            faults.append((key, reason))
+    if faults:
+        raise _invalid(table, faults)
+    return Choice(name=name, options=options)
+
+
+def _checked_options(
+    kind: type | None, options: dict[str, Any]
+) -> Iterator[tuple[str, Any, str | None]]:
+    """Each option with its value, converted, and the reason why it cannot be, if so."""
+    if kind is None:
+        reason = """alignment none has no options; --set 'alignment={name="none"}' removes them"""
+        yield from ((key, value, reason) for key, value in options.items())
+        return
+    known = option_names(kind)
+    hints = get_type_hints(kind.__init__)  # type: ignore[misc]
+    for key, value in options.items():
+        if key not in known:
+            names_known = f"{kind.__name__} has {', '.join(known) or 'no options'}"
+            yield key, value, f"unknown key; {names_known}{did_you_mean(key, known)}"
+            continue
+        try:
+            adapter = TypeAdapter(hints[key], config=ConfigDict(allow_inf_nan=False))
+            yield key, adapter.validate_python(value), None
+        except ValidationError as fault:
+            reason = problems(fault).removeprefix("the whole: ")
+            yield key, value, f"{value!r} cannot be: {reason}"
+
+
+def option_names(kind: type) -> list[str]:
+    """The keyword-only arguments of a constructor that a recipe may set."""
+    return [
+        name
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in RESERVED
+    ]
+
+
+def _invalid(table: str, faults: list[tuple[str, str]]) -> ValidationError:
+    """Pydantic's error with one entry per key; raised in a validator, it keeps the keys."""
+    return ValidationError.from_exception_data(
+        table,
+        [
+            InitErrorDetails(
+                type=PydanticCustomError(WRONG_CHOICE, "{reason}", {"reason": reason}),
+                loc=(key,),
+                input=None,
+            )
+            for key, reason in faults
+        ],
+    )

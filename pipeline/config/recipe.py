@@ -1,18 +1,31 @@
-"""One run, frozen and strict: a recipe in TOML, changed by `--set table.key=value`."""
+"""Every table of a recipe; `--set table.key=value` changes a key.
+
+`[training]` is `segmentation.training.trainer.Training`, which the trainer reads itself. The
+options in `[method]`, `[loss]` and `[alignment]` are the keyword-only arguments of the class that
+`name` chooses. `tak recipe NAME` prints a recipe with the meaning of every key.
+"""
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from knowledge.common.models import Strict
-from pipeline.config.options import Choice
+from pipeline.config.options import Choice, checked_choice, constructor
 from segmentation.training.trainer import Training
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class NetworkConfig(Strict):
-    """The V-Net's size; see `segmentation.networks.vnet.VNet`."""
+    """`[network]`: the size of the V-Net (`segmentation.networks.vnet.VNet`).
+
+    Attributes:
+        width: channels of the finest level; every coarser level has twice as many.
+        levels: resolutions of the encoder; patches are multiples of 2^(levels - 1) voxels.
+        norm: normalization after every convolution.
+        dropout: share of channels set to 0 in training.
+        recompute: gradient checkpointing of the two finest levels: less memory, more time.
+    """
 
     width: int = Field(default=16, gt=0)
     levels: int = Field(default=5, ge=3)
@@ -22,12 +35,13 @@ class NetworkConfig(Strict):
 
 
 class HeadConfig(Strict):
-    """`conv`, one convolution, or `text`, weights generated from the bank's vectors.
+    """`[head]`: the last layer, from decoded features to class logits.
 
     Attributes:
-        kernel: of the text head: `plain` does without the Triton kernels that `auto` takes on CUDA.
+        name: `conv`, one convolution, or `text`, weights generated from the bank's vectors.
+        kernel: of the text head: `auto` uses Triton kernels on CUDA, `plain` never does.
         form: of the text head: `published`, or `linear`, which learns as fast as `conv` where
-            patches show a small part of the body; see `segmentation.networks.heads.TextHead`.
+            patches show a small part of the body (`segmentation.networks.heads.TextHead`).
     """
 
     name: Literal["conv", "text"] = "conv"
@@ -36,16 +50,16 @@ class HeadConfig(Strict):
 
 
 class TextConfig(Strict):
-    """How the vectors of the bank are handed to head and alignment; as they are by default.
+    """`[text]`: scaling of the bank's vectors before head and alignment read them.
 
     Sentences about organs are much alike, so their vectors share most of their length. Without
-    that common part, and longer, they set the classes apart sooner: on phantoms a text head that
+    that common part, and longer, they separate the classes sooner: on phantoms a text head that
     had learned nothing after 150 steps had learned most organs.
 
     Attributes:
-        aspects: of the bank, in this order; all of them unless given.
+        aspects: aspects of the bank, in this order; all of them by default.
         center: subtract from every aspect its mean over classes.
-        norm: the length that every vector is given, after centering.
+        norm: length of every vector after centering; unchanged by default.
     """
 
     aspects: tuple[str, ...] | None = Field(default=None, min_length=1)
@@ -54,12 +68,15 @@ class TextConfig(Strict):
 
 
 class InferenceConfig(Strict):
-    """Sliding window: its overlap, its fusion, and which network predicts, the first if none.
+    """`[inference]`: the sliding window, and the network that predicts.
 
     Attributes:
-        overlap: share in [0, 1) of a window that the next one repeats, or one of x, y and z each.
-        validation_overlap: the same for the validation while training, which only chooses a
+        overlap: share of a window that the next one repeats, or one share for each of x, y and z.
+        validation_overlap: the same in the validation during training, which only chooses a
             checkpoint and need not take as long.
+        blend: weight of a voxel in its window: `gaussian`, less toward the border, or `constant`.
+        predictor: which network of the method predicts; its first by default.
+        windows_per_call: windows in one forward pass.
     """
 
     overlap: Share | tuple[Share, Share, Share] = 0.5
@@ -70,7 +87,20 @@ class InferenceConfig(Strict):
 
 
 class RunConfig(Strict):
-    """Everything that makes a run what it is."""
+    """The configuration of one run, frozen and strict.
+
+    Attributes:
+        title: name of the run in reports.
+        seed: random seed of initialization, patches and augmentation.
+        network: size of the V-Net.
+        method: use of the unlabeled scans.
+        loss: supervised and pseudo-label loss.
+        head: last layer.
+        text: scaling of the text vectors.
+        alignment: contrast between text vectors and visual features.
+        training: schedule, patches, optimizer, validation, memory.
+        inference: sliding window.
+    """
 
     title: str
     seed: int = Field(default=0, ge=0)
@@ -83,8 +113,13 @@ class RunConfig(Strict):
     training: Training
     inference: InferenceConfig = InferenceConfig()
 
+    @field_validator("method", "loss", "alignment")
+    @classmethod
+    def _checked_choice(cls, choice: Choice, info: ValidationInfo) -> Choice:
+        return checked_choice(str(info.field_name), choice)
+
     @model_validator(mode="after")
-    def _patch_fits_levels(self) -> Self:
+    def _tables_fit_each_other(self) -> Self:
         step = 2 ** (self.network.levels - 1)
         if any(side % step or side < 2 * step for side in self.training.patch):
             raise ValueError(
@@ -92,9 +127,14 @@ class RunConfig(Strict):
                 f"{self.network.levels}: every side must be a multiple of {step} and at least "
                 f"{2 * step}"
             )
+        method = constructor("method", self.method.name)
+        if getattr(method, "needs_unlabeled", False) and self.training.unlabeled_per_step == 0:
+            raise ValueError(
+                f"method.name = {self.method.name} needs training.unlabeled_per_step > 0"
+            )
         return self
 
     @property
     def needs_bank(self) -> bool:
-        """Whether text takes part."""
+        """Whether head or alignment reads text vectors."""
         return self.head.name == "text" or self.alignment.name != "none"

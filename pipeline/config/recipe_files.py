@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from knowledge.common.files import read_text
 from knowledge.common.models import keys_at
 from knowledge.common.suggest import nearest
-from pipeline.config.options import Choice, faults_of
+from pipeline.config.options import WRONG_CHOICE, Choice
 from pipeline.config.recipe import RunConfig
 
-MOST_TOLD = 3  # faults in one message
+MOST_FAULTS = 3  # in one message
 
 
 def read_config(path: Path, changes: Sequence[str] = (), *, option: str = "--set ") -> RunConfig:
@@ -39,35 +39,34 @@ def read_config(path: Path, changes: Sequence[str] = (), *, option: str = "--set
     for change in changes:
         _apply(content, change, option)
     try:
-        config = RunConfig.model_validate(content)
-        found = list(faults_of(config))
+        return RunConfig.model_validate(content)
     except ValidationError as fault:
-        found = _complaints(fault, content)
-    if found:
-        told: dict[str, list[str]] = {}
-        for key, reason in found[:MOST_TOLD]:
-            wrong = told.setdefault(_culprit(path, changes, option, key, reason), [])
-            wrong.append(f"{key}: {reason}" if key else reason)
-        raise ValueError("; ".join(f"{who}: {'; '.join(what)}" for who, what in told.items()))
-    return config
+        faults = _faults(fault, content)
+    by_source: dict[str, list[str]] = {}
+    for key, reason in faults[:MOST_FAULTS]:
+        reasons = by_source.setdefault(_source(path, changes, option, key, reason), [])
+        reasons.append(f"{key}: {reason}" if key else reason)
+    raise ValueError(
+        "; ".join(f"{source}: {'; '.join(text)}" for source, text in by_source.items())
+    )
 
 
-def _culprit(path: Path, changes: Sequence[str], option: str, key: str, reason: str) -> str:
-    """Whose key is wrong: that of the last change that sets it, or of what it lies in; the file.
+def _source(path: Path, changes: Sequence[str], option: str, key: str, reason: str) -> str:
+    """The source of a wrong key: the last change that sets it or its table, else the file.
 
-    A fault of several keys together has none of its own, but names them in its reason.
+    A fault of several keys together has no key, but names them in its reason.
     """
     for change in reversed(changes):
-        own = ".".join(_path_of(change))
-        if f"{own}.".startswith(f"{key}.") or f"{key}.".startswith(f"{own}."):
+        changed = ".".join(_path_of(change))
+        if f"{changed}.".startswith(f"{key}.") or f"{key}.".startswith(f"{changed}."):
             return f"{option}{change}"
     by = [f"{option}{change}" for change in changes if change.partition("=")[0] in reason]
     return f"{path} with {', '.join(by)}" if by and not key else str(path)
 
 
-def _complaints(fault: ValidationError, content: dict[str, Any]) -> list[tuple[str, str]]:
-    """What pydantic found, by dotted key; the branches of a choice of types told together."""
-    told: dict[str, list[str]] = {}
+def _faults(fault: ValidationError, content: dict[str, Any]) -> list[tuple[str, str]]:
+    """Pydantic's errors by dotted key; the branches of a union of types are joined by "or"."""
+    by_key: dict[str, list[str]] = {}
     for item in fault.errors():
         table, key = _table_of(item["loc"])
         reason = item["msg"].removeprefix("Value error, ")
@@ -78,14 +77,14 @@ def _complaints(fault: ValidationError, content: dict[str, Any]) -> list[tuple[s
             reason = f"a value is missing in {item['input']!r}" if few else "missing key"
         elif item["type"] == "model_type":
             reason = f"is a table of keys, not {item['input']!r}"
-        elif key and not isinstance(item["input"], dict):
+        elif key and item["type"] != WRONG_CHOICE and not isinstance(item["input"], dict):
             reason = f"{reason[0].lower()}{reason[1:]}, not {item['input']!r}"
-        told.setdefault(".".join((*table, key)) if key else "", []).append(reason)
-    return [(key, ", or ".join(dict.fromkeys(reasons))) for key, reasons in told.items()]
+        by_key.setdefault(".".join((*table, key)) if key else "", []).append(reason)
+    return [(key, ", or ".join(dict.fromkeys(reasons))) for key, reasons in by_key.items()]
 
 
 def _table_of(place: tuple[str | int, ...]) -> tuple[tuple[str, ...], str]:
-    """The table and the key of pydantic's place, less indices and branches within a value."""
+    """The table and the key of pydantic's location, without indices and branches of a value."""
     table: tuple[str, ...] = ()
     for part in map(str, place):
         if not keys_at(RunConfig, (*table, part)):
@@ -95,20 +94,20 @@ def _table_of(place: tuple[str | int, ...]) -> tuple[tuple[str, ...], str]:
 
 
 def _unknown_key(place: tuple[str | int, ...], content: dict[str, Any]) -> str:
-    """That a key is unknown, the nearest one, and the keys of its table."""
+    """The message for an unknown key: the nearest known key, and the keys of its table."""
     *table, key = map(str, place)
     known = keys_at(RunConfig, table)
     near = nearest(key, known)
-    found = [*table, near] if near else []
+    suggestion = [*table, near] if near else []
     inner = content.get(key) if not table else None
-    if near and isinstance(inner, dict) and inner:  # a table that was meant for what it holds
-        held = next(iter(inner))
+    if near and isinstance(inner, dict) and inner:  # a misspelled table: suggest its first key too
+        first = next(iter(inner))
         if _is_choice(near):
-            found = [near, held]
-        elif known_there := keys_at(RunConfig, [near]):
-            table, known = [near], known_there
-            found = [near, nearest(held, known) or held]
-    meant = f"did you mean {'.'.join(found)}? " if found else ""
+            suggestion = [near, first]
+        elif inner_known := keys_at(RunConfig, [near]):
+            table, known = [near], inner_known
+            suggestion = [near, nearest(first, known) or first]
+    meant = f"did you mean {'.'.join(suggestion)}? " if suggestion else ""
     return f"unknown key; {meant}{f'[{table[0]}]' if table else 'a recipe'} has {', '.join(known)}"
 
 

@@ -1,8 +1,9 @@
-"""A name and a folder of modules to a class: the folder is the registry."""
+"""Registries: a folder of modules is a registry, its module names are the choices."""
 
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Iterable
 from typing import TypeVar
 
 from knowledge.common.suggest import did_you_mean
@@ -11,29 +12,38 @@ T = TypeVar("T")
 
 
 def names(package: str) -> list[str]:
-    """The names that can be chosen from a package, sorted: its modules."""
+    """The names that can be chosen from a package, sorted: its modules, none of them imported."""
     folder = importlib.import_module(package).__path__
     return sorted(module.name for module in pkgutil.iter_modules(folder) if not module.ispkg)
 
 
+def canonical(name: str, known: Iterable[str]) -> str:
+    """The known name that equals `name` but for `-` and `_`; `name` itself if there is none."""
+    by_plain = {each.replace("_", "-"): each for each in known}
+    return by_plain.get(name.replace("_", "-"), name)
+
+
 def load_choice(package: str, name: str, base: type[T]) -> type[T]:
-    """The one child of `base` that the module `name` of a package defines.
+    """The one subclass of `base` that the module `name` of a package defines.
 
     Raises:
         LookupError: no such module; the message lists those that exist.
         TypeError: the module defines no such class, or several.
     """
-    if name not in names(package):
-        known = names(package)
+    known = names(package)
+    name = canonical(name, known)
+    if name not in known:
         raise LookupError(
             f"no {name!r} in {package}; there is {', '.join(known)}{did_you_mean(name, known)}"
         )
     module = importlib.import_module(f"{package}.{name}")
-    found = [
+    kinds = [
         kind
         for _, kind in inspect.getmembers(module, inspect.isclass)
         if issubclass(kind, base) and kind.__module__ == module.__name__
     ]
-    if len(found) != 1:
-        raise TypeError(f"{package}.{name} must define one {base.__name__}, not {len(found)}")
-    return found[0]
+    if len(kinds) != 1:
+        raise TypeError(
+            f"{package}.{name}: expected one subclass of {base.__name__}, got {len(kinds)}"
+        )
+    return kinds[0]

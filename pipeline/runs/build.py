@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-from knowledge.common.suggest import unknown
-from pipeline.config.options import ALIGNMENTS, GIVEN, checked_options
 from pipeline.config.recipe import RunConfig
 from pipeline.config.registry import load_choice
 from segmentation.losses import LOSSES, Loss
@@ -46,20 +44,14 @@ def build_method(config: RunConfig, setting: RunInputs) -> Method:
     """The method of a run, freshly initialized from the run's seed, on the CPU.
 
     Raises:
-        LookupError: a method, loss or alignment that does not exist.
-        ValueError: an option that its constructor does not know, or text that is missing.
+        ValueError: an option out of its range, or no text vectors where they are needed.
     """
-    if config.alignment.name not in ALIGNMENTS:
-        raise LookupError(unknown("alignment", config.alignment.name, ALIGNMENTS))
     if config.needs_bank and setting.vectors is None:
         raise ValueError(
             f"head = {config.head.name} with alignment = {config.alignment.name} needs text: "
             "give a bank"
         )
     kind = load_choice("segmentation.methods", config.method.name, Method)
-    if kind.needs_unlabeled and config.training.unlabeled_per_step == 0:
-        raise ValueError(f"method = {config.method.name} needs training.unlabeled_per_step > 0")
-    options = checked_options(kind, config.method.options, "method")
     given = MethodContext(
         network_builder(config, setting),
         build_loss(config),
@@ -72,23 +64,16 @@ def build_method(config: RunConfig, setting: RunInputs) -> Method:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return kind(given, **options)
+        return kind(given, **config.method.options)
 
 
 def build_loss(config: RunConfig) -> Loss:
     """The loss of a run."""
-    if config.loss.name not in LOSSES:
-        raise LookupError(unknown("loss", config.loss.name, tuple(LOSSES)))
-    kind = LOSSES[config.loss.name]
-    return kind(**checked_options(kind, config.loss.options, "loss"))
+    return LOSSES[config.loss.name](**config.loss.options)
 
 
 def network_builder(config: RunConfig, setting: RunInputs) -> Callable[[], Network]:
     """A function that makes a freshly initialized network of a run."""
-    aligned = config.alignment.name == "contrast"
-    allowed = checked_options(Contrast, config.alignment.options, "alignment", GIVEN)
-    if not aligned and allowed:
-        raise ValueError(f"alignment none has no options, not {', '.join(allowed)}")
 
     def build() -> Network:
         vnet = VNet(**config.network.model_dump())
@@ -103,8 +88,9 @@ def network_builder(config: RunConfig, setting: RunInputs) -> Callable[[], Netwo
         else:
             head = ConvHead(vnet.width, len(setting.classes))
         contrast = None
-        if aligned:
-            contrast = Contrast(deep_widths, text_width, own_deepest=not text_head, **allowed)
+        if config.alignment.name == "contrast":
+            options = config.alignment.options
+            contrast = Contrast(deep_widths, text_width, own_deepest=not text_head, **options)
         return Network(vnet, head, contrast, vectors)
 
     return build

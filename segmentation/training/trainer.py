@@ -36,24 +36,34 @@ _PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Training(BaseModel):
-    """The `[training]` table of a recipe. Time is counted in steps.
+    """`[training]`: schedule, patches, optimizer, validation, memory. Time is counted in steps.
 
     Attributes:
-        warmup_steps: first steps, supervised only.
+        steps: optimizer steps of the run.
+        warmup_steps: first steps, in which only labeled patches are used.
+        patch: sides of a patch in voxels, x y z.
+        labeled_per_step: labeled patches per step.
+        unlabeled_per_step: unlabeled patches per step.
+        rate: initial learning rate; it falls by the poly schedule.
         rate_horizon: steps after which the poly rate would reach 0, as a multiple of `steps`.
-        clip_norm: upper limit of the gradient's norm; none as published.
-        validate_every, checkpoint_every: in steps; the last step always does both. A validation
+        momentum: of SGD.
+        nesterov: whether the momentum is Nesterov's.
+        weight_decay: L2 penalty of SGD.
+        clip_norm: upper limit of the gradient's norm; none by default, as published.
+        precision: of the forward pass; half precision needs a GPU.
+        deterministic: use deterministic algorithms only; without them a resumed run on a GPU ends
+            near the uninterrupted one, not at it.
+        validate_every: steps between validations; the last step always has one. A validation
             writes last.pt as well.
-        warn_after_validations: number of validations in a row without a voxel of an organ after
-            which a warning is given.
-        deterministic: use deterministic algorithms only, so that a resumed run on a GPU equals the
-            uninterrupted one bit for bit.
-        workers: data processes.
-        cached_cases: volumes cached in memory by each data process, all by default; only crops are
-            read of the others.
-        volumes_on: `host`, or `device`: all volumes are stored and cropped there; `workers` and
-            `cached_cases` have no effect then.
-        volumes_gib: limit of the volumes' memory on the device.
+        checkpoint_every: steps between checkpoints; the last step always writes one.
+        log_every: steps between records of the log.
+        warn_after_validations: warn about an organ that so many validations in a row never predict.
+        workers: processes that cut patches.
+        cached_cases: volumes that each worker keeps in memory, all by default; of the others it
+            reads crops only.
+        volumes_on: `host`, or `device`, where all volumes are kept and patches are cut; `workers`
+            and `cached_cases` have no effect then.
+        volumes_gib: upper limit of the volumes on the device, in GiB.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,6 +1,7 @@
 import pytest
 
-from pipeline.config.options import Choice
+from knowledge.common.models import checked
+from pipeline.config.recipe import RunConfig
 from pipeline.config.recipe_files import read_config
 from pipeline.config.registry import load_choice, names
 from pipeline.files import shipped
@@ -91,18 +92,28 @@ def test_a_choice_that_does_not_exist_is_answered_with_those_that_do(
 
 
 @pytest.mark.parametrize(
-    ("table", "kind", "message"),
+    ("table", "message"),
     [
-        ({"method": Choice(name="magicnett")}, LookupError, "there is .*magicnet"),
-        ({"loss": Choice(name="focal")}, LookupError, "no loss 'focal'; there is dice_ce, ga"),
-        ({"alignment": Choice(name="clip")}, LookupError, "there is none, contrast"),
-        ({"loss": Choice(name="ga", options={"gamma": "x"})}, ValueError, "loss.gamma: 'x'"),
+        ({"method": {"name": "magicnett"}}, "there is .*magicnet"),
+        ({"loss": {"name": "focal"}}, "no loss 'focal'; there is dice_ce, ga"),
+        ({"alignment": {"name": "clip"}}, "there is none, contrast"),
+        ({"loss": {"name": "ga", "options": {"gamma": "x"}}}, r"loss\.gamma: 'x'"),
     ],
 )
-def test_a_configuration_of_a_checkpoint_is_checked_when_it_is_built(recipe, table, kind, message):
-    config = read_config(recipe).model_copy(update=table)
-    with pytest.raises(kind, match=message):
-        build_method(config, RunInputs(("background", "a")))
+def test_a_configuration_of_a_checkpoint_is_checked_when_it_is_read(recipe, table, message):
+    content = read_config(recipe).model_dump(mode="json", exclude_none=True)
+    with pytest.raises(ValueError, match=message):
+        checked({**content, **table}, RunConfig, "last.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [("method.name=ua-mt", "ua_mt"), ("method.name=ss-net", "ss_net"), ("loss.name=dice-ce", None)],
+)
+def test_both_spellings_of_a_name_are_one_configuration(recipe, change, expected):
+    config = read_config(recipe, [change])
+    assert config == read_config(recipe, [change.replace("-", "_")])
+    assert config.method.name == (expected or "supervised")
 
 
 def test_changes_reach_the_configuration_in_their_types(recipe):

@@ -33,7 +33,7 @@ def recipe(tmp_path):
         ("loss.gama=1", r"loss\.gama: unknown key"),
         ("alignment.weight=1", r"alignment\.weight: alignment none has no options"),
         ("method.name=UA-MT", r"there is .*; did you mean ua_mt\?"),
-        ("loss.name=dice-ce", r"no loss 'dice-ce'; there is .*; did you mean dice_ce\?"),
+        ("loss.name=dise_ce", r"no loss 'dise_ce'; there is .*; did you mean dice_ce\?"),
         ("training.steps=many", r"training\.steps: .*valid integer.*, not 'many'"),
         ("training.patch=[16, 16]", r"training\.patch: a value is missing in \[16, 16\]"),
         ("training=3", r"training: is a table of keys, not 3"),
