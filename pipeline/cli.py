@@ -17,11 +17,13 @@ from pipeline.commands import (
     describe,
     encode,
     evaluate,
+    info,
     inspect,
     matrix,
     phantom,
     predict,
     prepare,
+    recipe,
     render,
     report,
     split,
@@ -34,7 +36,7 @@ from pipeline.commands.shared.many_words import ManyWords
 # The panels of `tak --help`, in the order of the work. A module of `pipeline.commands` defines a
 # function, or a group of commands, that has the module's own name.
 PANELS = {
-    "First steps": (demo,),
+    "First steps": (demo, info, recipe),
     "Data": (phantom, inspect, split, prepare),
     "Text": (describe, check, render, encode, bank, matrix),
     "Training": (train, study, sweep, adopt),
@@ -61,8 +63,20 @@ for _panel, _modules in PANELS.items():
             app.command(cls=ManyWords, rich_help_panel=_panel)(_command)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"tak-seg {version('tak-seg')}")
+        raise typer.Exit
+
+
 @app.callback()
 def settings(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Version of tak-seg."),
+    ] = False,
     prompts: Annotated[
         str | None, typer.Option(help="Folder of your own prompt templates.")
     ] = None,

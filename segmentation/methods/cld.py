@@ -9,7 +9,7 @@ from segmentation.methods.base.method import Batch, MethodContext
 
 
 class CLD(CoTraining):
-    """Rare classes count more, and confident ones are bernoulli_mask less often.
+    """Rare classes count more, and confident ones are sampled less often.
 
     L = sum over both of CE_w(Z[l], Y) + Dice_w(Z[l], Y)
         + w ramp (mean m_A w_y l(Z_A, y_B) + mean m_B w_y l(Z_B, y_A))

@@ -1,0 +1,148 @@
+"""Everything that can be chosen by name, read from registries, signatures, docstrings and files."""
+
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from knowledge.common.suggest import unknown
+from knowledge.encoders.base.encoder import TextEncoder
+from knowledge.providers.base.provider import Provider
+from pipeline.config.documentation import Key, keys_of, options_of, summary
+from pipeline.config.options import RESERVED, choices, constructor
+from pipeline.config.recipe import HeadConfig
+from pipeline.config.registry import canonical, load_choice, names
+from pipeline.files import shipped
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.data.layouts import LAYOUTS
+from segmentation.evaluation.rules import RULES
+from segmentation.networks.heads import ConvHead, TextHead
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that can be chosen.
+
+    Attributes:
+        kind: method, loss, head, alignment, encoder, provider, layout, rules, recipe, descriptor,
+            protocol, wording or study.
+        options: keys of a recipe's table, where the kind has one.
+    """
+
+    kind: str
+    name: str
+    summary: str
+    options: tuple[Key, ...] = ()
+    usage: tuple[str, ...] = field(default=())
+
+
+def catalog() -> list[Entry]:
+    """Every entry, by kind and name."""
+    return [entry for entries in _KINDS.values() for entry in entries()]
+
+
+def find(name: str) -> list[Entry]:
+    """The entries of a name, or all of a kind.
+
+    Raises:
+        LookupError: no such name or kind; suggests a near one.
+    """
+    entries = catalog()
+    known = {entry.name for entry in entries} | set(_KINDS)
+    wanted = canonical(name, known)
+    chosen = [entry for entry in entries if wanted in (entry.name, entry.kind)]
+    if not chosen:
+        raise LookupError(unknown("entry", name, sorted(known)))
+    return chosen
+
+
+def _of_table(table: str) -> list[Entry]:
+    entries = []
+    for name in choices(table):
+        kind = constructor(table, name)
+        options = () if kind is None else tuple(options_of(kind, RESERVED))
+        if kind is None:
+            text = "No alignment of text and features."
+        else:  # the module of a method names its paper
+            text = summary(sys.modules[kind.__module__] if table == "method" else kind)
+        entries.append(Entry(table, name, text, options))
+    return entries
+
+
+def _heads() -> list[Entry]:
+    keys = tuple(key for key in keys_of(HeadConfig) if key.name != "name")
+    return [
+        Entry("head", "conv", summary(ConvHead)),
+        Entry("head", "text", summary(TextHead), keys),
+    ]
+
+
+def _encoders() -> list[Entry]:
+    entries = []
+    for name in names("knowledge.encoders"):
+        kind = load_choice("knowledge.encoders", name, TextEncoder)
+        entries.append(Entry("encoder", name, summary(kind), usage=(*kind.forms, *kind.hub_forms)))
+    return entries
+
+
+def _providers() -> list[Entry]:
+    return [
+        Entry("provider", name, summary(load_choice("knowledge.providers", name, Provider)))
+        for name in names("knowledge.providers")
+    ]
+
+
+def _layouts() -> list[Entry]:
+    return [Entry("layout", name, layout.expected) for name, layout in LAYOUTS.items()]
+
+
+def _rules() -> list[Entry]:
+    return [
+        Entry(
+            "rules", rules.name, f"{rules.facts['grid']}: {', '.join(m.key for m in rules.metrics)}"
+        )
+        for rules in RULES
+    ]
+
+
+def _files(kind: str, folder: str) -> Callable[[], list[Entry]]:
+    def entries() -> list[Entry]:
+        paths = [shipped.find(folder, name) for name in shipped.names(folder)]
+        return [Entry(kind, path.stem, _title(path)) for path in paths]
+
+    return entries
+
+
+def _descriptors() -> list[Entry]:
+    paths = [shipped.find("data", name) for name in shipped.names("data")]
+    return [Entry("descriptor", path.stem, DatasetSpec.read(path).title) for path in paths]
+
+
+def _protocols() -> list[Entry]:
+    folder = shipped.reference("data") / "protocols"
+    return [Entry("protocol", path.stem, _title(path)) for path in sorted(folder.glob("*.toml"))]
+
+
+def _title(path: Path) -> str:
+    content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    return str(content.get("title", ""))
+
+
+_KINDS: dict[str, Callable[[], list[Entry]]] = {
+    "method": lambda: _of_table("method"),
+    "loss": lambda: _of_table("loss"),
+    "head": _heads,
+    "alignment": lambda: _of_table("alignment"),
+    "encoder": _encoders,
+    "provider": _providers,
+    "layout": _layouts,
+    "rules": _rules,
+    "recipe": _files("recipe", "recipes"),
+    "study": _files("study", "studies"),
+    "descriptor": _descriptors,
+    "protocol": _protocols,
+    "wording": _files("wording", "prompts"),
+}
+KINDS = tuple(_KINDS)

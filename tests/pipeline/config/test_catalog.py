@@ -1,0 +1,66 @@
+"""`tak info` and `tak recipe`: what can be chosen, read from the code itself."""
+
+import json
+import tomllib
+
+import pytest
+
+from pipeline.config.annotated import annotated
+from pipeline.config.catalog import KINDS, catalog, find
+from pipeline.config.recipe_files import read_config
+from pipeline.config.registry import names
+from pipeline.files import shipped
+
+
+def test_every_registry_is_in_the_catalog_with_a_line_each():
+    entries = catalog()
+    assert {entry.kind for entry in entries} == set(KINDS)
+    for kind, package in (
+        ("method", "segmentation.methods"),
+        ("encoder", "knowledge.encoders"),
+        ("provider", "knowledge.providers"),
+    ):
+        assert [entry.name for entry in entries if entry.kind == kind] == names(package)
+    assert [entry.name for entry in entries if not entry.summary] == []
+
+
+def test_an_entry_is_found_by_either_spelling_and_a_typo_is_answered():
+    assert find("ua-mt")[0] in find("ua_mt")
+    assert {option.name for option in find("magicnet")[0].options} >= {"cube", "decay"}
+    with pytest.raises(LookupError, match="did you mean magicnet"):
+        find("magicnte")
+
+
+@pytest.mark.parametrize("name", shipped.names("recipes"))
+def test_a_printed_recipe_is_the_recipe(name, tmp_path):
+    config = read_config(shipped.find("recipes", name))
+    path = tmp_path / "printed.toml"
+    path.write_text(annotated(config), encoding="utf-8")
+    printed = read_config(path)
+    assert printed.method.name == config.method.name
+    plain = config.model_dump(mode="json", exclude={"method", "loss", "alignment"})
+    assert printed.model_dump(mode="json", exclude={"method", "loss", "alignment"}) == plain
+    for table in ("method", "loss", "alignment"):
+        chosen, again = getattr(config, table).options, getattr(printed, table).options
+        assert {key: again[key] for key in chosen} == chosen, "and the defaults written out"
+    assert annotated(printed) == annotated(config)
+
+
+def test_the_commands_print_both(tak):
+    code, out, _ = tak("info", "--json")
+    content = json.loads(out)
+    assert code == 0
+    assert {"train", "info", "study"} <= set(content["commands"])
+    code, out, _ = tak("info", "hashing")
+    assert (code, "hashing:" in out) == (0, True)
+    code, out, _ = tak("recipe", "demo", "--set", "training.steps=7")
+    assert code == 0
+    assert tomllib.loads(out)["training"]["steps"] == 7
+    code, _, err = tak("info", "magicnte")
+    assert (code, "did you mean magicnet" in err) == (1, True)
+
+
+def test_the_version_is_that_of_the_package(tak):
+    code, out, _ = tak("--version")
+    assert code == 0
+    assert out.startswith("tak-seg ")
