@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tested_by import TESTED_BY
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("knowledge", "segmentation", "pipeline")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -184,7 +186,7 @@ def test_terminal_libraries_stay_in_commands_terminal_and_tables(path):
         assert not libraries, f"{path} imports {', '.join(sorted(libraries))}"
 
 
-def tested_modules(folder):
+def modules_named_in(folder):
     """Modules that the test files of one folder import or name."""
     names = set()
     for test in folder.glob("test_*.py"):
@@ -199,11 +201,16 @@ def tested_modules(folder):
     [path for path in FILES if path.name not in ("__init__.py", "__main__.py")],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
-def test_a_module_has_a_test_file_of_its_name_or_is_imported_by_one_beside_it(path):
+def test_a_module_has_a_test_file_of_its_name_or_is_named_by_one(path):
     mirror = ROOT / "tests" / path.relative_to(ROOT)
-    if mirror.with_name(f"test_{path.name}").is_file():
+    own = mirror.with_name(f"test_{path.name}").is_file()
+    beside = dotted(path) in modules_named_in(mirror.parent)
+    elsewhere = TESTED_BY.get(str(path.relative_to(ROOT)))
+    if own or beside:
+        assert elsewhere is None, "remove its line from tests/support/tested_by.py"
         return
-    assert dotted(path) in tested_modules(mirror.parent), f"no test in {mirror.parent} names it"
+    assert elsewhere, f"no test in {mirror.parent} names it; see tests/support/tested_by.py"
+    assert (ROOT / elsewhere).is_file(), elsewhere
 
 
 def public(node):

@@ -27,7 +27,7 @@ def bundle(
     Example: `tak bundle runs/tak -o tak.zip`, then
     `tak predict tak.zip ct.nii.gz -o mask.nii.gz` on any machine.
     """
-    from pipeline.runs.bundle import write
+    from pipeline.runs.bundles.writing import write
 
     with stopped_with("no bundle was written"):
         metadata = write(run, output, checkpoint=checkpoint, predictor=predictor, bank=bank)

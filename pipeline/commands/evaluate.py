@@ -50,6 +50,7 @@ def evaluate(
     from pipeline.files.outputs import require_writable_folder
     from pipeline.runs.devices import select_device
     from pipeline.scoring.score_run import ScoreRequest, score_run
+    from pipeline.scoring.tables import show_scores
     from segmentation.data.preparation import load_prepared
 
     asked = ScoreRequest(
@@ -66,6 +67,11 @@ def evaluate(
     data = load_prepared(require_kind(prepared, "prepared"))
     require_writable_folder(folder, "run")
     with stopped_with("no scores were written"):
-        score_run(run, data, asked, folder, as_json=as_json)
+        scored = score_run(run, data, asked, folder, quiet=as_json)
+    show_scores(scored, stderr=as_json)
+    for files in scored.written:
+        typer.echo(f"wrote {', '.join(map(str, files))}", err=as_json)
+    if as_json:
+        typer.echo(scored.written[0][0].read_text(encoding="utf-8"), nl=False)
     if data.note:
         typer.echo(f"of these data: {data.note}", err=as_json)

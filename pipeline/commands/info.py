@@ -6,6 +6,7 @@ import typer
 
 
 def info(
+    context: typer.Context,
     name: Annotated[
         str | None, typer.Argument(help="A kind, such as method, or a name. [default: all]")
     ] = None,
@@ -20,14 +21,11 @@ def info(
     import json
     from dataclasses import asdict
 
-    from pipeline.cli import PANELS
     from pipeline.config.catalog import catalog, find
 
     entries = catalog() if name is None else find(name)
     if as_json:
-        commands = [
-            module.__name__.rpartition(".")[2] for part in PANELS.values() for module in part
-        ]
+        commands = getattr(context.find_root().command, "commands", {})
         content = {"commands": sorted(commands), "entries": [asdict(entry) for entry in entries]}
         typer.echo(json.dumps(content, indent=1, default=str, ensure_ascii=False))
         return

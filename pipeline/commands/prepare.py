@@ -157,7 +157,8 @@ def _compare(prepared: "Prepared", folder: Path, jobs: int, as_json: bool) -> No
 
     from rich.console import Console
 
-    from pipeline.datasets.array_comparison import compare_folder, tables_of
+    from pipeline.datasets.array_comparison import compare_folder
+    from pipeline.datasets.tables import tables_of
     from pipeline.terminal.progress import counted
 
     with counted("comparing", len(prepared.cases), stderr=True) as tick:

@@ -34,6 +34,7 @@ def split(
     from rich.console import Console
 
     from pipeline.datasets.split_drawing import draw, read_candidates
+    from pipeline.datasets.tables import draw_table
     from pipeline.files.outputs import require_writable_folder
     from pipeline.terminal.progress import counted
 
@@ -45,7 +46,7 @@ def split(
     if as_json:
         typer.echo(json.dumps(drawn.content(), indent=2))
         return
-    Console().print(drawn.table())
+    Console().print(draw_table(drawn))
     typer.echo(
         f"{output}: {len(drawn.split.labeled)} of {len(drawn.split.train)} training cases labeled "
         f"({drawn.with_mask} have a mask): {', '.join(drawn.split.labeled)}"

@@ -51,6 +51,7 @@ def sweep(
     from rich.console import Console
 
     from pipeline.experiments import sweep as sweeping
+    from pipeline.experiments.tables import sweep_table
     from pipeline.files import shipped
     from pipeline.files.kinds import require_kind
     from pipeline.files.outputs import require_writable_folder
@@ -78,7 +79,7 @@ def sweep(
         for name in chosen
     ]
     heading = sweeping.heading_of(bench)
-    Console().print(sweeping.sweep_table(rows, heading))
+    Console().print(sweep_table(rows, heading))
     typer.echo(f"wrote {', '.join(map(str, sweeping.write_table(rows, output, heading)))}")
     for row in rows:
         for note in row.notes:

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from pipeline.datasets.opening import Counted, open_data
 from segmentation.data.descriptor import DatasetSpec
@@ -63,17 +61,6 @@ class Drawn:
             "rare": self.rare,
             "organs": self.organs,
         }
-
-    def table(self) -> Table:
-        """A table of organs and the number of cases that have them."""
-        table = Table("organ", box=SIMPLE_HEAD)
-        for column in ("cases", "drawn", "missed by a plain draw"):
-            table.add_column(column, justify="right")
-        for name, facts in self.organs.items():
-            missed = f"{100 * facts['chance_missed']:.1f} %"
-            style = "bold yellow" if name in self.rare else None
-            table.add_row(name, f"{facts['cases']}", f"{facts['drawn']}", missed, style=style)
-        return table
 
 
 def read_candidates(

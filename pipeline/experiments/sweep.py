@@ -12,8 +12,6 @@ from typing import Any
 
 import tomli_w
 import torch
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from knowledge.common.files import read_text, without_nan, write_whole
 from pipeline.config.recipe import RunConfig
@@ -262,10 +260,10 @@ def write_table(rows: Sequence[SweepRow], out: Path, heading: str) -> tuple[Path
     return files
 
 
-HEADINGS = ("variant", "all", "large", "small", "untrained", "minutes", "seeds")
+SWEEP_HEADINGS = ("variant", "all", "large", "small", "untrained", "minutes", "seeds")
 
 
-def _words(row: SweepRow) -> list[str]:
+def row_words(row: SweepRow) -> list[str]:
     """The cells of a row for a reader, Dice in percent."""
 
     def percent(mean: float, deviation: float = math.nan) -> str:
@@ -278,20 +276,15 @@ def _words(row: SweepRow) -> list[str]:
 
 
 def _markdown(rows: Sequence[SweepRow], heading: str) -> str:
-    lines = [heading, "", "| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
-    lines += ["| " + " | ".join(_words(row)) + " |" for row in rows]
+    lines = [
+        heading,
+        "",
+        "| " + " | ".join(SWEEP_HEADINGS) + " |",
+        "|---" * len(SWEEP_HEADINGS) + "|",
+    ]
+    lines += ["| " + " | ".join(row_words(row)) + " |" for row in rows]
     lines += [f"\n{row.variant}, {note}" for row in rows for note in row.notes]
     return "\n".join(lines) + "\n"
-
-
-def sweep_table(rows: Sequence[SweepRow], heading: str) -> Table:
-    """The rows for a terminal."""
-    table = Table(title=heading, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for number, name in enumerate(HEADINGS):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*_words(row))
-    return table
 
 
 def heading_of(bench: SweepSetup) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
@@ -14,6 +14,7 @@ from pipeline.experiments.planning import Plan
 from pipeline.experiments.stages import Stage
 from pipeline.experiments.store import Store
 from pipeline.experiments.study_results import HEADINGS, StudyResults, notes, table_rows
+from pipeline.experiments.sweep import SWEEP_HEADINGS, SweepRow, row_words
 from pipeline.experiments.workers import Outcome
 
 _NARROW = ("arm", "runs", "all", "small", "difference", "95 % interval", "p adj.")
@@ -83,3 +84,13 @@ def watching_study(plan: Plan, *, quiet: bool) -> Iterator[StudyView]:
         return
     with Live(view, console=console, refresh_per_second=2, transient=True):
         yield view
+
+
+def sweep_table(rows: Sequence[SweepRow], heading: str) -> Table:
+    """The rows for a terminal."""
+    table = Table(title=heading, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for number, name in enumerate(SWEEP_HEADINGS):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row_words(row))
+    return table

@@ -8,14 +8,8 @@ from pathlib import Path
 
 from knowledge.common.files import read_text
 from segmentation.data.preparation import check_output
-from segmentation.imaging.io import (
-    READERS,
-    WRITABLE,
-    holds_dicom,
-    is_dicom_file,
-    stem_of,
-    suffix_of,
-)
+from segmentation.imaging.headers import is_dicom_file
+from segmentation.imaging.io import READERS, WRITABLE, holds_dicom, stem_of, suffix_of
 
 _PLAIN = ".nii.gz"  # of masks whose scan's format is not written
 _FIRST = "0000"  # of nnU-Net's numbers behind a case's name, one per modality

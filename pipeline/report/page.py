@@ -12,9 +12,9 @@ from markupsafe import Markup, escape
 from pipeline.report.content import Material
 from pipeline.report.run_data import RunData
 from pipeline.report.theme import signed
-from pipeline.report.view_pictures import learning, shapes, uncertainty, viewer
-from pipeline.report.view_scores import summary
-from pipeline.report.view_texts import texts
+from pipeline.report.views.pictures import learning, shapes, uncertainty, viewer
+from pipeline.report.views.scores import summary
+from pipeline.report.views.texts import texts
 from pipeline.scoring.results import evaluation_name
 from segmentation.evaluation.rules import named
 

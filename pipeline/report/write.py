@@ -12,8 +12,8 @@ from pipeline.report.page import render
 from pipeline.report.panels import loss_panels, organ_panels, panel_sheet
 from pipeline.report.theme import drawing, is_ours, look_of, png
 from pipeline.report.tiles import LAYERS, most_wrong, tile_figure
-from pipeline.report.view_pictures import doubtful, gains_in_points, known_shapes
-from pipeline.report.view_texts import cosine_maps
+from pipeline.report.views.pictures import doubtful, gains_in_points, known_shapes
+from pipeline.report.views.texts import cosine_maps
 from pipeline.scoring.evaluation import GROUPS
 
 FIGURES = ("losses", "curves", "dice", "shapes", "cases", "uncertainty", "vectors")

@@ -7,8 +7,8 @@ import torch
 from knowledge.common.models import checked
 from pipeline.config.recipe import RunConfig
 from pipeline.files.kinds import require_kind
-from pipeline.runs import bundle_reader
 from pipeline.runs.build import RunInputs, build_method
+from pipeline.runs.bundles import reading
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.trained_model import TrainedModel, choose_predictor, training_label
 from segmentation.data.descriptor import DatasetSpec
@@ -42,7 +42,7 @@ def open_model(
         return _from_checkpoint(_checkpoint_file(path, checkpoint), predictor, device, untrained)
     if untrained:
         raise ValueError(f"{path}: a bundle holds no untrained network; give the run's folder")
-    model = bundle_reader.read(path, device)
+    model = reading.read(path, device)
     if predictor not in (None, model.predictor):
         raise LookupError(f"no predictor {predictor!r} in {path}; there is {model.predictor}")
     return model

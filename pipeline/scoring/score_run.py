@@ -1,4 +1,4 @@
-"""What `tak evaluate` does: open, check what may be compared, score, show, write."""
+"""A run scored by the rules that are asked for: opened, checked, scored, written."""
 
 import json
 import math
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import typer
-from rich.console import Console
 
 from pipeline.datasets.protocols import claimed, rules_for
 from pipeline.runs.open_model import open_model
@@ -21,7 +19,6 @@ from pipeline.scoring.published import (
     write_beside,
 )
 from pipeline.scoring.results import write_results
-from pipeline.scoring.tables import beside_table, score_table
 from pipeline.terminal.progress import counted
 from segmentation.common.files import make_writable
 from segmentation.data.preparation import Prepared
@@ -49,12 +46,27 @@ class ScoreRequest:
     device: torch.device
 
 
-def score_run(
-    run: Path, data: Prepared, asked: ScoreRequest, folder: Path, *, as_json: bool = False
-) -> None:
-    """Score a run or a bundle, print the tables and write them to `folder`.
+@dataclass(frozen=True)
+class ScoredRun:
+    """The scores of a run, and the files that hold them.
 
-    With `as_json` stdout is what evaluation-PART.json holds, and the tables go to stderr.
+    Attributes:
+        columns: evaluations by name: trained and, if asked for, untrained.
+        written: files of each evaluation, then those of the published numbers.
+        published: the table and methods that stand beside the run; None for none.
+        notes: deviations from the published evaluation, and doubts about its numbers.
+    """
+
+    columns: dict[str, Evaluation]
+    written: list[tuple[Path, ...]]
+    published: tuple[PublishedTable, tuple[str, ...]] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def score_run(
+    run: Path, data: Prepared, asked: ScoreRequest, folder: Path, *, quiet: bool = False
+) -> ScoredRun:
+    """Score a run or a bundle and write the scores to `folder`; `quiet` keeps stdout free.
 
     Raises:
         LookupError: no such part, rules or published method.
@@ -73,25 +85,21 @@ def score_run(
     stem = _stem(asked, rules, models["trained"])
     _check_old(folder / f"evaluation-{stem}.json", models["trained"], data)
     make_writable(folder)
-    columns, console = {}, Console(stderr=as_json)
+    columns = {}
     cases = len(getattr(data.split, asked.part))
     for name, model in models.items():
-        with counted(f"scoring, {name}", cases, stderr=as_json) as tick:
+        with counted(f"scoring, {name}", cases, stderr=quiet) as tick:
             columns[name] = evaluate(
                 model, data, asked.part, tick, tolerance_mm=asked.tolerance_mm, rules=rules
             )
-    console.print(score_table(columns))
-    written = []
+    written: list[tuple[Path, ...]] = []
     for name, evaluation in columns.items():
         suffix = "" if name == "trained" else f"-{name}"
         written.append(write_results(evaluation, folder / f"evaluation-{stem}{suffix}"))
     if beside is not None:
-        _show_beside(console, models["trained"], columns["trained"], *beside)
         written.append(write_beside(columns["trained"], beside[0], folder / f"published-{stem}"))
-    for files in written:
-        typer.echo(f"wrote {', '.join(map(str, files))}", err=as_json)
-    if as_json:
-        typer.echo(written[0][0].read_text(encoding="utf-8"), nl=False)
+    notes = () if beside is None else _notes(models["trained"])
+    return ScoredRun(columns, written, beside, notes)
 
 
 def _stem(asked: ScoreRequest, rules: str, opened: TrainedModel) -> str:
@@ -148,14 +156,8 @@ def _beside(
     return setting, chosen_methods(setting, asked.beside)
 
 
-def _show_beside(
-    console: Console,
-    opened: TrainedModel,
-    evaluation: Evaluation,
-    setting: PublishedTable,
-    methods: tuple[str, ...],
-) -> None:
-    console.print(beside_table(evaluation, setting, methods))
+def _notes(opened: TrainedModel) -> tuple[str, ...]:
+    """Deviations of the run's prediction from the published one, and what is doubtful there."""
     protocol = claimed(opened.spec)
     assert protocol is not None
     patch, inference = tuple(opened.config.training.patch), opened.config.inference
@@ -167,8 +169,7 @@ def _show_beside(
     ]
     if inference.blend != protocol.blend:
         notes.append(f"this run averages windows {inference.blend}, the published {protocol.blend}")
-    for note in (*notes, *protocol.doubts, *published_notes()):
-        console.print(f"- {note}", markup=False, highlight=False)
+    return (*notes, *protocol.doubts, *published_notes())
 
 
 def _sides(sides: tuple[int, ...]) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -12,6 +12,7 @@ from pipeline.scoring.comparison import PairedDifference
 from pipeline.scoring.evaluation import GROUPS, Evaluation, comparable, rows_of
 from pipeline.scoring.published import PublishedTable, own_dice, published_dice
 from pipeline.scoring.results import Scored
+from pipeline.scoring.score_run import ScoredRun
 from segmentation.evaluation.rules import named
 
 
@@ -152,3 +153,13 @@ def beside_table(evaluation: Evaluation, setting: PublishedTable, methods: Seque
         rows[row] = [*map(_shown, (own, *theirs)), _shown(own - theirs[-1], "+")]
     what = f"Dice in % over {len(evaluation.cases)} cases, beside published numbers"
     return framed(evaluation, what, headings, rows)
+
+
+def show_scores(scored: ScoredRun, *, stderr: bool) -> None:
+    """Print the scores of a run and, if asked for, published numbers with their notes."""
+    console = Console(stderr=stderr)
+    console.print(score_table(scored.columns))
+    if scored.published is not None:
+        console.print(beside_table(scored.columns["trained"], *scored.published))
+        for note in scored.notes:
+            console.print(f"- {note}", markup=False, highlight=False)

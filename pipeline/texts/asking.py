@@ -1,9 +1,8 @@
 """From a command's options to a provider, its questions, and what they cost."""
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from rich.console import Console
 
 from knowledge.asking.assembly import literal
 from knowledge.asking.shortening import Shortener
@@ -95,7 +94,7 @@ def run(job: DescribeJob, judge: ScanJudge | None = None) -> DescribeResult:
             )
         except BaseException as end:
             if provider.costs:
-                Console(stderr=True).print(_so_far(budget, end, job.quote), soft_wrap=True)
+                print(_so_far(budget, end, job.quote), file=sys.stderr)
             raise
     if judge is None:
         return result

@@ -12,7 +12,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from segmentation.common.text import one_line
-from segmentation.imaging.io import is_dicom_file
+from segmentation.imaging.headers import is_dicom_file
 
 _DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR, whatever its file is called
 _VOLUMES = ("CT", "MR", "PT", "NM")  # modalities of slices; others are refused by name

@@ -64,3 +64,13 @@ def check_size(path: Path, shape: Sequence[int], item_bytes: int, stored_bytes: 
 
 def _sides(shape: Sequence[int]) -> str:
     return " x ".join(f"{side:.4g}" if side > 10**9 else str(side) for side in shape[:4])
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file is DICOM by its magic word or its suffix; no hidden file, no DICOMDIR."""
+    if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
+        return False
+    if path.suffix.lower() == ".dcm":
+        return True
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"

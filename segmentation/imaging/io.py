@@ -10,7 +10,7 @@ import numpy as np
 
 from segmentation.imaging import nifti
 from segmentation.imaging.affines import is_straight, tilt_degrees
-from segmentation.imaging.headers import HeaderIssue
+from segmentation.imaging.headers import HeaderIssue, is_dicom_file
 
 Array = np.ndarray
 Image = tuple[Array, Array, tuple[HeaderIssue, ...]]  # voxels, affine, issues
@@ -98,16 +98,6 @@ def stem_of(path: Path) -> str:
 def holds_dicom(folder: Path) -> bool:
     """Whether a file directly in the folder is DICOM by its magic word or its suffix."""
     return any(is_dicom_file(path) for path in sorted(folder.iterdir()))
-
-
-def is_dicom_file(path: Path) -> bool:
-    """Whether a file is DICOM by its magic word or its suffix; no hidden file, no DICOMDIR."""
-    if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
-        return False
-    if path.suffix.lower() == ".dcm":
-        return True
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def _read_itk(path: Path) -> Image:

@@ -9,7 +9,7 @@ import pytest
 from pipeline.cli import main
 from pipeline.files import shipped
 from pipeline.files.kinds import KINDS, kind_of, require_kind
-from pipeline.runs import bundle
+from pipeline.runs.bundles import writing
 from tests.support.small_run import make_bank, make_run
 
 
@@ -22,7 +22,7 @@ def things(prepared, population, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("things with ä and space")
     run = make_run(folder / "run", prepared.spec)
-    bundle.write(run, folder / "run.zip")
+    writing.write(run, folder / "run.zip")
     make_bank(folder / "bank.h5", prepared.spec)
     words = ["describe", "phantom", "-o", str(folder / "descriptions.json")]
     assert CliRunner().invoke(app, words).exit_code == 0

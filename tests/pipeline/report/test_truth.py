@@ -21,8 +21,8 @@ from pipeline.report.content import ReportRequest, collect
 from pipeline.report.organ_shapes import OrganShape
 from pipeline.report.page import absences
 from pipeline.report.texts import read_outcome, verdict_mismatch
-from pipeline.report.view_pictures import shapes
-from pipeline.report.view_scores import cautions, intensity_words, summary
+from pipeline.report.views.pictures import shapes
+from pipeline.report.views.scores import cautions, intensity_words, summary
 from pipeline.scoring.results import write_results
 from tests.support.report_material import describe, make_scored_run, scores_of
 

@@ -19,9 +19,9 @@ from safetensors.torch import save as save_tensors
 from knowledge.bank.bank import Bank
 from knowledge.common.files import write_whole
 from pipeline.files.kinds import require_kind
-from pipeline.runs.bundle_reader import CARD, FORMAT_VERSION, METADATA, TEXTS, WEIGHTS
+from pipeline.runs.bundles.model_card import model_card
+from pipeline.runs.bundles.reading import CARD, FORMAT_VERSION, METADATA, TEXTS, WEIGHTS
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.model_card import model_card
 from pipeline.runs.open_model import open_model
 from pipeline.runs.trained_model import TrainedModel
 from segmentation.training.checkpoint import load

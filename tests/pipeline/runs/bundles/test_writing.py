@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load as load_tensors
 
-from pipeline.runs import bundle, bundle_reader
+from pipeline.runs.bundles import reading, writing
 from pipeline.runs.open_model import open_model
 from pipeline.scoring.evaluation import METRICS, Evaluation, organ_groups
 from pipeline.scoring.results import write_results
@@ -29,14 +29,14 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def packed(run, tmp_path) -> Path:
-    bundle.write(run, tmp_path / "model.zip")
+    writing.write(run, tmp_path / "model.zip")
     return tmp_path / "model.zip"
 
 
 def test_a_bundle_predicts_what_its_run_predicts(run, packed):
     image = torch.rand(12, 10, 9)
     expected = open_model(run, device=CPU)
-    found = bundle_reader.read(packed, CPU)
+    found = reading.read(packed, CPU)
     assert found.spec.classes == expected.spec.classes
     assert (found.step, found.predictor) == (7, "student")
     torch.testing.assert_close(found.classify(image), expected.classify(image), rtol=0, atol=0)
@@ -60,7 +60,7 @@ def test_a_bundle_holds_what_a_reader_should_know(packed):
 
 
 def test_the_same_run_gives_the_same_bytes(run, packed, tmp_path):
-    bundle.write(run, tmp_path / "again.zip", bank=run / "bank.h5")
+    writing.write(run, tmp_path / "again.zip", bank=run / "bank.h5")
     assert (tmp_path / "again.zip").read_bytes() == packed.read_bytes()
 
 
@@ -83,17 +83,15 @@ def scored(folder, name, **changes):
 def test_scores_of_the_run_go_along(run, tmp_path):
     (tmp_path / "best.pt").write_bytes((run / "best.pt").read_bytes())
     scored(tmp_path, "evaluation-test")
-    bundle.write(tmp_path, tmp_path / "model.zip")
-    card = bundle_reader.read_member(tmp_path / "model.zip", "docs/README.md").decode()
+    writing.write(tmp_path, tmp_path / "model.zip")
+    card = reading.read_member(tmp_path / "model.zip", "docs/README.md").decode()
     assert "| liver | 60.0 | - |" in card
     assert "| spleen | 50.0 | 14.1 |" in card
     assert "| mean of large | 50.0 | 14.1 |" in card
     assert "over 2 cases of the part test; protocol phantom, metric rules scan" in card
     assert f"protocol {TRAINED_ON}" in card
     assert "The texts themselves were not bundled" in card
-    stored = json.loads(
-        bundle_reader.read_member(tmp_path / "model.zip", "metrics/evaluation-test.json")
-    )
+    stored = json.loads(reading.read_member(tmp_path / "model.zip", "metrics/evaluation-test.json"))
     assert stored == json.loads((tmp_path / "evaluation-test.json").read_text())
 
 
@@ -101,7 +99,7 @@ def test_scores_of_other_weights_stay_behind(run, tmp_path):
     (tmp_path / "best.pt").write_bytes((run / "best.pt").read_bytes())
     scored(tmp_path, "evaluation-test", predictor="teacher")
     scored(tmp_path, "evaluation-validation", step=5)
-    bundle.write(tmp_path, tmp_path / "model.zip")
+    writing.write(tmp_path, tmp_path / "model.zip")
     with zipfile.ZipFile(tmp_path / "model.zip") as archive:
         assert not [name for name in archive.namelist() if name.startswith("metrics/")]
         assert "Not evaluated" in archive.read("docs/README.md").decode()
@@ -112,7 +110,7 @@ def test_an_evaluation_that_is_damaged_or_of_another_version_is_named(run, tmp_p
     (tmp_path / "best.pt").write_bytes((run / "best.pt").read_bytes())
     (tmp_path / "evaluation-test.json").write_text(text)
     with pytest.raises(ValueError, match=r"evaluation-test\.json: .*; evaluate again"):
-        bundle.write(tmp_path, tmp_path / "model.zip")
+        writing.write(tmp_path, tmp_path / "model.zip")
     assert not (tmp_path / "model.zip").exists()
 
 
@@ -120,9 +118,9 @@ def test_another_bank_than_the_run_s_is_refused(run, tmp_path):
     spec = SPEC.model_copy(update={"organs": SPEC.organs[:-1]})
     make_bank(tmp_path / "other.h5", spec)
     with pytest.raises(ValueError, match="the run was trained with"):
-        bundle.write(run, tmp_path / "model.zip", bank=tmp_path / "other.h5")
+        writing.write(run, tmp_path / "model.zip", bank=tmp_path / "other.h5")
     with pytest.raises(ValueError, match=r"a bundle's name ends in \.zip"):
-        bundle.write(run, tmp_path / "model.tar")
+        writing.write(run, tmp_path / "model.tar")
     assert [path.name for path in tmp_path.iterdir()] == ["other.h5"]
 
 
@@ -145,7 +143,7 @@ def test_a_bundle_alone_is_enough_anywhere(packed, tmp_path):
 
 def test_weights_in_the_bundle_are_the_predictor_s_alone(run, packed):
     network = open_model(run, device=CPU).network.state_dict()
-    stored = load_tensors(bundle_reader.read_member(packed, bundle_reader.WEIGHTS))
+    stored = load_tensors(reading.read_member(packed, reading.WEIGHTS))
     assert stored.keys() == network.keys()
     for name, tensor in network.items():
         np.testing.assert_array_equal(stored[name].numpy(), tensor.numpy())

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from pipeline.runs import bundle, bundle_reader
+from pipeline.runs.bundles import reading, writing
 from segmentation.data.descriptor import DatasetSpec
 from tests.support.paths import DATA
 from tests.support.small_run import make_run
@@ -26,7 +26,7 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def packed(run, tmp_path) -> Path:
-    bundle.write(run, tmp_path / "model.zip")
+    writing.write(run, tmp_path / "model.zip")
     return tmp_path / "model.zip"
 
 
@@ -48,26 +48,24 @@ class Bomb:
         return (Path.touch, (Path("exploded"),))
 
 
-@pytest.mark.parametrize("name", [bundle_reader.WEIGHTS, bundle_reader.METADATA])
+@pytest.mark.parametrize("name", [reading.WEIGHTS, reading.METADATA])
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"[]", pickle.dumps(Bomb())])
 def test_an_altered_bundle_is_refused_and_executes_nothing(
     packed, name, content, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"model\.zip: ") as fault:
-        bundle_reader.read(changed(packed, name, content), CPU)
+        reading.read(changed(packed, name, content), CPU)
     assert "\n" not in str(fault.value)
     assert not Path("exploded").exists()
 
 
 @pytest.mark.parametrize("key", ["run", "dataset", "step", "predictor"])
 def test_metadata_that_lack_a_key_are_refused(packed, key):
-    metadata = bundle_reader.read_metadata(packed)
+    metadata = reading.read_metadata(packed)
     del metadata[key]
     with pytest.raises(ValueError, match="damaged or altered"):
-        bundle_reader.read(
-            changed(packed, bundle_reader.METADATA, json.dumps(metadata).encode()), CPU
-        )
+        reading.read(changed(packed, reading.METADATA, json.dumps(metadata).encode()), CPU)
 
 
 @pytest.mark.parametrize("kept", [0, 0.5, 0.99])
@@ -75,21 +73,19 @@ def test_a_truncated_bundle_is_refused(packed, kept):
     whole = packed.read_bytes()
     packed.write_bytes(whole[: int(kept * len(whole))])
     with pytest.raises(ValueError, match="damaged, cut short or no ZIP file"):
-        bundle_reader.read(packed, CPU)
+        reading.read(packed, CPU)
 
 
 def test_a_bundle_of_a_newer_version_says_so(packed):
-    metadata = bundle_reader.read_metadata(packed) | {"tak_format_version": 99}
+    metadata = reading.read_metadata(packed) | {"tak_format_version": 99}
     with pytest.raises(ValueError, match="format 99; this program reads formats 1 to 2"):
-        bundle_reader.read(
-            changed(packed, bundle_reader.METADATA, json.dumps(metadata).encode()), CPU
-        )
+        reading.read(changed(packed, reading.METADATA, json.dumps(metadata).encode()), CPU)
 
 
 def test_nested_metadata_and_metadata_of_other_types_are_refused(packed):
     for content in (b"[" * 100_000, b'{"tak_format_version": 2, "run": [], "step": []}'):
         with pytest.raises(ValueError, match=r"model\.zip: ") as fault:
-            bundle_reader.read(changed(packed, bundle_reader.METADATA, content), CPU)
+            reading.read(changed(packed, reading.METADATA, content), CPU)
         assert len(str(fault.value)) < 500
 
 
@@ -97,16 +93,16 @@ def test_a_bomb_is_not_unpacked(packed):
     with zipfile.ZipFile(packed, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb", bytes(2**26 + 1))
     with pytest.raises(ValueError, match="bomb would unpack to 64 MiB"):
-        bundle_reader.read_member(packed, "bomb")
+        reading.read_member(packed, "bomb")
 
 
 def test_weights_that_are_not_finite_are_named(packed):
-    weights = load_tensors(bundle_reader.read_member(packed, bundle_reader.WEIGHTS))
+    weights = load_tensors(reading.read_member(packed, reading.WEIGHTS))
     weights["head.controller.bias"][3] = float("nan")
     content = save_tensors(weights)
-    metadata = bundle_reader.read_metadata(packed)
+    metadata = reading.read_metadata(packed)
     metadata["weights_sha256"] = hashlib.sha256(content).hexdigest()
-    changed(packed, bundle_reader.WEIGHTS, content)
-    changed(packed, bundle_reader.METADATA, json.dumps(metadata).encode())
+    changed(packed, reading.WEIGHTS, content)
+    changed(packed, reading.METADATA, json.dumps(metadata).encode())
     with pytest.raises(ValueError, match=r"NaN or infinite, first head\.controller\.bias"):
-        bundle_reader.read(packed, CPU)
+        reading.read(packed, CPU)

@@ -10,7 +10,7 @@ from knowledge.descriptions import BACKGROUND, RELATIONS
 from knowledge.grounding.claims import CheckReport
 from pipeline.report.content import Material
 from pipeline.report.theme import short
-from pipeline.report.view_scores import origin_words
+from pipeline.report.views.scores import origin_words
 from segmentation.imaging.colors import colors
 
 

@@ -1,0 +1,1 @@
+"""The sections of the report as values for its templates: pictures, scores, texts."""
