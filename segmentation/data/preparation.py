@@ -61,7 +61,9 @@ def to_grid(volume: Volume, spec: DatasetSpec) -> Volume:
         )
     upright = canonical(volume)
     windowed = Volume(scaled(upright.voxels, spec), upright.affine)
-    return resample(windowed, grid_shape(upright, spec))
+    grid = resample(windowed, grid_shape(upright, spec))
+    # Prepared cases store 16 bits; predicted scans are rounded alike, so that both see one image.
+    return Volume(in_sixteen_bits(grid.voxels), grid.affine)
 
 
 def scaled(voxels: Array, spec: DatasetSpec) -> Array:
@@ -252,8 +254,6 @@ def _prepare_case(
     scan = reader.scan(task)
     in_unit_range = spec.scaling != "stored"
     grid = to_grid(scan, spec) if in_unit_range else canonical(scan)
-    if in_unit_range:
-        grid = Volume(in_sixteen_bits(grid.voxels), grid.affine)
     arrays = {"image": grid.voxels}
     counts = mask = None
     if task.label is not None:

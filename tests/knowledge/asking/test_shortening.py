@@ -63,5 +63,5 @@ def test_a_model_that_stays_wordy_ends_after_the_attempts() -> None:
 
 
 def test_shortening_needs_a_model() -> None:
-    with pytest.raises(ValueError, match="a model is needed"):
+    with pytest.raises(ValueError, match="needs a model"):
         encode(SET, ENCODER, long_text="shorten")

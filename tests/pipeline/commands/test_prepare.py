@@ -111,7 +111,7 @@ def test_a_folder_s_own_descriptor_is_pointed_at_where_another_has_no_such_split
         (["phantom", "{}/out", "--labeled", "0"], "labeled must be at least 1, not 0"),
         (["phantom", "{}/out", "--spacing", "40"], "are too large for"),
         (["phantom", "{}/out", "--spacing", "5", "--shape", "9", "9", "9"], "exactly one of"),
-        (["phantom", "{}/out", "--jobs", "0"], "jobs is the number of processes"),
+        (["phantom", "{}/out", "--jobs", "0"], "expected a number of processes"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tak, tmp_path, words, told):

@@ -154,7 +154,7 @@ def test_a_start_that_failed_can_be_started_again(prepared, bank, tmp_path):
     out = tmp_path / "run"
     command = ["train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", out]
     wrong = tak(*command, *changed("training.rate=1e30", "training.checkpoint_every=6"), ok=False)
-    assert "lower rate" in wrong.stderr
+    assert "lower training.rate" in wrong.stderr
     assert (out / "config.toml").is_file()
     tak(*command, *changed())
     records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]

@@ -38,7 +38,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(torch.random, "fork_rng", lambda **_: nullcontext())
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    monkeypatch.setattr(heads, "_has_kernels", lambda *_: False)
+    monkeypatch.setattr(heads, "_triton_works", lambda *_: False)
     with FakeTensorMode() as mode, torch.no_grad():
         yield mode
 
