@@ -17,6 +17,7 @@ test: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "tak-seg needs Python 3.11 or newer; make PYTHON=python3.12 names another"; exit 1; }
+	@echo "installing into .venv: about 7 GB, mostly PyTorch; 5 to 15 minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)

@@ -65,6 +65,10 @@ HOME = {
     "openai": {"knowledge/providers/base/chat.py"},
     "open_clip": {"knowledge/encoders/openclip.py"},
     "transformers": {"knowledge/encoders/transformer.py"},
+    "sentence_transformers": {
+        "knowledge/encoders/base/sentence_model.py",
+        "knowledge/encoders/transformer.py",
+    },
     "mlflow": {"segmentation/training/trackers.py"},
     "wandb": {"segmentation/training/trackers.py"},
     "pyvista": {"knowledge/questions/rendering.py"},
