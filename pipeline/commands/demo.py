@@ -38,7 +38,7 @@ def demo(
     recipe: Annotated[
         str, typer.Option(help="demo, or phantom-cpu (a quarter of an hour).")
     ] = "demo",
-    seed: Annotated[int, typer.Option(help="Of the training run.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the training run.")] = 0,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change the recipe, as in `tak train`."),
@@ -65,7 +65,7 @@ def demo(
     typer.echo(
         f"  {run / 'evaluation-test.csv'}   Dice per case and organ\n"
         f"  {output / 'mask.nii.gz'}   the mask of a scan that training never saw\n"
-        f"  {output / 'descriptions.json'}   what the head was told about each organ\n"
+        f"  {output / 'descriptions.json'}   descriptions of each organ\n"
         f"Look at the curves: tensorboard --logdir {run}"
     )
 

@@ -94,7 +94,7 @@ def predict(
 def _segmented(
     work: "ScanJob", found: "Sequence[Target]", output: Path
 ) -> "tuple[list[ScanResult], list[Exception]]":
-    """What was made, scan by scan, and why the other scans could not be segmented."""
+    """Results scan by scan, and why other scans could not be segmented."""
     from dataclasses import replace
 
     from pipeline.prediction.outputs import write_colors
@@ -118,7 +118,7 @@ def _segmented(
 
 
 def _tell(finished: "list[ScanResult]", skipped: int, as_json: bool) -> None:
-    """What was written, and what is doubtful about the scans."""
+    """Print written files and warnings about the scans."""
     import json
 
     for done in finished:

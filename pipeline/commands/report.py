@@ -27,7 +27,8 @@ def report(
         Path | None, typer.Option(help="Bank of the first RUN, where it keeps no copy.")
     ] = None,
     descriptions: Annotated[
-        Path | None, typer.Option(help="What the bank was made from; shows its claims.")
+        Path | None,
+        typer.Option(help="Descriptions that the bank was made from; shows their claims."),
     ] = None,
     check: Annotated[
         Path | None, typer.Option(help="Verdicts on the claims: `tak check --report FILE`.")
@@ -43,7 +44,7 @@ def report(
     viewer, uncertainty, size and shape of the organs, learning curves, the descriptions that drove
     the head with their claims, cosines of the text vectors. Runs that differ by their seed alone
     are averaged. Scores are read from `tak evaluate`'s files; with --data, missing ones are made.
-    What cannot be shown is said in its place.
+    A section that cannot be shown gives the reason in its place.
 
     Example: `tak report runs/tak runs/magicnet --data prepared -o report`
     """

@@ -25,7 +25,7 @@ BankFile = Annotated[
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="Change the recipe of every variant.")
 ]
-Part = Annotated[str, typer.Option(help="What is scored: validation or test.")]
+Part = Annotated[str, typer.Option(help="Part to score: validation or test.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 
