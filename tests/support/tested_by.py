@@ -10,7 +10,6 @@ TESTED_BY = {
     "knowledge/descriptions.py": "tests/knowledge/grounding/test_claims.py",
     "knowledge/providers/base/find_json.py": "tests/knowledge/asking/test_hostile.py",
     "knowledge/providers/base/retry.py": "tests/knowledge/asking/test_hostile.py",
-    "knowledge/providers/recorded.py": "tests/knowledge/providers/base/test_answer_store.py",
     "knowledge/questions/answer_format.py": "tests/knowledge/asking/test_hostile.py",
     "knowledge/questions/questions.py": "tests/knowledge/asking/test_hostile.py",
     "pipeline/commands/adopt.py": "tests/pipeline/runs/test_released_checkpoint.py",
