@@ -200,6 +200,28 @@ def modules_named_in(folder):
     return names
 
 
+IMPORTS = {dotted(path): {module for _, module in project_imports(path)} for path in FILES}
+
+
+def reaches(test, path):
+    """Whether a test file calls a command, or imports a module directly or through others."""
+    text = test.read_text(encoding="utf-8")
+    verb = path.stem
+    if str(path.parent.relative_to(ROOT)) == "pipeline/commands":
+        pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")] if "docs" in test.name else []
+        pages = [page.read_text(encoding="utf-8") for page in pages]
+        return f'"{verb}"' in text or any(f"\ntak {verb} " in page for page in pages)
+    waiting = {module for _, module in project_imports(test)}
+    if "tak(" in text or "tak_study(" in text or "fixture" in text:
+        waiting |= {"pipeline.cli", "pipeline.worker"}
+    reached = set()
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        waiting |= IMPORTS.get(module, set()) - reached
+    return dotted(path) in reached
+
+
 @pytest.mark.parametrize(
     "path",
     [path for path in FILES if path.name not in ("__init__.py", "__main__.py")],
@@ -216,6 +238,7 @@ def test_a_module_has_a_test_file_of_its_name_or_is_named_by_one(path):
         return
     assert elsewhere, f"no test in {mirror.parent} names it; see tests/support/tested_by.py"
     assert (ROOT / elsewhere).is_file(), elsewhere
+    assert reaches(ROOT / elsewhere, path), f"{elsewhere} neither imports nor calls it"
 
 
 def public(node):

@@ -25,7 +25,8 @@ class Run:
     """The scores of one finished cell.
 
     Attributes:
-        replicate: draw, seed and draw of the control, which pair runs of different arms.
+        replicate: draw of labeled cases and seed, which pair runs of different arms. Several draws
+            of a control are runs of one replicate, and are averaged.
         scores: the endpoint's metric by case and organ; NaN where an organ is not scored.
         minutes: of training.
         cost_usd: of its descriptions; several runs may share them.
@@ -121,7 +122,9 @@ def summarize(
         margin: of equivalence, in the unit of the scores.
     """
     arms = list(dict.fromkeys(run.arm for run in runs))
-    by_arm = {arm: {run.replicate: run for run in runs if run.arm == arm} for arm in arms}
+    by_arm: dict[str, dict[Replicate, list[Run]]] = {arm: {} for arm in arms}
+    for run in runs:
+        by_arm[run.arm].setdefault(run.replicate, []).append(run)
     differences = {
         arm: {
             row: paired(_gaps(by_arm[arm], by_arm.get(baseline, {}), organs), margin)
@@ -131,16 +134,25 @@ def summarize(
         if arm != baseline and baseline in by_arm
     }
     _adjust(differences, rows)
-    return [_summary(arm, list(by_arm[arm].values()), rows, differences.get(arm)) for arm in arms]
+    return [
+        _summary(arm, [run for run in runs if run.arm == arm], rows, differences.get(arm))
+        for arm in arms
+    ]
 
 
 def _gaps(
-    one: Mapping[Replicate, Run], base: Mapping[Replicate, Run], organs: Sequence[str]
+    one: Mapping[Replicate, list[Run]], base: Mapping[Replicate, list[Run]], organs: Sequence[str]
 ) -> NDArray[np.float64]:
     """Arm minus baseline for every replicate that both have; NaN scores leave a pair out."""
     common = sorted(set(one) & set(base))
-    gaps = np.array([one[key].mean(organs) - base[key].mean(organs) for key in common], float)
+    gaps = np.array(
+        [_mean_of(one[key], organs) - _mean_of(base[key], organs) for key in common], float
+    )
     return gaps[~np.isnan(gaps)]
+
+
+def _mean_of(runs: Sequence[Run], organs: Sequence[str]) -> float:
+    return nan_mean([run.mean(organs) for run in runs])
 
 
 def _adjust(differences: dict[str, dict[str, Difference]], rows: Mapping[str, Any]) -> None:

@@ -169,6 +169,9 @@ class Runner:
             self.idle.put(worker)
             if limited:
                 limited.release()
+        if outcome.code == 1 and stage.kind == "check" and self.store.product(stage).is_file():
+            # `tak check` ends with 1 if claims are contradicted: a result, not a failure.
+            outcome = Outcome(0, "", outcome.seconds, outcome.peak_mib)
         if outcome.code == 0:
             self.store.finish(stage, outcome.seconds, outcome.peak_mib)
         else:
@@ -183,6 +186,8 @@ class Runner:
         words = [_filled(word, places) for word in stage.words]
         if stage.kind == "train" and (self.store.product(stage) / "last.pt").is_file():
             words.append("--resume")
+        if stage.kind == "check":
+            self.store.product(stage).unlink(missing_ok=True)
         if stage.kind == "split" and self.store.product(stage).is_dir():
             self._remove_lists(stage)
         if stage.kind == "evaluate":

@@ -4,17 +4,19 @@ The key of a stage is the digest of everything that goes into it, the keys of ea
 included. Equal keys mean equal results, in one study and across studies.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from knowledge.common.digests import digest_of
+from pipeline.experiments.sources import (
+    digest_of_descriptor,
+    digest_of_file,
+    digest_of_folder,
+)
 from pipeline.experiments.study import (
     Cell,
-    DataTable,
     Study,
     as_words,
     find_recipe,
@@ -48,7 +50,6 @@ PRODUCTS = {
     "train": "run",
     "evaluate": "scores",
 }
-_HEAD_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def stages_of(study: Study, cell: Cell) -> CellStages:
     if reads_text(raw):
         describe, bank = _text(study, cell)
         if study.file.check and describe is not None:
-            check = _check(describe, data, study)
+            check = _check(describe, data)
     train = _train(cell, data, bank, recipe, raw, as_words(changes))
     evaluate = _evaluate(study, train, data)
     return CellStages(cell, train, evaluate, data, bank, describe, check)
@@ -157,14 +158,14 @@ def _data(study: Study, cell: Cell) -> Input:
     table, draw, labeled = study.file.data, cell.settings["draw"], cell.settings.get("labeled")
     drawn = bool(draw) or labeled is not None
     if table.phantom is not None:
-        scans = _phantom(table)
+        scans = _phantom(study)
         root, source = f"{{{scans.key}}}", dict[str, str]()
         inputs: tuple[Stage, ...] = (scans,)
     else:
         folder = Path(study.resolve(str(table.root)))
         if not folder.is_dir():
             raise FileNotFoundError(f"{study.path}: data.root: there is no folder {table.root}")
-        root, source, inputs = str(folder), {"data": _folder_digest(str(folder))}, ()
+        root, source, inputs = str(folder), {"data": digest_of_folder(str(folder))}, ()
         if (folder / "dataset.json").is_file() and any(folder.glob("*.h5")):
             if drawn:
                 raise ValueError(
@@ -175,7 +176,9 @@ def _data(study: Study, cell: Cell) -> Input:
     descriptor = [] if table.descriptor is None else [study.resolve(table.descriptor)]
     options = ["--descriptor", *descriptor] if descriptor else []
     facts = source | {
-        "descriptor": _file_digest(str(shipped.find("data", descriptor[0]))) if descriptor else "",
+        "descriptor": digest_of_file(str(shipped.find("data", descriptor[0])))
+        if descriptor
+        else "",
         "layout": table.layout or "",
         "spacing": list(table.spacing or ()),
     }
@@ -201,14 +204,35 @@ def _data(study: Study, cell: Cell) -> Input:
     )
 
 
-def _phantom(table: DataTable) -> Stage:
-    words = ["phantom", "{out}"]
-    if table.descriptor:
-        words += ["--descriptor", table.descriptor]
-    for name, value in (table.phantom or {}).items():
+def _phantom(study: Study) -> Stage:
+    options, organs = dict(study.file.data.phantom or {}), _organs(study)
+    words = ["phantom", "{out}", "--descriptor", organs]
+    for name, value in options.items():
         values = value if isinstance(value, list) else [value]
         words += [f"--{name}", *map(str, values)]
-    return Stage("phantom", {"options": dict(table.phantom or {})}, tuple(words))
+    return Stage(
+        "phantom", {"options": options, "organs": digest_of_descriptor(organs)}, tuple(words)
+    )
+
+
+def _organs(study: Study) -> str:
+    """The descriptor of the scans: the named one, that of phantoms, or the folder's own.
+
+    Raises:
+        ValueError: the folder has none, and none is named.
+    """
+    table = study.file.data
+    if table.descriptor is not None:
+        return study.resolve(table.descriptor)
+    if table.phantom is not None:
+        return "phantom"
+    own = Path(study.resolve(str(table.root))) / "dataset.toml"
+    if not own.is_file():
+        raise ValueError(
+            f"{study.path}: data.descriptor: needed to describe the organs of {table.root}, which "
+            "holds no dataset.toml"
+        )
+    return str(own)
 
 
 def _text(study: Study, cell: Cell) -> tuple[Stage | None, Input]:
@@ -218,7 +242,7 @@ def _text(study: Study, cell: Cell) -> tuple[Stage | None, Input]:
     if path.suffix == ".h5":
         if not path.is_file():
             raise FileNotFoundError(f"{study.path}: there is no bank {bank}")
-        return None, External(str(path), _file_digest(str(path)))
+        return None, External(str(path), digest_of_file(str(path)))
     describe = _describe(study, settings)
     encoder = str(settings["encoder"])
     facts = {"encoder": encoder, "long_text": settings["long_text"]}
@@ -235,13 +259,13 @@ def _text(study: Study, cell: Cell) -> tuple[Stage | None, Input]:
 
 def _describe(study: Study, settings: Mapping[str, Any]) -> Stage:
     wording = shipped.find("prompts", study.resolve(str(settings["wording"])))
-    organs = study.resolve(study.file.data.descriptor or "phantom")
+    organs = _organs(study)
     provider = str(settings["provider"])
     words = ["describe", organs, "-o", "{out}", "--template", str(wording), "--provider", provider,
              "--cache", "{store}/answers"]  # fmt: skip
     facts: dict[str, Any] = {
-        "organs": _organs_digest(organs),
-        "wording": _file_digest(str(wording)),
+        "organs": digest_of_descriptor(organs),
+        "wording": digest_of_file(str(wording)),
         "provider": provider,
     }
     options = {"model": "--model", "base_url": "--base-url", "key_env": "--key-env",
@@ -255,16 +279,16 @@ def _describe(study: Study, settings: Mapping[str, Any]) -> Stage:
     if "answers" in settings:
         answers = study.resolve(str(settings["answers"]))
         words += ["--answers", answers]
-        facts["answers"] = _file_digest(answers)
+        facts["answers"] = digest_of_file(answers)
     elif provider == "recorded":
         store = shipped.data() / "answers" / f"{wording.stem}.json"
-        facts["answers"] = _file_digest(str(store)) if store.is_file() else ""
+        facts["answers"] = digest_of_file(str(store)) if store.is_file() else ""
     return Stage("describe", facts, tuple(words))
 
 
-def _check(describe: Stage, data: Input, study: Study) -> Stage:
+def _check(describe: Stage, data: Input) -> Stage:
     scans, inputs, facts = _place(data)
-    words = ("check", f"{{{describe.key}}}", "--scans", scans, "--report", "{out}", "--no-record")
+    words = ("check", f"{{{describe.key}}}", "--scans", scans, "--report", "{out}")
     return Stage("check", facts, words, (describe, *inputs))
 
 
@@ -307,28 +331,3 @@ def _evaluate(study: Study, train: Stage, data: Input) -> Stage:
              "--rules", chosen.rules, "-o", "{out}")  # fmt: skip
     facts |= {"part": chosen.part, "rules": chosen.rules}
     return Stage("evaluate", facts, words, (train, *inputs))
-
-
-@cache
-def _file_digest(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError as error:
-        raise FileNotFoundError(f"{path}: {error.strerror}") from None
-
-
-def _organs_digest(name: str) -> str:
-    path = Path(name)
-    return _file_digest(str(path if path.is_file() else shipped.find("data", name)))
-
-
-@cache
-def _folder_digest(folder: str) -> str:
-    """Names, sizes and beginnings of all files below a folder; seconds for thousands of scans."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(folder).rglob("*")):
-        if path.is_file() and not path.name.startswith("."):
-            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode())
-            with path.open("rb") as file:
-                digest.update(file.read(_HEAD_BYTES))
-    return digest.hexdigest()

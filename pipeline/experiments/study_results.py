@@ -73,7 +73,11 @@ def collect(plan: Plan, store: Store) -> StudyResults | None:
             f"{chosen.metric!r}; there is {known}"
         )
     same = {p: e for p, e in evaluations.items() if _alike(e, first)}
-    runs = [_run(plan.cells[place], each, metric.key, store) for place, each in same.items()]
+    # Cells that differ by what their stages do not read, such as the draw of a control that draws
+    # nothing, are one training and count once.
+    distinct = {(plan.cells[p].cell.arm, plan.cells[p].train.key): p for p in reversed(same)}
+    places = sorted(distinct.values())
+    runs = [_run(plan.cells[place], same[place], metric.key, store) for place in places]
     rows = {group: first.groups[group] for group in GROUPS if first.groups[group]}
     rows |= {organ: (organ,) for organ in first.groups["all"]}
     factor = 100.0 if metric.share else 1.0

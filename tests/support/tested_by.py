@@ -35,7 +35,6 @@ TESTED_BY = {
     "pipeline/datasets/protocols.py": "tests/pipeline/scoring/test_published.py",
     "pipeline/datasets/split_drawing.py": "tests/pipeline/commands/test_split.py",
     "pipeline/datasets/tables.py": "tests/pipeline/datasets/test_shared_folders.py",
-    "pipeline/experiments/study_results.py": "tests/pipeline/experiments/test_run_study.py",
     "pipeline/experiments/tables.py": "tests/pipeline/experiments/test_run_study.py",
     "pipeline/experiments/workers.py": "tests/pipeline/experiments/test_run_study.py",
     "pipeline/pictures/contact_sheet.py": "tests/pipeline/datasets/test_inspection.py",

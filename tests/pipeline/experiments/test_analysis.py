@@ -59,6 +59,21 @@ def test_arms_are_paired_by_draw_and_seed_and_adjusted_by_holm():
     assert gaps["same"].p_equivalent < 0.05
 
 
+def test_draws_of_a_control_are_averaged_and_do_not_count_as_replicates():
+    base = [make("text", 0, seed, 0.60 + 0.01 * seed) for seed in range(3)]
+    control = [
+        make("random", 0, seed, 0.60 + 0.01 * seed + gain)
+        for seed in range(3)
+        for gain in (-0.02, 0.0, 0.05)
+    ]
+    summary = {each.arm: each for each in summarize([*base, *control], ROWS, "text", 0.01)}
+    assert summary["random"].runs == 9
+    gap = summary["random"].difference["liver"]
+    assert gap.pairs == 3
+    assert gap.mean == pytest.approx(0.01)
+    assert summary["random"].mean["liver"] == pytest.approx(0.62)
+
+
 def test_organs_that_a_run_never_learned_are_counted():
     runs = [make("a", 0, 0, 0.9, spleen=0.0), make("a", 0, 1, 0.0, spleen=0.004)]
     (summary,) = summarize(runs, ROWS, "a", 0.01)

@@ -15,6 +15,7 @@ from pipeline.experiments.planning import plan
 from pipeline.experiments.run_study import Pool, Runner
 from pipeline.experiments.store import Store
 from pipeline.experiments.study import Study
+from pipeline.experiments.study_results import collect
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 from tests.support.tiny_study import TINY_FIXED, write_study
@@ -129,6 +130,19 @@ def test_a_failing_cell_does_not_stop_the_others_and_is_tried_again(tmp_path):
     assert ran.kinds.count("evaluate") == 1
     _, again = run(path, tmp_path / "store")
     assert again.kinds == ["describe"], "the failed one alone"
+
+
+def test_contradicted_claims_are_a_result_and_not_a_failure(tmp_path):
+    shipped = (ROOT / "data" / "answers" / "terse.json").read_text(encoding="utf-8")
+    turned = shipped.replace('"left_of"', '"?"').replace('"right_of"', '"left_of"')
+    (tmp_path / "turned.json").write_text(turned.replace('"?"', '"right_of"'), encoding="utf-8")
+    tail = '[[arms]]\nname = "turned"\nwording = "terse"\nanswers = "turned.json"\n'
+    path = write_study(tmp_path, 'title = "Turned"\ncheck = true\n', tail)
+    result, _ = run(path, tmp_path / "store")
+    assert not result.failed
+    store = Store(tmp_path / "store")
+    (run_of_arm,) = collect(plan(Study.read(path), store), store).runs
+    assert 0 < run_of_arm.supported < 0.9
 
 
 def training_pids(store):

@@ -2,10 +2,11 @@
 
 import pytest
 
+from pipeline.experiments.sources import digest_of_file
 from pipeline.experiments.stages import stages_of
 from pipeline.experiments.study import Study, as_words, raw_recipe, reads_text, recipe_changes
 from pipeline.files import shipped
-from tests.support.tiny_study import write_study
+from tests.support.tiny_study import TINY_DATA, write_study
 
 
 def study(folder, head='title = "Tiny"\n', tail="", **parts):
@@ -51,6 +52,30 @@ def test_a_changed_setting_changes_the_keys_of_what_reads_it_and_of_nothing_else
     assert changed(control) == {"train", "evaluate"}
     assert set(control) - set(base) == {"control"}
     assert changed(wording) == {"describe", "encode", "train", "evaluate"}
+
+
+def test_other_organs_are_other_phantoms_and_other_questions(tmp_path):
+    text = shipped.find("data", "phantom").read_text(encoding="utf-8")
+    fewer = text[: text.rindex("[[organs]]")]
+    before, after = {}, {}
+    for found, content in ((before, text), (after, fewer)):
+        (tmp_path / "mine.toml").write_text(content, encoding="utf-8")
+        data = TINY_DATA.replace('"phantom"', '"mine.toml"')
+        digest_of_file.cache_clear()
+        made = study(tmp_path, data=data)
+        found |= keys(stages_of(made, made.cells[0]))
+    assert all(before[kind] != after[kind] for kind in before), "everything depends on the organs"
+
+
+def test_scans_without_a_named_descriptor_are_described_by_their_own(tmp_path, population):
+    data = f'[data]\nroot = "{population}"\n'
+    made = study(tmp_path, data=data)
+    describe = stages_of(made, made.cells[0]).describe
+    assert describe.words[1] == str(population / "dataset.toml")
+    (tmp_path / "bare").mkdir()
+    bare = study(tmp_path, data='[data]\nroot = "bare"\n')
+    with pytest.raises(ValueError, match=r"data\.descriptor: needed .* bare"):
+        stages_of(bare, bare.cells[0])
 
 
 def test_a_cell_without_text_asks_nobody(tmp_path):
