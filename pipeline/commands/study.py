@@ -49,9 +49,9 @@ def study(
         content = planned.as_json() if as_json else "\n".join(plan_lines(planned))
         typer.echo(content)
         return
-    from pipeline.experiments.run_study import Pool, Runner, default_jobs
-    from pipeline.experiments.study_results import collect, write_results
-    from pipeline.experiments.tables import show_study, watching_study
+    from pipeline.experiments.engines.run_study import Pool, Runner, default_jobs
+    from pipeline.experiments.results.study_results import collect, write_results
+    from pipeline.experiments.results.tables import show_study, watching_study
     from pipeline.files.outputs import require_writable_folder
 
     check_cells(planned)

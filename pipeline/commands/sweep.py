@@ -51,7 +51,7 @@ def sweep(
     from rich.console import Console
 
     from pipeline.experiments import sweep as sweeping
-    from pipeline.experiments.tables import sweep_table
+    from pipeline.experiments.results.tables import sweep_table
     from pipeline.files import shipped
     from pipeline.files.kinds import require_kind
     from pipeline.files.outputs import require_writable_folder

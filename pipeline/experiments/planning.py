@@ -2,8 +2,11 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from pipeline.experiments.stages import KINDS, CellStages, Stage, stages_of
+from pipeline.experiments.cell_stages import stages_of
+from pipeline.experiments.stages import KINDS, CellStages, Stage
 from pipeline.experiments.store import State, Store, cost_class
 from pipeline.experiments.study import Cell, Study
 
@@ -94,7 +97,7 @@ def check_cells(plan: Plan) -> None:
     todo = [each for each in plan.cells if each.train.key in pending]
     if todo:
         from pipeline.config.recipe_files import read_config
-        from pipeline.experiments.study import as_words, find_recipe, recipe_changes
+        from pipeline.experiments.recipe_changes import as_words, find_recipe, recipe_changes
     seen: set[tuple[str, ...]] = set()
     for each in todo:
         recipe = find_recipe(plan.study, str(each.cell.settings["recipe"]))
@@ -161,3 +164,20 @@ def _time(plan: Plan) -> str:
 
 def _span(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
+
+
+def spent(plan: Plan, store: Store) -> tuple[int, float]:
+    """Tokens and US dollars of all finished description sets of a study."""
+    tokens, cost = 0, 0.0
+    for stage in plan.stages:
+        if stage.kind == "describe" and store.state(stage) == "done":
+            content: dict[str, Any] = _json_object(store.product(stage))
+            totals = content.get("totals", {})
+            tokens += totals.get("input_tokens", 0) + totals.get("output_tokens", 0)
+            cost += content.get("cost_usd") or 0.0
+    return tokens, cost
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}

@@ -26,7 +26,7 @@ TESTED_BY = {
     "pipeline/commands/report.py": "tests/pipeline/report/test_page.py",
     "pipeline/commands/shared/many_words.py": "tests/pipeline/prediction/test_predict.py",
     "pipeline/commands/shared/options.py": "tests/knowledge/encoders/test_every_encoder.py",
-    "pipeline/commands/study.py": "tests/pipeline/experiments/test_run_study.py",
+    "pipeline/commands/study.py": "tests/pipeline/experiments/engines/test_run_study.py",
     "pipeline/commands/sweep.py": "tests/pipeline/experiments/test_sweep.py",
     "pipeline/commands/train.py": "tests/pipeline/runs/test_resume.py",
     "pipeline/datasets/array_comparison.py": "tests/pipeline/datasets/test_shared_folders.py",
@@ -35,8 +35,16 @@ TESTED_BY = {
     "pipeline/datasets/protocols.py": "tests/pipeline/scoring/test_published.py",
     "pipeline/datasets/split_drawing.py": "tests/pipeline/commands/test_split.py",
     "pipeline/datasets/tables.py": "tests/pipeline/datasets/test_shared_folders.py",
-    "pipeline/experiments/tables.py": "tests/pipeline/experiments/test_run_study.py",
-    "pipeline/experiments/workers.py": "tests/pipeline/experiments/test_run_study.py",
+    "pipeline/experiments/engines/workers.py": (
+        "tests/pipeline/experiments/engines/test_run_study.py"
+    ),
+    "pipeline/experiments/results/study_results.py": (
+        "tests/pipeline/experiments/engines/test_run_study.py"
+    ),
+    "pipeline/experiments/results/tables.py": (
+        "tests/pipeline/experiments/engines/test_run_study.py"
+    ),
+    "pipeline/experiments/study_file.py": "tests/pipeline/experiments/test_study.py",
     "pipeline/pictures/contact_sheet.py": "tests/pipeline/datasets/test_inspection.py",
     "pipeline/pictures/overlay.py": "tests/pipeline/runs/test_runs.py",
     "pipeline/prediction/outputs.py": "tests/pipeline/prediction/test_predict_again.py",
@@ -55,7 +63,7 @@ TESTED_BY = {
     "pipeline/terminal/progress.py": "tests/pipeline/commands/test_describe.py",
     "pipeline/texts/asking.py": "tests/pipeline/commands/test_describe.py",
     "pipeline/texts/services.py": "tests/pipeline/commands/test_describe.py",
-    "pipeline/worker.py": "tests/pipeline/experiments/test_run_study.py",
+    "pipeline/worker.py": "tests/pipeline/experiments/engines/test_run_study.py",
     "segmentation/anatomy/body.py": "tests/segmentation/phantom/test_population.py",
     "segmentation/common/files.py": "tests/pipeline/prediction/test_targets.py",
     "segmentation/common/models.py": "tests/segmentation/data/test_split.py",

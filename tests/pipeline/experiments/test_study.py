@@ -2,9 +2,10 @@
 
 import pytest
 
+from pipeline.experiments.cell_stages import stages_of
+from pipeline.experiments.recipe_changes import as_words, raw_recipe, reads_text, recipe_changes
 from pipeline.experiments.sources import digest_of_file
-from pipeline.experiments.stages import stages_of
-from pipeline.experiments.study import Study, as_words, raw_recipe, reads_text, recipe_changes
+from pipeline.experiments.study import Study
 from pipeline.files import shipped
 from tests.support.tiny_study import TINY_DATA, write_study
 

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from pipeline.experiments.engines.workers import Outcome
 from pipeline.experiments.planning import Plan
+from pipeline.experiments.results.study_results import HEADINGS, StudyResults, notes, table_rows
 from pipeline.experiments.stages import Stage
 from pipeline.experiments.store import Store
-from pipeline.experiments.study_results import HEADINGS, StudyResults, notes, table_rows
 from pipeline.experiments.sweep import SWEEP_HEADINGS, SweepRow, row_words
-from pipeline.experiments.workers import Outcome
 
 _NARROW = ("arm", "runs", "all", "small", "difference", "95 % interval", "p adj.")
 

@@ -11,11 +11,11 @@ import time
 
 import pytest
 
+from pipeline.experiments.engines.run_study import Pool, Runner
 from pipeline.experiments.planning import plan
-from pipeline.experiments.run_study import Pool, Runner
+from pipeline.experiments.results.study_results import collect
 from pipeline.experiments.store import Store
 from pipeline.experiments.study import Study
-from pipeline.experiments.study_results import collect
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 from tests.support.tiny_study import TINY_FIXED, write_study

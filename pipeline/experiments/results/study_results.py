@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from knowledge.common.files import read_text, without_nan, write_whole
-from pipeline.experiments.analysis import (
+from pipeline.experiments.planning import Plan, spent
+from pipeline.experiments.results.analysis import (
     ArmSummary,
     Difference,
     Run,
     summarize,
     variance_components,
 )
-from pipeline.experiments.planning import Plan
-from pipeline.experiments.run_study import spent
 from pipeline.experiments.stages import CellStages, Stage
 from pipeline.experiments.store import Store
 from pipeline.scoring.evaluation import GROUPS, Evaluation

@@ -1,6 +1,5 @@
 """A study planned and run: every stage once, on a pool of worker processes."""
 
-import json
 import os
 import threading
 import time
@@ -9,12 +8,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
-from typing import Any, Protocol
+from typing import Protocol
 
-from pipeline.experiments.planning import Plan
+from pipeline.experiments.engines.workers import Outcome, Worker
+from pipeline.experiments.planning import Plan, spent
 from pipeline.experiments.stages import Stage
 from pipeline.experiments.store import Store
-from pipeline.experiments.workers import Outcome, Worker
 
 _POLL_SECONDS = 0.5
 
@@ -211,23 +210,6 @@ class Runner:
         if limits.max_cost is not None:
             words += ["--max-cost", str(max(0.0, limits.max_cost - cost))]
         return words
-
-
-def spent(plan: Plan, store: Store) -> tuple[int, float]:
-    """Tokens and US dollars of all finished description sets of a study."""
-    tokens, cost = 0, 0.0
-    for stage in plan.stages:
-        if stage.kind == "describe" and store.state(stage) == "done":
-            content: dict[str, Any] = _json_object(store.product(stage))
-            totals = content.get("totals", {})
-            tokens += totals.get("input_tokens", 0) + totals.get("output_tokens", 0)
-            cost += content.get("cost_usd") or 0.0
-    return tokens, cost
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return content if isinstance(content, dict) else {}
 
 
 def _inputs(stage: Stage) -> list[Stage]:

@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from pipeline.experiments.analysis import Run, paired, summarize, variance_components
+from pipeline.experiments.results.analysis import Run, paired, summarize, variance_components
 
 ROWS = {"all": ("liver", "spleen"), "liver": ("liver",), "spleen": ("spleen",)}
 

@@ -1,0 +1,73 @@
+"""The settings of a cell as changes of its recipe."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from knowledge.common.files import read_text
+from pipeline.experiments.study import Study
+from pipeline.experiments.study_file import Value
+from pipeline.files import shipped
+
+
+def recipe_changes(settings: Mapping[str, Value]) -> dict[str, Value]:
+    """What a cell changes in its recipe, by dotted key; the seed is not among it."""
+    changes: dict[str, Value] = {}
+    for table in ("method", "loss", "head", "alignment"):
+        if table in settings:  # the whole table: options of another choice would not fit
+            changes[table] = {"name": settings[table]}
+    if "aspects" in settings:
+        aspects = settings["aspects"]
+        changes["text.aspects"] = [aspects] if isinstance(aspects, str) else list(aspects)
+    changes |= {key: value for key, value in settings.items() if "." in key}
+    return changes
+
+
+def as_words(changes: Mapping[str, Value]) -> list[str]:
+    """Changes of a recipe in the form that `--set` takes."""
+    words = []
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            inner = ", ".join(f"{name} = {_toml(item)}" for name, item in value.items())
+            words.append(f"{key}={{{inner}}}")
+        else:
+            words.append(f"{key}={_toml(value)}")
+    return words
+
+
+def _toml(value: Value) -> str:
+    text = tomli_w.dumps({"value": value}).removeprefix("value = ").strip()
+    return " ".join(text.split())
+
+
+def raw_recipe(recipe: Path, changes: Mapping[str, Value]) -> dict[str, Any]:
+    """The tables of a recipe file with changes applied, unchecked: enough for a digest.
+
+    Raises:
+        ValueError: not TOML.
+    """
+    try:
+        content = tomllib.loads(read_text(recipe))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{recipe} is not valid TOML: {error}") from None
+    for key, value in changes.items():
+        *tables, last = key.split(".")
+        place = content
+        for table in tables:
+            place = place.setdefault(table, {})
+        place[last] = value
+    return content
+
+
+def reads_text(recipe: Mapping[str, Any]) -> bool:
+    """Whether a raw recipe has a text head or aligns features with text."""
+    head = recipe.get("head", {}).get("name", "conv")
+    return head == "text" or recipe.get("alignment", {}).get("name", "none") != "none"
+
+
+def find_recipe(study: Study, name: str) -> Path:
+    """The recipe that a study means by a name or by a path beside it."""
+    return shipped.find("recipes", study.resolve(name))

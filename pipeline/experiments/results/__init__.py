@@ -1,0 +1,4 @@
+"""Results of a study: statistics, tables and files.
+
+Imports the modules of `experiments` itself and below.
+"""
