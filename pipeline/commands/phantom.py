@@ -1,7 +1,7 @@
 """`tak phantom`: synthetic CT scans with organ masks."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,6 +9,7 @@ from pipeline.commands.shared.options import Jobs
 
 
 def phantom(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(help="New folder for the scans, or one to resume.")],
     descriptor: Annotated[
         str, typer.Option(help="Organs: a shipped data set name, or a TOML file.")
@@ -28,6 +29,21 @@ def phantom(
         typer.Option(metavar="MM", help="Mean voxel size. [default: 5.5]"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    variety: Annotated[
+        Literal["plain", "clinical"],
+        typer.Option(
+            help="How subjects differ: a little, or as patients do, with overlapping HU.",
+        ),
+    ] = "plain",
+    masks: Annotated[
+        Literal["labeled", "all"], typer.Option(help="Cases that get a mask.")
+    ] = "labeled",
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            help="A shipped benchmark, such as phantom-amos, or a TOML file; it sets all options."
+        ),
+    ] = None,
     jobs: Jobs = 1,
 ) -> None:
     """Generate a population of synthetic abdominal CT scans (NIfTI, nnU-Net's raw layout).
@@ -40,14 +56,40 @@ def phantom(
     from pipeline.files import shipped
     from pipeline.terminal.progress import counted
     from segmentation.data.descriptor import DatasetSpec
+    from segmentation.phantom.benchmark import Benchmark, digest
     from segmentation.phantom.population import Population, make_population
 
-    spec = DatasetSpec.read(shipped.find("data", descriptor))
-    if shape is None and spacing is None:
-        spacing = 5.5
-    population = Population(labeled, unlabeled, validation, test, spacing, shape, seed)
+    if benchmark is not None:
+        for name in context.params:
+            source = context.get_parameter_source(name)
+            given = source is not None and source.name == "COMMANDLINE"
+            if given and name not in ("out", "benchmark", "jobs"):
+                raise ValueError(f"--{name}: a benchmark sets it; leave it out")
+        chosen = Benchmark.read(shipped.find("benchmarks", benchmark))
+        spec = DatasetSpec.read(shipped.find("data", chosen.descriptor))
+        spec = spec.with_spacing(chosen.spacing_mm)
+        population = chosen.population
+    else:
+        spec = DatasetSpec.read(shipped.find("data", descriptor))
+        if shape is None and spacing is None:
+            spacing = 5.5
+        population = Population(
+            labeled, unlabeled, validation, test, spacing, shape, seed, variety, masks
+        )
     total = sum(map(len, population.parts().values()))
     with counted("scans", total) as tick:
         number = make_population(spec, out, population, jobs=jobs, progress=tick)
     present = f", {total - number} were there" if number < total else ""
     typer.echo(f"{out}: {number} scans made{present}; {len(spec.organs)} organs")
+    if benchmark is not None:
+        with counted("checked", total) as tick:
+            found = digest(out, population, jobs=jobs, progress=tick)
+        if found == chosen.sha256:
+            typer.echo(f"the voxels are those of {chosen.name} {chosen.version} (sha256 verified)")
+        else:
+            typer.echo(
+                f"warning: the voxels differ from those of {chosen.name} {chosen.version}: sha256 "
+                f"{found}, expected {chosen.sha256 or 'none is recorded'}. Other processors and "
+                "library versions round single voxels otherwise; say so beside figures",
+                err=True,
+            )

@@ -1,4 +1,5 @@
-"""Where the files that come with tak-seg lie: prompts, data sets, recipes, variants, studies."""
+"""Where the files that come with tak-seg lie: prompts, data sets, recipes, variants, studies,
+benchmarks."""
 
 import os
 from pathlib import Path
@@ -7,13 +8,16 @@ from knowledge.common.suggest import did_you_mean
 from pipeline.files.kinds import require_kind
 
 _PACKAGE = Path(__file__).parents[1]
-_SUFFIXES = dict.fromkeys(("prompts", "data", "recipes", "variants", "studies"), ".toml")
+_SUFFIXES = dict.fromkeys(
+    ("prompts", "data", "recipes", "variants", "studies", "benchmarks"), ".toml"
+)
 _KINDS = {
     "prompts": "template",
     "data": "descriptor",
     "recipes": "recipe",
     "variants": "",
     "studies": "",
+    "benchmarks": "",
 }
 
 

@@ -126,6 +126,74 @@ class Carved:
         return self.whole.bounds()
 
 
+@dataclass(frozen=True)
+class Common:
+    """The intersection of solids."""
+
+    parts: Sequence[Shape]
+
+    def distance(self, points: Array) -> Array:
+        """Signed distance in mm of points [3, ...] from the surface, negative inside."""
+        return np.maximum.reduce([part.distance(points) for part in self.parts])
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Lowest and highest corner [3] of a box around the solid, in mm."""
+        corners = [part.bounds() for part in self.parts]
+        return (
+            np.max([low for low, _ in corners], axis=0),
+            np.min([high for _, high in corners], axis=0),
+        )
+
+
+@dataclass(frozen=True)
+class Above:
+    """The part of a solid beyond a level of one axis (0, 1, 2 for x, y, z), as gas in a bowel."""
+
+    whole: Shape
+    axis: int
+    level_mm: float
+
+    def distance(self, points: Array) -> Array:
+        """Signed distance in mm of points [3, ...] from the surface, negative inside."""
+        level = points.dtype.type(self.level_mm)
+        return np.maximum(self.whole.distance(points), level - points[self.axis])
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Lowest and highest corner [3] of a box around the solid, in mm."""
+        return self.whole.bounds()
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A solid scaled about a point and shifted."""
+
+    whole: Shape
+    about: Vector
+    factor: float = 1.0
+    shift_mm: Vector = (0.0, 0.0, 0.0)
+
+    def distance(self, points: Array) -> Array:
+        """Signed distance in mm of points [3, ...] from the surface, negative inside."""
+        factor = points.dtype.type(self.factor)
+        about, shift = _column(self.about, points), _column(self.shift_mm, points)
+        return factor * self.whole.distance((points - shift - about) / factor + about)
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Lowest and highest corner [3] of a box around the solid, in mm."""
+        about, shift = np.asarray(self.about), np.asarray(self.shift_mm)
+        low, high = self.whole.bounds()
+        middle = about + shift
+        return middle + self.factor * (low - about), middle + self.factor * (high - about)
+
+
+def volume_ml(shape: Shape, step_mm: float = 2.0) -> float:
+    """The volume of a solid, by counting the points of a grid of this step inside it."""
+    low, high = shape.bounds()
+    axes = [np.arange(a, b, step_mm) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+    return float(np.count_nonzero(shape.distance(points) < 0)) * step_mm**3 / 1000
+
+
 def _column(vector: Vector, points: Array) -> Array:
     """A vector [3] shaped so that it broadcasts over points [3, ...]."""
     return np.asarray(vector, points.dtype).reshape((3,) + (1,) * (points.ndim - 1))

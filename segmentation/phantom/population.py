@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +23,9 @@ from segmentation.common.files import write_text
 from segmentation.common.processes import map_processes
 from segmentation.data.descriptor import DatasetSpec, Organ
 from segmentation.imaging.volume import write_labels, write_volume
+from segmentation.phantom.clinical import clinical_subject, draw_scanner
 from segmentation.phantom.scanner import scan_subject
+from segmentation.phantom.subject import Scanner, plain_subject
 
 FORMAT_VERSION = 1
 
@@ -33,6 +36,10 @@ class Population:
 
     Case k is a function of (seed, k) and the voxel size alone. Exactly one of spacing_mm (the
     mean voxel size of the scans) and shape (voxels along the patient's x, y, z) is given.
+
+    Attributes:
+        variety: `plain` subjects vary little; `clinical` ones as patients do.
+        masks: `all` writes masks of unlabeled cases too, for other draws of labeled cases.
     """
 
     labeled: int
@@ -42,6 +49,8 @@ class Population:
     spacing_mm: float | None = None
     shape: tuple[int, int, int] | None = None
     seed: int = 0
+    variety: Literal["plain", "clinical"] = "plain"
+    masks: Literal["labeled", "all"] = "labeled"
 
     def __post_init__(self) -> None:
         counts = {"unlabeled": self.unlabeled, "validation": self.validation, "test": self.test}
@@ -52,6 +61,9 @@ class Population:
             raise ValueError("give exactly one of spacing and shape")
         if not all(0 < size < math.inf for size in self.shape or (self.spacing_mm or 0,)):
             raise ValueError(f"voxels need a positive size, not {self.shape or self.spacing_mm}")
+        for name, choices in (("variety", ("plain", "clinical")), ("masks", ("labeled", "all"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {choices}, not {getattr(self, name)!r}")
 
     def parts(self) -> dict[str, list[str]]:
         """Case names of each part, numbered through."""
@@ -88,7 +100,7 @@ def make_population(
         (out / folder).mkdir(exist_ok=True)
     parts = population.parts()
     every = [(case, part) for part in parts for case in parts[part]]
-    missing = [task for task in every if _is_missing(out, *task)]
+    missing = [task for task in every if _is_missing(out, *task, population.masks)]
     report = progress or (lambda case: None)
     for case, _ in set(every) - set(missing):
         report(case)
@@ -148,9 +160,13 @@ def _claim(out: Path, population: Population, spec: DatasetSpec) -> bool:
 
     Returns whether the folder was empty before.
     """
+    options = asdict(population)
+    for name, value in (("variety", "plain"), ("masks", "labeled")):
+        if options[name] == value:  # populations of earlier versions do not name these
+            del options[name]
     recipe = {
         "format_version": FORMAT_VERSION,
-        **asdict(population),
+        **options,
         "organs": [organ.model_dump() for organ in spec.by_label],
         "window_hu": spec.window_hu,
         "grid": spec.grid.model_dump(),
@@ -171,15 +187,16 @@ def _claim(out: Path, population: Population, spec: DatasetSpec) -> bool:
     return True
 
 
-def _paths(out: Path, case: str, part: str) -> tuple[Path, Path | None]:
-    """Image and label file of a case; an unlabeled one has no label file."""
+def case_files(out: Path, case: str, part: str, masks: str) -> tuple[Path, Path | None]:
+    """Image and label file of a case; an unlabeled one has no label file unless `masks` is all."""
     side = "Ts" if part == "test" else "Tr"
-    label = None if part == "unlabeled" else out / f"labels{side}" / f"{case}.nii.gz"
-    return out / f"images{side}" / f"{case}_0000.nii.gz", label
+    label = out / f"labels{side}" / f"{case}.nii.gz"
+    image = out / f"images{side}" / f"{case}_0000.nii.gz"
+    return image, None if part == "unlabeled" and masks == "labeled" else label
 
 
-def _is_missing(out: Path, case: str, part: str) -> bool:
-    return not all(path.is_file() for path in _paths(out, case, part) if path)
+def _is_missing(out: Path, case: str, part: str, masks: str) -> bool:
+    return not all(path.is_file() for path in case_files(out, case, part, masks) if path)
 
 
 def _make_case(
@@ -187,8 +204,19 @@ def _make_case(
 ) -> str:
     case, part = task
     random = np.random.default_rng([population.seed, int(case.rpartition("_")[2])])
-    scan = scan_subject(names, random, spacing_mm=population.spacing_mm, shape=population.shape)
-    image, label = _paths(out, case, part)
+    if population.variety == "plain":
+        subject, scanner = plain_subject(names, random), Scanner()
+    else:
+        subject, scanner = clinical_subject(names, random), draw_scanner(random)
+    scan = scan_subject(
+        names,
+        subject,
+        scanner,
+        random,
+        spacing_mm=population.spacing_mm,
+        shape=population.shape,
+    )
+    image, label = case_files(out, case, part, population.masks)
     write_volume(image, scan.voxels, scan.affine)
     if label:
         write_labels(label, scan.labels, scan.affine)

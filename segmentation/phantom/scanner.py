@@ -8,28 +8,19 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from segmentation.anatomy.body import (
-    ABDOMEN_MM,
     AIR,
     BONE,
     CAVITY_MM,
     DISC,
     FAT,
     LUNG,
-    MUSCLE,
-    PELVIC,
-    PELVIS_MM,
     WALL_MM,
     Part,
-    Variation,
-    organs,
-    surroundings,
 )
 from segmentation.anatomy.shapes import Array
+from segmentation.phantom.subject import Scanner, Subject
 
 _SLAB_VOXELS = 2**20
-NOISE_HU = 10.0
-TEXTURE_HU = 7.0
-BIAS_HU = 8.0
 # Field of view of a typical scan, left-right and back-front; the height follows the organs.
 WIDTH_MM, DEPTH_MM = 344.0, 262.0
 
@@ -43,44 +34,6 @@ class Scan:
     affine: Array
 
 
-@dataclass(frozen=True)
-class Pose:
-    """Map from patient space to the mean anatomy: shift, rotation, scale, smooth deformation."""
-
-    shift_mm: Array
-    turn: Array
-    size: Array
-    fat_mm: float
-    waves: Array
-    phases: Array
-    swings_mm: Array
-
-    @classmethod
-    def draw(cls, random: np.random.Generator) -> "Pose":
-        """A random pose; bends of 4 mm over an organ, ripples of 1 mm over its surface."""
-        lengths = np.concatenate([random.uniform(150, 320, 6), random.uniform(60, 110, 6)])
-        swing = np.repeat([4.0, 1.0], 6) / np.sqrt(3)
-        directions = random.normal(size=(12, 3))
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        return cls(
-            shift_mm=random.normal(0, (5, 4, 5)),
-            turn=Rotation.from_euler("xyz", random.normal(0, 2, 3), degrees=True).as_matrix(),
-            size=np.exp(random.normal(0, 0.03) + random.normal(0, 0.025, 3)),
-            fat_mm=random.uniform(9, 26),
-            waves=2 * np.pi * directions / lengths[:, None],
-            phases=random.uniform(0, 2 * np.pi, 12),
-            swings_mm=random.normal(size=(3, 12)) * swing,
-        )
-
-    def to_anatomy(self, points: Array) -> Array:
-        """Points [3, n] of patient space mapped to the mean anatomy, float32 [3, n]."""
-        straight = (self.turn.T @ (points - self.shift_mm[:, None])) / self.size[:, None]
-        straight = straight.astype(np.float32)
-        waves = self.waves.astype(np.float32) @ straight
-        np.sin(waves + self.phases.astype(np.float32)[:, None], out=waves)
-        return straight + self.swings_mm.astype(np.float32) @ waves
-
-
 class Canvas:
     """The voxels of a scan onto which solids are painted; later ones overwrite earlier ones.
 
@@ -88,11 +41,13 @@ class Canvas:
         points: voxel centers in the mean anatomy, [3, n] in mm.
         voxel_mm: width of the partial volume effect at borders.
         fat_mm: thickness of the fat under the skin.
+        muscle_hu: of the muscles of the trunk.
     """
 
-    def __init__(self, points: Array, voxel_mm: float, fat_mm: float) -> None:
+    def __init__(self, points: Array, voxel_mm: float, fat_mm: float, muscle_hu: float) -> None:
         self.points = points
         self.voxel_mm = voxel_mm
+        self.muscle_hu = muscle_hu
         self.hu = np.full(points.shape[1], AIR, np.float32)
         self.labels = np.zeros(points.shape[1], np.uint8)
         wide, deep = CAVITY_MM
@@ -119,7 +74,7 @@ class Canvas:
 
     def paint_trunk(self) -> None:
         """Paint fat, muscle wall, cavity, lungs and bones."""
-        for distance, hu in ((self.skin, FAT), (self.wall, MUSCLE), (self.cavity, FAT)):
+        for distance, hu in ((self.skin, FAT), (self.wall, self.muscle_hu), (self.cavity, FAT)):
             self.paint(distance, hu)
         self._paint_lungs()
         self._paint_ribs()
@@ -133,7 +88,7 @@ class Canvas:
 
     def _paint_lungs(self) -> None:
         x, y, z = self.points
-        self.paint(np.maximum(self.cavity, 105 - z), MUSCLE)
+        self.paint(np.maximum(self.cavity, 105 - z), self.muscle_hu)
         for side, top in ((1, 100.0), (-1, 92.0)):
             dome = top - ((x - 70 * side) ** 2 + y**2) / 120
             inside = np.maximum(self.cavity + 3, dome - z)
@@ -149,7 +104,7 @@ class Canvas:
         x, y, z = self.points
         for side in (-1, 1):
             back = np.hypot((x - 36 * side) / 1.6, y + 76) - 17
-            self.paint(np.maximum(back, self.wall), MUSCLE)
+            self.paint(np.maximum(back, self.wall), self.muscle_hu)
         body = np.hypot(x, (y + 46) * 1.15) - 21
         disc = np.abs(np.mod(z, 34) - 17) - 4
         self.paint(body, BONE)
@@ -160,50 +115,41 @@ class Canvas:
         self.paint(np.hypot(x, y + 75) - 8, 20)
 
 
-def field_of_view_mm(names: tuple[str, ...]) -> tuple[float, float]:
-    """The lowest and highest z in mm of a field of view with these organs."""
-    low = PELVIS_MM if set(names) & set(PELVIC) else ABDOMEN_MM[0]
-    return low, ABDOMEN_MM[1]
-
-
 def scan_subject(
     names: tuple[str, ...],
+    subject: Subject,
+    scanner: Scanner,
     random: np.random.Generator,
     *,
     spacing_mm: float | None = None,
     shape: tuple[int, int, int] | None = None,
 ) -> Scan:
-    """A scan of one subject with random orientation and spacing; label k is `names[k - 1]`.
+    """A scan of a subject with random orientation and spacing; label k is `names[k - 1]`.
 
     Args:
         names: organs by label value, out of `segmentation.anatomy.body.ORGANS`.
-        random: random numbers of subject and scanner.
+        random: random numbers of grid and noise.
         spacing_mm: mean voxel size of the scanner, or
         shape: voxels along the patient's x, y, z (stored in any order); the spacing follows.
 
     Raises:
-        LookupError: an organ without a shape.
         ValueError: voxels so large that an organ has none.
     """
-    vary = Variation(random)
-    parts = organs(vary, names)
-    low, high = field_of_view_mm(names)
-    others = surroundings(vary, low)
-    pose = Pose.draw(random)
-    affine, sides = _grid(random, (low, high), spacing_mm, shape)
+    affine, sides = _grid(random, subject.height_mm, scanner.margin, spacing_mm, shape)
     voxel_mm = float(np.abs(np.linalg.det(affine[:3, :3])) ** (1 / 3))
     hu, labels = np.empty(sides, np.float32), np.empty(sides, np.uint8)
     for slab in _slabs(sides):  # painting is pointwise, so slabs only bound the memory
-        canvas = Canvas(pose.to_anatomy(_points(affine, sides, slab)), voxel_mm, pose.fat_mm)
+        points = subject.pose.to_anatomy(_points(affine, sides, slab))
+        canvas = Canvas(points, voxel_mm, subject.pose.fat_mm, subject.muscle_hu)
         canvas.paint_trunk()
-        for part in others:
+        for part in subject.others:
             canvas.paint_part(part, 0)
-        for part in parts:
+        for part in subject.parts:
             canvas.paint_part(part, names.index(part.name) + 1)
         hu[slab] = canvas.hu.reshape(hu[slab].shape)
         labels[slab] = canvas.labels.reshape(hu[slab].shape)
-    _check_complete(labels.ravel(), names, voxel_mm)
-    return Scan(_measured(hu, random), labels, affine)
+    _check_complete(labels.ravel(), names, subject.missing, voxel_mm)
+    return Scan(_measured(_blurred(hu, affine, scanner), random, scanner), labels, affine)
 
 
 def _slabs(sides: tuple[int, int, int]) -> Iterator[slice]:
@@ -223,12 +169,13 @@ def _points(affine: Array, sides: tuple[int, int, int], slab: slice) -> Array:
 def _grid(
     random: np.random.Generator,
     height_mm: tuple[float, float],
+    margin: tuple[float, float],
     spacing_mm: float | None,
     shape: tuple[int, int, int] | None,
 ) -> tuple[Array, tuple[int, int, int]]:
     """Affine and shape of a scan: any of the 48 axis orders, one in four turned obliquely."""
     extent = np.array([WIDTH_MM, DEPTH_MM, height_mm[1] - height_mm[0]])
-    extent *= random.uniform(1.0, 1.06, 3)
+    extent *= random.uniform(*margin, 3)
     if spacing_mm is not None:
         steps = spacing_mm * random.uniform(0.85, 1.15, 3)
         sides = np.ceil(extent / steps).astype(int)
@@ -248,27 +195,43 @@ def _grid(
     return affine, (int(sides[0]), int(sides[1]), int(sides[2]))
 
 
-def _measured(hu: Array, random: np.random.Generator) -> Array:
+def _blurred(hu: Array, affine: Array, scanner: Scanner) -> Array:
+    """HU smoothed by the reconstruction kernel; the same array where there is none."""
+    if not any(scanner.blur_mm):
+        return hu
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    axes = np.abs(affine[:3, :3]).argmax(axis=0)  # of the patient, by axis of the array
+    sigmas = [scanner.blur_mm[axis] / step for axis, step in zip(axes, steps, strict=True)]
+    return gaussian_filter(hu, sigmas, mode="nearest")
+
+
+def _measured(hu: Array, random: np.random.Generator, scanner: Scanner) -> Array:
     """HU with a smooth bias field, tissue texture and noise; int16. `hu` is overwritten."""
     grain = gaussian_filter(random.standard_normal(hu.shape, np.float32), 1.0)
     noise = random.standard_normal(hu.shape, np.float32)
     bend = np.zeros_like(hu)
-    for axis, tilt in enumerate(random.normal(0, BIAS_HU, 3)):
+    for axis, tilt in enumerate(random.normal(0, scanner.bias_hu, 3)):
         line = np.linspace(-1, 1, hu.shape[axis], dtype=np.float32)
         bend += tilt * np.expand_dims(line, [other for other in range(3) if other != axis])
     # In place and in this order: another order of the float32 sums would change voxels.
     hu += bend
-    noise *= NOISE_HU
+    noise *= scanner.noise_hu
     hu += noise
     deviation = grain.std()
-    grain *= TEXTURE_HU
+    grain *= scanner.texture_hu
     grain /= deviation
     hu += grain
     return np.clip(np.rint(hu, out=hu), -1024, 3071, out=hu).astype(np.int16)
 
 
-def _check_complete(labels: Array, names: tuple[str, ...], voxel_mm: float) -> None:
+def _check_complete(
+    labels: Array, names: tuple[str, ...], missing: frozenset[str], voxel_mm: float
+) -> None:
     counts = np.bincount(labels, minlength=len(names) + 1)[1:]
-    lost = [name for name, count in zip(names, counts, strict=True) if count == 0]
+    lost = [
+        name
+        for name, count in zip(names, counts, strict=True)
+        if count == 0 and name not in missing
+    ]
     if lost:
         raise ValueError(f"voxels of {voxel_mm:.1f} mm are too large for {', '.join(lost)}")
