@@ -28,6 +28,12 @@ def study(
     gpus: Annotated[
         str, typer.Option(metavar="0,1", help="GPUs to use; jobs take turns on them.")
     ] = "",
+    only: Annotated[
+        str,
+        typer.Option(
+            metavar="KINDS", help="Stages to make, with what they need, such as encode,control."
+        ),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print plan or results as JSON.")] = False,
 ) -> None:
     """Run a study: describe, check, encode, prepare, train, evaluate, tabulate.
@@ -37,7 +43,7 @@ def study(
 
     Example: `tak study wordings.toml --plan`, then `tak study wordings.toml`
     """
-    from pipeline.experiments.planning import check_cells, plan, plan_lines
+    from pipeline.experiments.planning import check_cells, chosen_kinds, plan, plan_lines
     from pipeline.experiments.store import Store
     from pipeline.experiments.study import Study
     from pipeline.files import shipped
@@ -55,12 +61,13 @@ def study(
     from pipeline.files.outputs import require_writable_folder
 
     check_cells(planned)
+    kinds = chosen_kinds(only) if only else None
     folder = require_writable_folder(output or Path(file.stem))
     kept.create()
     devices = tuple(filter(None, gpus.split(",")))
     pool = Pool(jobs or default_jobs(threads, devices), threads, devices)
     with watching_study(planned, quiet=as_json) as observer:
-        result = Runner(planned, kept, pool, observer).run()
+        result = Runner(planned, kept, pool, observer, kinds).run()
     results = collect(planned, kept)
     if results is not None:
         written = write_results(results, planned, kept, folder)

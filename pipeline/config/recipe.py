@@ -60,11 +60,14 @@ class TextConfig(Strict):
         aspects: aspects of the bank, in this order; all of them by default.
         center: subtract from every aspect its mean over classes.
         norm: length of every vector after centering; unchanged by default.
+        learnable: a control: random vectors of the same lengths, trained with the network, take
+            the place of the bank's.
     """
 
     aspects: tuple[str, ...] | None = Field(default=None, min_length=1)
     center: bool = False
     norm: float | None = Field(default=None, gt=0)
+    learnable: bool = False
 
 
 class InferenceConfig(Strict):

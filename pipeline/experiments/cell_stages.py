@@ -1,5 +1,6 @@
 """The stages of a cell, from its settings."""
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def stages_of(study: Study, cell: Cell) -> CellStages:
     bank: Input | None = None
     check: Stage | None = None
     if reads_text(raw):
-        describe, bank = _text(study, cell)
+        describe, bank = _text(study, cell, data)
         if study.file.check and describe is not None:
             check = _check(describe, data)
     train = _train(cell, data, bank, recipe, raw, as_words(changes))
@@ -66,9 +67,7 @@ def _data(study: Study, cell: Cell) -> Input:
     descriptor = [] if table.descriptor is None else [study.resolve(table.descriptor)]
     options = ["--descriptor", *descriptor] if descriptor else []
     facts = source | {
-        "descriptor": digest_of_file(str(shipped.find("data", descriptor[0])))
-        if descriptor
-        else "",
+        "descriptor": digest_of_descriptor(descriptor[0]) if descriptor else "",
         "layout": table.layout or "",
         "spacing": list(table.spacing or ()),
     }
@@ -95,14 +94,24 @@ def _data(study: Study, cell: Cell) -> Input:
 
 
 def _phantom(study: Study) -> Stage:
-    options, organs = dict(study.file.data.phantom or {}), _organs(study)
+    options = dict(study.file.data.phantom or {})
+    benchmark = _benchmark(study)
+    if benchmark is not None:
+        facts: dict[str, Any] = {"benchmark": digest_of_file(str(benchmark))}
+        return Stage("phantom", facts, ("phantom", "{out}", "--benchmark", str(benchmark)))
+    organs = _organs(study)
     words = ["phantom", "{out}", "--descriptor", organs]
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]
         words += [f"--{name}", *map(str, values)]
-    return Stage(
-        "phantom", {"options": options, "organs": digest_of_descriptor(organs)}, tuple(words)
-    )
+    facts = {"options": options, "organs": digest_of_descriptor(organs)}
+    return Stage("phantom", facts, tuple(words))
+
+
+def _benchmark(study: Study) -> Path | None:
+    """The file of the benchmark that the scans are, if they are one."""
+    name = (study.file.data.phantom or {}).get("benchmark")
+    return None if name is None else shipped.find("benchmarks", study.resolve(str(name)))
 
 
 def _organs(study: Study) -> str:
@@ -114,6 +123,9 @@ def _organs(study: Study) -> str:
     table = study.file.data
     if table.descriptor is not None:
         return study.resolve(table.descriptor)
+    benchmark = _benchmark(study)
+    if benchmark is not None:
+        return str(tomllib.loads(benchmark.read_text(encoding="utf-8"))["descriptor"])
     if table.phantom is not None:
         return "phantom"
     own = Path(study.resolve(str(table.root))) / "dataset.toml"
@@ -125,7 +137,7 @@ def _organs(study: Study) -> str:
     return str(own)
 
 
-def _text(study: Study, cell: Cell) -> tuple[Stage | None, Input]:
+def _text(study: Study, cell: Cell, data: Input) -> tuple[Stage | None, Input]:
     """The descriptions, None where the bank is a file, and the bank."""
     settings, bank = cell.settings, str(cell.settings["bank"])
     path = Path(study.resolve(bank))
@@ -144,7 +156,12 @@ def _text(study: Study, cell: Cell) -> tuple[Stage | None, Input]:
     draw = int(settings.get("bank_draw", 0))
     words = ["bank", "control", bank, "--like", f"{{{encode.key}}}", "--seed", str(draw),
              "-o", "{out}"]  # fmt: skip
-    return describe, Stage("control", {"kind": bank, "draw": draw}, tuple(words), (encode,))
+    facts = {"kind": bank, "draw": draw}
+    if bank != "geometry":
+        return describe, Stage("control", facts, tuple(words), (encode,))
+    scans, inputs, more = _place(data)
+    words += ["--scans", scans]
+    return describe, Stage("control", facts | more, tuple(words), (encode, *inputs))
 
 
 def _describe(study: Study, settings: Mapping[str, Any]) -> Stage:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from knowledge.common.suggest import did_you_mean
 from pipeline.experiments.cell_stages import stages_of
 from pipeline.experiments.stages import KINDS, CellStages, Stage
 from pipeline.experiments.store import State, Store, cost_class
@@ -118,7 +119,7 @@ def _check_text(plan: Plan, banks: dict[str, Cell]) -> None:
     todo = [cell for key, cell in banks.items() if key in pending]
     if not todo:
         return
-    from knowledge.bank.controls import CONTROLS
+    from knowledge.bank.control_kinds import KINDS as CONTROLS
     from knowledge.common.suggest import unknown
     from pipeline.config.registry import names
 
@@ -128,10 +129,24 @@ def _check_text(plan: Plan, banks: dict[str, Cell]) -> None:
         if encoder not in known:
             message = unknown("encoder", encoder, known)
         elif bank != "text" and not bank.endswith(".h5") and bank not in CONTROLS:
-            message = unknown("bank", bank, ("text", *CONTROLS))
+            message = unknown("bank", bank, ["text", *CONTROLS])
         else:
             continue
         raise ValueError(f"{plan.study.path}: cell {cell.name}: {message}")
+
+
+def chosen_kinds(text: str) -> tuple[str, ...]:
+    """Kinds of stages from a list with commas.
+
+    Raises:
+        ValueError: a kind that does not exist; lists those that do.
+    """
+    kinds = tuple(part.strip() for part in text.split(",") if part.strip())
+    for kind in kinds:
+        if kind not in KINDS:
+            near = did_you_mean(kind, KINDS)
+            raise ValueError(f"--only: no stage {kind!r}; there is {', '.join(KINDS)}{near}")
+    return kinds
 
 
 def plan_lines(plan: Plan) -> list[str]:

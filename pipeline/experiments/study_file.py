@@ -44,12 +44,13 @@ class DataTable(Strict):
 
     Attributes:
         root: data set as downloaded, or a prepared folder.
-        phantom: options of `tak phantom` in place of `root`, such as `{labeled = 4, spacing = 9}`.
+        phantom: options of `tak phantom` in place of `root`, such as `{labeled = 4, spacing = 9}`
+            or `{benchmark = "phantom-amos-small"}`.
         descriptor, split, layout, spacing: as in `tak prepare`.
     """
 
     root: Path | None = None
-    phantom: dict[str, int | float | list[int]] | None = None
+    phantom: dict[str, int | float | str | list[int]] | None = None
     descriptor: str | None = None
     split: str | None = None
     layout: str | None = None

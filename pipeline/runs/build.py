@@ -91,6 +91,6 @@ def network_builder(config: RunConfig, setting: RunInputs) -> Callable[[], Netwo
         if config.alignment.name == "contrast":
             options = config.alignment.options
             contrast = Contrast(deep_widths, text_width, own_deepest=not text_head, **options)
-        return Network(vnet, head, contrast, vectors)
+        return Network(vnet, head, contrast, vectors, learnable=config.text.learnable)
 
     return build

@@ -30,6 +30,7 @@ class Network(nn.Module):
     Args:
         vectors: text vectors [C, A, E] that a text head and the alignment read; a buffer, never
             trained. None where neither reads text.
+        learnable: random vectors of the same lengths, which are trained, in place of `vectors`.
 
     Raises:
         ValueError: vectors of another shape, or none where text is read.
@@ -43,6 +44,8 @@ class Network(nn.Module):
         head: ConvHead | TextHead,
         contrast: Contrast | None = None,
         vectors: Tensor | None = None,
+        *,
+        learnable: bool = False,
     ) -> None:
         super().__init__()
         if vectors is None and (contrast is not None or isinstance(head, TextHead)):
@@ -50,6 +53,10 @@ class Network(nn.Module):
         if vectors is not None and vectors.ndim != 3:
             raise ValueError(f"text vectors must be [class, aspect, dim], not {vectors.shape}")
         self.vnet, self.head, self.contrast = vnet, head, contrast
+        if vectors is not None and learnable:
+            drawn = nn.functional.normalize(torch.randn_like(vectors.float()), dim=-1)
+            self.vectors = nn.Parameter(drawn * vectors.float().norm(dim=-1, keepdim=True))
+            return
         self.register_buffer(
             "vectors", None if vectors is None else vectors.detach().float().clone()
         )
@@ -104,7 +111,10 @@ class Branch(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         vnet = network.vnet
-        self.register_buffer("vectors", network.vectors)
+        if isinstance(network.vectors, nn.Parameter):
+            self.vectors = network.vectors
+        else:
+            self.register_buffer("vectors", network.vectors)
         self.up, self.decoder, self.dropout = vnet.up, vnet.decoder, vnet.dropout
         self.head = network.head
 

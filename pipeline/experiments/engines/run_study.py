@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +56,15 @@ class Observer(Protocol):
         """Another process made the stage meanwhile."""
 
 
+def _with_inputs(plan: Plan, kinds: Collection[str]) -> set[str]:
+    """The keys of all stages of these kinds and of everything that they need."""
+    wanted: set[str] = set()
+    for stage in reversed(plan.stages):  # inputs stand before what needs them
+        if stage.kind in kinds or stage.key in wanted:
+            wanted |= {stage.key, *(earlier.key for earlier in stage.inputs)}
+    return wanted
+
+
 @dataclass
 class Result:
     """How a run of a study ended.
@@ -75,11 +84,19 @@ class Runner:
     """Runs the pending stages of a plan, each as soon as its inputs are done.
 
     Args:
-        environment: of the workers, besides the pool's.
+        kinds: only stages of these kinds, and what they need, are made; all by default.
     """
 
-    def __init__(self, plan: Plan, store: Store, pool: Pool, observer: Observer) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        pool: Pool,
+        observer: Observer,
+        kinds: Collection[str] | None = None,
+    ) -> None:
         self.plan, self.store, self.observer = plan, store, observer
+        self.wanted = None if kinds is None else _with_inputs(plan, kinds)
         self.workers = [Worker(environment) for environment in pool.environments()]
         self.idle: Queue[Worker] = Queue()
         for worker in self.workers:
@@ -93,6 +110,8 @@ class Runner:
         """Run until nothing is left that can run; Ctrl-C lets running stages save first."""
         done = {s.key for s in self.plan.stages if self.plan.states[s.key] == "done"}
         waiting = {stage.key: stage for stage in self.plan.stages if stage.key not in done}
+        if self.wanted is not None:
+            waiting = {key: stage for key, stage in waiting.items() if key in self.wanted}
         running: dict[Future[Outcome | None], Stage] = {}
         with ThreadPoolExecutor(len(self.workers)) as threads:
             try:

@@ -68,6 +68,20 @@ def test_other_organs_are_other_phantoms_and_other_questions(tmp_path):
     assert all(before[kind] != after[kind] for kind in before), "everything depends on the organs"
 
 
+def test_a_benchmark_brings_its_own_organs(tmp_path):
+    data = '[data]\nphantom = {benchmark = "phantom-amos-small"}\n'
+    made = study(tmp_path, data=data)
+    stages = stages_of(made, made.cells[0])
+    (phantom,) = [stage for stage in stages.all() if stage.kind == "phantom"]
+    assert phantom.words[2] == "--benchmark"
+    assert stages.describe.words[1] == "amos"
+    text = shipped.find("benchmarks", "phantom-amos-small").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(text.replace("version = 1", "version = 2"))
+    other = study(tmp_path, data=data.replace("phantom-amos-small", "mine.toml"))
+    (changed,) = [s for s in stages_of(other, other.cells[0]).all() if s.kind == "phantom"]
+    assert changed.key != phantom.key
+
+
 def test_scans_without_a_named_descriptor_are_described_by_their_own(tmp_path, population):
     data = f'[data]\nroot = "{population}"\n'
     made = study(tmp_path, data=data)

@@ -132,6 +132,22 @@ def test_a_failing_cell_does_not_stop_the_others_and_is_tried_again(tmp_path):
     assert again.kinds == ["describe"], "the failed one alone"
 
 
+def test_stages_of_some_kinds_can_be_made_alone_and_the_rest_elsewhere(tmp_path):
+    path = write_study(tmp_path, HEAD, '[axes]\nbank = ["text", "shuffled"]\n')
+    process = tak_study(path, "--only", "control", "--jobs", 1, cwd=tmp_path)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, output + errors
+    kept = Store(tmp_path / "store")
+    planned = plan(Study.read(path), kept)
+    done = {stage.kind for stage in planned.stages if planned.states[stage.key] == "done"}
+    assert done == {"describe", "encode", "control"}
+    wrong = tak_study(path, "--only", "encoder", cwd=tmp_path)
+    _, errors = wrong.communicate(timeout=60)
+    assert wrong.returncode == 1
+    assert "--only: no stage 'encoder'" in errors
+    assert "encode" in errors
+
+
 def test_contradicted_claims_are_a_result_and_not_a_failure(tmp_path):
     shipped = (ROOT / "data" / "answers" / "terse.json").read_text(encoding="utf-8")
     turned = shipped.replace('"left_of"', '"?"').replace('"right_of"', '"left_of"')
