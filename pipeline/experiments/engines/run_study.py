@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pipeline.experiments.engines.workers import Outcome, Worker
 from pipeline.experiments.planning import Plan, spent
-from pipeline.experiments.stages import Stage
+from pipeline.experiments.stages import KINDS, Stage
 from pipeline.experiments.store import Store
 
 _POLL_SECONDS = 0.5
@@ -116,7 +116,8 @@ class Runner:
         with ThreadPoolExecutor(len(self.workers)) as threads:
             try:
                 while waiting or running:
-                    for stage in self._ready(waiting.values(), done):
+                    free = len(self.workers) - len(running)
+                    for stage in self._ready(waiting.values(), done)[:free]:
                         del waiting[stage.key]
                         running[threads.submit(self._make, stage)] = stage
                     if not running:
@@ -134,7 +135,9 @@ class Runner:
         return self.result
 
     def _ready(self, waiting: Iterable[Stage], done: set[str]) -> list[Stage]:
-        return [s for s in list(waiting) if all(earlier.key in done for earlier in s.inputs)]
+        """Stages that can start; those nearest to a result first, so that cells end early."""
+        ready = [s for s in waiting if all(earlier.key in done for earlier in s.inputs)]
+        return sorted(ready, key=lambda stage: -KINDS.index(stage.kind))
 
     def _take(self, stage: Stage, outcome: Outcome | None, done: set[str]) -> None:
         if outcome is None:

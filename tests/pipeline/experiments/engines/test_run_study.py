@@ -132,6 +132,13 @@ def test_a_failing_cell_does_not_stop_the_others_and_is_tried_again(tmp_path):
     assert again.kinds == ["describe"], "the failed one alone"
 
 
+def test_a_finished_training_is_scored_before_the_next_one_starts(tmp_path):
+    path = write_study(tmp_path, HEAD)
+    result, recorder = run(path, tmp_path / "store", jobs=1)
+    assert not result.failed
+    assert recorder.kinds[-4:] == ["train", "evaluate", "train", "evaluate"]
+
+
 def test_stages_of_some_kinds_can_be_made_alone_and_the_rest_elsewhere(tmp_path):
     path = write_study(tmp_path, HEAD, '[axes]\nbank = ["text", "shuffled"]\n')
     process = tak_study(path, "--only", "control", "--jobs", 1, cwd=tmp_path)
