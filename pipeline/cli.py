@@ -19,7 +19,6 @@ from pipeline.commands import (
     evaluate,
     info,
     inspect,
-    matrix,
     phantom,
     predict,
     prepare,
@@ -28,7 +27,6 @@ from pipeline.commands import (
     report,
     split,
     study,
-    sweep,
     train,
 )
 from pipeline.commands.shared.many_words import ManyWords
@@ -38,8 +36,8 @@ from pipeline.commands.shared.many_words import ManyWords
 PANELS = {
     "First steps": (demo, info, recipe),
     "Data": (phantom, inspect, split, prepare),
-    "Text": (describe, check, render, encode, bank, matrix),
-    "Training": (train, study, sweep, adopt),
+    "Text": (describe, check, render, encode, bank),
+    "Training": (train, study, adopt),
     "Results": (evaluate, compare, report),
     "Your own scans": (predict, bundle),
 }

@@ -31,7 +31,7 @@ def _run(words: list[str], log: Path) -> tuple[int, str]:
     """Exit code and error of one command; its output, also of C libraries, goes to the log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
-        print(f"$ tak {' '.join(words)}", file=file, flush=True)
+        print(f"$ tak {' '.join(_without_secrets(words))}", file=file, flush=True)
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     # Between commands a SIGTERM ends the worker; `train` and others install handlers of their own.
@@ -54,6 +54,15 @@ def _run(words: list[str], log: Path) -> tuple[int, str]:
         sys.stdout.flush()
         sys.stderr.flush()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _without_secrets(words: list[str]) -> list[str]:
+    """The words of a command with `...` for the values of headers and queries."""
+    shown = list(words)
+    for place, word in enumerate(words[:-1]):
+        if word in ("--header", "--query"):
+            shown[place + 1] = words[place + 1].partition("=")[0] + "=..."
+    return shown
 
 
 def _interrupt(number: int, frame: object) -> None:

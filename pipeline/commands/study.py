@@ -12,13 +12,27 @@ def study(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder of the tables. [default: FILE's stem]"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of the tables, or the study with --convert. [default: FILE's stem]",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Scans in place of the study's own, as downloaded.")
     ] = None,
     store: Annotated[
         Path, typer.Option(help="Folder of finished stages, shared by studies.")
     ] = Path("store"),
     plan_only: Annotated[
         bool, typer.Option("--plan", help="Print what is done, what would run, and its cost.")
+    ] = False,
+    former: Annotated[
+        bool,
+        typer.Option(
+            "--convert",
+            help="Write FILE, a matrix or variants of version 0.1, as a study; run nothing.",
+        ),
     ] = False,
     jobs: Annotated[
         int | None,
@@ -34,6 +48,9 @@ def study(
             metavar="KINDS", help="Stages to make, with what they need, such as encode,control."
         ),
     ] = "",
+    device: Annotated[
+        str, typer.Option(help="Of training: auto, cpu, cuda, cuda:N or mps; auto takes the best.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print plan or results as JSON.")] = False,
 ) -> None:
     """Run a study: describe, check, encode, prepare, train, evaluate, tabulate.
@@ -42,13 +59,17 @@ def study(
     call, or another study, makes only what is missing; failed stages are tried again.
 
     Example: `tak study wordings.toml --plan`, then `tak study wordings.toml`
+    A matrix or variants of version 0.1: `tak study matrix.toml --convert -o study.toml`
     """
+    if former:
+        _convert(file, output or file.with_name(f"{file.stem}-study.toml"))
+        return
     from pipeline.experiments.planning import check_cells, chosen_kinds, plan, plan_lines
     from pipeline.experiments.store import Store
     from pipeline.experiments.study import Study
     from pipeline.files import shipped
 
-    chosen = Study.read(shipped.find("studies", file))
+    chosen = Study.read(shipped.find("studies", file), data)
     kept = Store(store)
     planned = plan(chosen, kept)
     if plan_only:
@@ -56,8 +77,9 @@ def study(
         typer.echo(content)
         return
     from pipeline.experiments.engines.run_study import Pool, Runner, default_jobs
-    from pipeline.experiments.results.study_results import collect, write_results
+    from pipeline.experiments.results.study_results import collect
     from pipeline.experiments.results.tables import show_study, watching_study
+    from pipeline.experiments.results.writing import write_results
     from pipeline.files.outputs import require_writable_folder
 
     check_cells(planned)
@@ -65,17 +87,16 @@ def study(
     folder = require_writable_folder(output or Path(file.stem))
     kept.create()
     devices = tuple(filter(None, gpus.split(",")))
-    pool = Pool(jobs or default_jobs(threads, devices), threads, devices)
+    pool = Pool(jobs or default_jobs(threads, devices), threads, devices, device)
     with watching_study(planned, quiet=as_json) as observer:
         result = Runner(planned, kept, pool, observer, kinds).run()
     results = collect(planned, kept)
-    if results is not None:
-        written = write_results(results, planned, kept, folder)
-        if as_json:
-            typer.echo((folder / "study.json").read_text(encoding="utf-8"))
-        else:
-            show_study(results, planned, kept)
-            typer.echo(f"wrote {', '.join(map(str, written))}")
+    written = write_results(results, planned, kept, folder)
+    if as_json:
+        typer.echo((folder / "study.json").read_text(encoding="utf-8"))
+    else:
+        show_study(results, planned, kept)
+        typer.echo(f"wrote {', '.join(map(str, written))}")
     for key, error in result.failed.items():
         stage = next(each for each in planned.stages if each.key == key)
         typer.echo(f"failed: {stage.label}: {error} (log: {kept.log(stage)})", err=True)
@@ -88,3 +109,14 @@ def study(
         raise typer.Exit(130)
     if result.failed:
         raise typer.Exit(1)
+
+
+def _convert(file: Path, target: Path) -> None:
+    from knowledge.common.files import write_whole
+    from pipeline.experiments.convert import convert
+    from pipeline.files.outputs import require_writable
+
+    text = convert(file, require_writable(target, "study", file))
+    write_whole(target, text)
+    remarks = [line for line in text.splitlines()[1:] if line.startswith("# ")]
+    typer.echo("\n".join([f"wrote {target}", *(line[2:] for line in remarks)]))

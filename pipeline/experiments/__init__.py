@@ -1,4 +1,4 @@
-"""Sweeps of recipes and matrices of wordings.
+"""Studies: files, cells, stages, their store and their plan.
 
 Imports `scoring`, `texts` and below.
 """

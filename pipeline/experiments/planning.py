@@ -74,8 +74,9 @@ def plan(study: Study, store: Store) -> Plan:
     for cell in study.cells:
         try:
             cells.append(stages_of(study, cell))
-        except (LookupError, FileNotFoundError) as error:
-            raise ValueError(f"{study.path}: cell {cell.name}: {error}") from None
+        except (LookupError, OSError, ValueError) as error:
+            where = "" if str(error).startswith(str(study.path)) else f"{study.path}: "
+            raise ValueError(f"{where}cell {cell.name}: {error}") from None
     stages = {stage.key: stage for each in cells for stage in each.all()}
     states = {key: store.state(stage) for key, stage in stages.items()}
     pending = [s for s in stages.values() if s.kind == "train" and states[s.key] != "done"]
@@ -95,7 +96,7 @@ def check_cells(plan: Plan) -> None:
         ValueError: a value that no cell can be built with; names the cell.
     """
     pending = {stage.key for stage in plan.pending("train")}
-    todo = [each for each in plan.cells if each.train.key in pending]
+    todo = [each for each in plan.cells if each.train and each.train.key in pending]
     if todo:
         from pipeline.config.recipe_files import read_config
         from pipeline.experiments.recipe_changes import as_words, find_recipe, recipe_changes

@@ -87,25 +87,24 @@ Input = Stage | External
 
 @dataclass(frozen=True)
 class CellStages:
-    """The stages that end in one cell's scores.
+    """The stages that end in one cell's scores, or in its text vectors.
 
     Attributes:
-        data: the prepared scans.
         bank: the text vectors; None where the recipe reads no text.
         describe, check: None where nobody is asked.
+        train, evaluate: None in a study of texts.
     """
 
     cell: Cell
-    train: Stage
-    evaluate: Stage
-    data: Input
     bank: Input | None
-    describe: Stage | None
-    check: Stage | None
+    describe: Stage | None = None
+    check: Stage | None = None
+    train: Stage | None = None
+    evaluate: Stage | None = None
 
     def all(self) -> list[Stage]:
         """Every stage that the cell needs, inputs first."""
-        ends = [self.evaluate, *([self.check] if self.check else [])]
+        bank = self.bank if isinstance(self.bank, Stage) else None
         ordered: dict[str, Stage] = {}
 
         def add(stage: Stage) -> None:
@@ -113,6 +112,7 @@ class CellStages:
                 add(earlier)
             ordered.setdefault(stage.key, stage)
 
-        for end in ends:
-            add(end)
+        for end in (bank, self.evaluate, self.check):
+            if end is not None:
+                add(end)
         return list(ordered.values())

@@ -14,6 +14,7 @@ from pipeline.experiments.study_file import (
     DEFAULTS,
     RECIPE_TABLES,
     REPLICATES,
+    TEXT_AXES,
     StudyFile,
     Value,
 )
@@ -47,19 +48,27 @@ class Study:
     file: StudyFile
     folder: Path
     path: Path
+    data: Path | None = None
 
     @classmethod
-    def read(cls, path: Path) -> "Study":
+    def read(cls, path: Path, data: Path | None = None) -> "Study":
         """The study of a file, its axes checked.
+
+        Args:
+            data: folder of scans in place of `data.root` or `data.phantom`.
 
         Raises:
             FileNotFoundError, ValueError: no file, not TOML, an unknown key or axis, or an
                 arm that names what no stage reads.
         """
-        study = cls(read_toml(path, StudyFile), path.parent, path)
+        file = read_toml(path, StudyFile)
+        if data is not None:
+            scans = file.data.model_copy(update={"root": data.resolve(), "phantom": None})
+            file = file.model_copy(update={"data": scans})
+        study = cls(file, path.parent, path, data)
         for where, keys in study._keys():
             for key in keys:
-                _check_axis(key, f"{path}: {where}")
+                _check_axis(key, f"{path}: {where}", study.file.until)
         if not study.cells:
             raise ValueError(f"{path}: the study has no cell")
         baseline = study.file.statistics.baseline
@@ -78,7 +87,7 @@ class Study:
     def changed(self) -> bool:
         """Whether the file on disk is another study by now."""
         try:
-            return Study.read(self.path).digest != self.digest
+            return Study.read(self.path, self.data).digest != self.digest
         except (OSError, ValueError):
             return True
 
@@ -132,16 +141,22 @@ class Study:
         ]
 
 
-def _check_axis(key: str, where: str) -> None:
+def _check_axis(key: str, where: str, until: str) -> None:
     table, dot, rest = key.partition(".")
     if key in ("seed", "draw"):
         raise ValueError(f"{where}: {key} is given by the list {key}s of the study")
-    if key in AXES or (dot and rest and table in RECIPE_TABLES):
+    if until == "bank":
+        known: tuple[str, ...] = TEXT_AXES
+    elif dot and rest and table in RECIPE_TABLES:
         return
-    known = (*AXES, *(f"{name}.KEY" for name in RECIPE_TABLES))
-    raise ValueError(
-        f"{where}: no stage reads {key!r}; there is {', '.join(known)}{did_you_mean(key, AXES)}"
-    )
+    else:
+        known = (*AXES, *(f"{name}.KEY" for name in RECIPE_TABLES))
+    if key not in known:
+        of = " of a study of texts" if until == "bank" else ""
+        raise ValueError(
+            f"{where}: no stage{of} reads {key!r}; there is {', '.join(known)}"
+            f"{did_you_mean(key, known)}"
+        )
 
 
 def _label(value: Value) -> str:

@@ -12,14 +12,16 @@ from knowledge.common.models import Strict
 
 # Axes by the stage that reads them. `table.key` of a recipe is an axis as well.
 DESCRIBE_AXES = (
-    "wording", "provider", "model", "base_url", "key_env", "answers", "temperature",
-    "model_seed", "samples",
+    "wording", "var", "provider", "model", "base_url", "key_env", "header", "query", "output",
+    "answers", "temperature", "model_seed", "samples", "attempts", "concurrency",
+    "max_answer_tokens", "prices",
 )  # fmt: skip
 ENCODE_AXES = ("encoder", "long_text")
 BANK_AXES = ("bank", "bank_draw")
 DATA_AXES = ("labeled", "draw")
 TRAIN_AXES = ("recipe", "method", "loss", "head", "alignment", "aspects", "seed")
-AXES = (*DESCRIBE_AXES, *ENCODE_AXES, *BANK_AXES, *DATA_AXES, *TRAIN_AXES)
+TEXT_AXES = (*DESCRIBE_AXES, *ENCODE_AXES, *BANK_AXES)
+AXES = (*TEXT_AXES, *DATA_AXES, *TRAIN_AXES)
 RECIPE_TABLES = (
     "network", "method", "loss", "head", "text", "alignment", "training", "inference",
     "augmentation",
@@ -46,7 +48,8 @@ class DataTable(Strict):
         root: data set as downloaded, or a prepared folder.
         phantom: options of `tak phantom` in place of `root`, such as `{labeled = 4, spacing = 9}`
             or `{benchmark = "phantom-amos-small"}`.
-        descriptor, split, layout, spacing: as in `tak prepare`.
+        descriptor: as in `tak prepare`; alone it may be any list of organs, for a study of texts.
+        split, layout, spacing: as in `tak prepare`.
     """
 
     root: Path | None = None
@@ -58,9 +61,14 @@ class DataTable(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.root is None) == (self.phantom is None):
-            raise ValueError("expected either root or phantom")
+        if self.root is not None and self.phantom is not None:
+            raise ValueError("expected either root or phantom, got both")
         return self
+
+    @property
+    def scans(self) -> bool:
+        """Whether there are scans, and not organs alone."""
+        return self.root is not None or self.phantom is not None
 
 
 class StatisticsTable(Strict):
@@ -72,6 +80,7 @@ class StatisticsTable(Strict):
         endpoint: group of organs: all, large or small.
         margin: for the equivalence test, in the unit of the table (percent for Dice).
         part, rules: as in `tak evaluate`.
+        untrained: also score every network before its first step.
     """
 
     baseline: str | None = None
@@ -80,6 +89,7 @@ class StatisticsTable(Strict):
     margin: PositiveFloat = 1.0
     part: Literal["validation", "test"] = "test"
     rules: str = "scan"
+    untrained: bool = False
 
 
 class LimitsTable(Strict):
@@ -100,6 +110,7 @@ class StudyFile(Strict):
         paired: lists of equal length that vary together; crossed with the others.
         seeds: of training; every arm is trained with each.
         draws: of labeled cases; 0 is the data set's own split.
+        until: `scores`, or `bank` for a study of texts that trains nothing.
         check: test the claims of every description set on the labeled scans.
     """
 
@@ -113,9 +124,22 @@ class StudyFile(Strict):
     paired: dict[str, list[Value]] = Field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     draws: tuple[int, ...] = (0,)
+    until: Literal["scores", "bank"] = "scores"
     check: bool = False
     statistics: StatisticsTable = StatisticsTable()
     limits: LimitsTable = LimitsTable()
+
+    @model_validator(mode="after")
+    def _enough_data(self) -> Self:
+        if self.until == "bank" and self.data.descriptor is None and not self.data.scans:
+            raise ValueError("data: expected descriptor, root or phantom")
+        if self.until == "scores" and not self.data.scans:
+            raise ValueError('data: expected either root or phantom, or until = "bank"')
+        if self.check and not self.data.scans:
+            raise ValueError("check: tests claims on scans: give data.root or data.phantom")
+        if self.until == "bank" and (self.seeds, self.draws) != ((0,), (0,)):
+            raise ValueError('until = "bank" trains nothing: remove seeds and draws')
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

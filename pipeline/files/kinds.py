@@ -46,7 +46,8 @@ KINDS = {
     "recipe": Kind("a recipe", "tak train by --recipe"),
     "descriptor": Kind("a descriptor of a data set", "tak prepare by --descriptor"),
     "template": Kind("a prompt wording", "tak describe by --template"),
-    "matrix": Kind("a matrix of wordings and models", "tak matrix"),
+    "study": Kind("a study", "tak study"),
+    "matrix": Kind("a matrix of version 0.1", "tak study --convert"),
 }
 
 
@@ -149,6 +150,7 @@ def _toml(keys: set[str]) -> str | None:
         ("recipe", {"method", "training"}),
         ("descriptor", {"organs", "protocol"}),
         ("template", {"user", "aspects"}),
+        ("study", {"title", "data"}),
         ("matrix", {"templates", "models"}),
     ):
         if own <= keys:

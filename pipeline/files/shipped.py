@@ -1,5 +1,4 @@
-"""Where the files that come with tak-seg lie: prompts, data sets, recipes, variants, studies,
-benchmarks."""
+"""Where the files that come with tak-seg lie: prompts, data sets, recipes, studies, benchmarks."""
 
 import os
 from pathlib import Path
@@ -8,15 +7,12 @@ from knowledge.common.suggest import did_you_mean
 from pipeline.files.kinds import require_kind
 
 _PACKAGE = Path(__file__).parents[1]
-_SUFFIXES = dict.fromkeys(
-    ("prompts", "data", "recipes", "variants", "studies", "benchmarks"), ".toml"
-)
+_SUFFIXES = dict.fromkeys(("prompts", "data", "recipes", "studies", "benchmarks"), ".toml")
 _KINDS = {
     "prompts": "template",
     "data": "descriptor",
     "recipes": "recipe",
-    "variants": "",
-    "studies": "",
+    "studies": "study",
     "benchmarks": "",
 }
 

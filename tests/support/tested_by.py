@@ -27,7 +27,6 @@ TESTED_BY = {
     "pipeline/commands/shared/many_words.py": "tests/pipeline/prediction/test_predict.py",
     "pipeline/commands/shared/options.py": "tests/knowledge/encoders/test_every_encoder.py",
     "pipeline/commands/study.py": "tests/pipeline/experiments/engines/test_run_study.py",
-    "pipeline/commands/sweep.py": "tests/pipeline/experiments/test_sweep.py",
     "pipeline/commands/train.py": "tests/pipeline/runs/test_resume.py",
     "pipeline/datasets/array_comparison.py": "tests/pipeline/datasets/test_shared_folders.py",
     "pipeline/datasets/descriptors.py": "tests/pipeline/datasets/test_opening.py",
@@ -38,10 +37,10 @@ TESTED_BY = {
     "pipeline/experiments/engines/workers.py": (
         "tests/pipeline/experiments/engines/test_run_study.py"
     ),
-    "pipeline/experiments/results/study_results.py": (
+    "pipeline/experiments/results/tables.py": (
         "tests/pipeline/experiments/engines/test_run_study.py"
     ),
-    "pipeline/experiments/results/tables.py": (
+    "pipeline/experiments/results/writing.py": (
         "tests/pipeline/experiments/engines/test_run_study.py"
     ),
     "pipeline/experiments/study_file.py": "tests/pipeline/experiments/test_study.py",

@@ -26,11 +26,13 @@ class Pool:
         jobs: stages that run at once.
         threads: CPU threads of each.
         gpus: devices, by number; every job gets one, several jobs may share one.
+        device: of training and evaluation, as in `tak train --device`.
     """
 
     jobs: int = 1
     threads: int = 1
     gpus: tuple[str, ...] = ()
+    device: str = "auto"
 
     def environments(self) -> list[dict[str, str]]:
         """The environment variables of every worker."""
@@ -97,6 +99,7 @@ class Runner:
     ) -> None:
         self.plan, self.store, self.observer = plan, store, observer
         self.wanted = None if kinds is None else _with_inputs(plan, kinds)
+        self.device = pool.device
         self.workers = [Worker(environment) for environment in pool.environments()]
         self.idle: Queue[Worker] = Queue()
         for worker in self.workers:
@@ -207,6 +210,8 @@ class Runner:
         words = [_filled(word, places) for word in stage.words]
         if stage.kind == "train" and (self.store.product(stage) / "last.pt").is_file():
             words.append("--resume")
+        if stage.kind in ("train", "evaluate"):
+            words += ["--device", self.device]
         if stage.kind == "check":
             self.store.product(stage).unlink(missing_ok=True)
         if stage.kind == "split" and self.store.product(stage).is_dir():

@@ -29,7 +29,9 @@ class Run:
             of a control are runs of one replicate, and are averaged.
         scores: the endpoint's metric by case and organ; NaN where an organ is not scored.
         minutes: of training.
+        folder: of the trained run, for `tak report` and `tak compare`.
         cost_usd: of its descriptions; several runs may share them.
+        untrained: mean before the first step, where the study asks for it.
     """
 
     arm: str
@@ -37,8 +39,10 @@ class Run:
     factors: Mapping[str, str]
     scores: Scores
     minutes: float = math.nan
+    folder: str = ""
     cost_usd: float = 0.0
     supported: float | None = None
+    untrained: float | None = None
 
     def mean(self, organs: Sequence[str]) -> float:
         """Mean over cases of the mean over the scored organs of a group."""

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
@@ -12,28 +12,56 @@ from rich.table import Table
 
 from pipeline.experiments.engines.workers import Outcome
 from pipeline.experiments.planning import Plan
-from pipeline.experiments.results.study_results import HEADINGS, StudyResults, notes, table_rows
+from pipeline.experiments.results.banks import BankRow, bank_labels, bank_table
+from pipeline.experiments.results.study_results import ScoreTable, StudyResults
+from pipeline.experiments.results.writing import HEADINGS, notes, table_rows
 from pipeline.experiments.stages import Stage
 from pipeline.experiments.store import Store
-from pipeline.experiments.sweep import SWEEP_HEADINGS, SweepRow, row_words
+from pipeline.texts.tables import plain
 
 _NARROW = ("arm", "runs", "all", "small", "difference", "95 % interval", "p adj.")
 
 
+# Columns beside the names of the measures that fit 80 characters.
+_BANKS_PER_TABLE = 4
+
+
 def show_study(results: StudyResults, plan: Plan, store: Store) -> None:
-    """Print the main table in 80 columns, then what the numbers rest on."""
+    """Print the tables of scores and of texts in 80 columns, then what the numbers rest on."""
+    console = Console()
+    if results.scores is not None:
+        console.print(_score_table(results.scores, plan))
+    elif results.banks:
+        console.print(plan.study.file.title)
+        for table in _bank_tables(results.banks):
+            console.print(table)
+    for line in notes(results, plan, store):
+        console.print(plain(line), highlight=False, soft_wrap=True)
+
+
+def _score_table(scores: ScoreTable, plan: Plan) -> Table:
     file = plan.study.file
     table = Table(title=file.title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     places = [HEADINGS.index(name) for name in _NARROW]
     for name in _NARROW:
         first = name == "arm"
         table.add_column(name, justify="left" if first else "right", no_wrap=not first)
-    for row in table_rows(results, file.statistics.endpoint):
+    for row in table_rows(scores, file.statistics.endpoint):
         table.add_row(*(row[place] for place in places))
-    console = Console()
-    console.print(table)
-    for line in notes(results, plan, store):
-        console.print(line, highlight=False)
+    return table
+
+
+def _bank_tables(rows: list[BankRow]) -> Iterator[Table]:
+    """A row per measure and a column per bank, in tables of 80 characters."""
+    labels = bank_labels(rows)
+    for start in range(0, len(rows), _BANKS_PER_TABLE):
+        end = start + _BANKS_PER_TABLE
+        table = Table("measure")
+        for label in labels[start:end]:
+            table.add_column(plain(label))
+        for words in bank_table(rows[start:end]):
+            table.add_row(*map(plain, words))
+        yield table
 
 
 class StudyView:
@@ -84,13 +112,3 @@ def watching_study(plan: Plan, *, quiet: bool) -> Iterator[StudyView]:
         return
     with Live(view, console=console, refresh_per_second=2, transient=True):
         yield view
-
-
-def sweep_table(rows: Sequence[SweepRow], heading: str) -> Table:
-    """The rows for a terminal."""
-    table = Table(title=heading, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for number, name in enumerate(SWEEP_HEADINGS):
-        table.add_column(name, justify="right" if number else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row_words(row))
-    return table

@@ -169,6 +169,22 @@ def test_shipped_studies_can_be_planned(name, tmp_path):
     from pipeline.experiments.planning import check_cells, plan
     from pipeline.experiments.store import Store
 
-    planned = plan(Study.read(shipped.find("studies", name)), Store(tmp_path / "store"))
+    path = shipped.find("studies", name)
+    needs_scans = Study.read(path).file.data.phantom is None
+    study = Study.read(path, tmp_path if needs_scans else None)
+    planned = plan(study, Store(tmp_path / "store"))
     check_cells(planned)
     assert planned.pending()
+    assert study.file.question
+    if needs_scans:
+        assert f"{name}-small" in shipped.names("studies"), "each has a variant for two cores"
+
+
+def test_scans_of_a_study_can_be_others(tmp_path):
+    made = Study.read(shipped.find("studies", "ablation-small"), tmp_path)
+    assert made.file.data.phantom is None
+    prepare = next(s for s in stages_of(made, made.cells[0]).all() if s.kind == "prepare")
+    assert prepare.words[1] == str(tmp_path)
+    plain = Study.read(shipped.find("studies", "ablation"))
+    with pytest.raises(FileNotFoundError, match="there is no folder amos22; give one by --data"):
+        stages_of(plain, plain.cells[0])

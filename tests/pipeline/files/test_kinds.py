@@ -45,6 +45,7 @@ def things(prepared, population, tmp_path_factory):
         "recipe": shipped.find("recipes", "tak"),
         "descriptor": shipped.find("data", "amos"),
         "template": shipped.find("prompts", "paper"),
+        "study": shipped.find("studies", "text-controls-small"),
         "matrix": folder / "matrix.toml",
     }
 
@@ -93,7 +94,6 @@ def test_what_is_of_no_known_kind_is_left_to_its_reader(tmp_path):
         ("train {prepared} --bank {run} -o x", "run", "a bank of text"),
         ("train {prepared} --recipe {descriptor} -o x", "descriptor", "a recipe"),
         ("train {prepared} --recipe {bank} -o x", "bank", "a recipe"),
-        ("sweep {run} --seeds 0 -o x", "run", "a prepared data set"),
         ("encode {bank} -o x.h5", "bank", "a description set"),
         ("encode {answers} -o x.h5", "answers", "a description set"),
         ("check {bank} --scans {raw}", "bank", "a description set"),
@@ -110,7 +110,8 @@ def test_what_is_of_no_known_kind_is_left_to_its_reader(tmp_path):
         ("split {run} --labeled 1 -o x", "run", "a data set as downloaded"),
         ("inspect {prepared}", "prepared", "a data set as downloaded"),
         ("compare {bank} {run}", "bank", "the scores of a run"),
-        ("matrix {recipe}", "recipe", "a matrix"),
+        ("study {recipe}", "recipe", "a study"),
+        ("study {matrix}", "matrix", "a study"),
         ("describe phantom --template {descriptor} -o x", "descriptor", "a prompt wording"),
         ("report {bank} -o x", "bank", "the folder of a run"),
         ("report {run} --data {raw} -o x", "raw", "a prepared data set"),

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from pipeline.config.recipe_files import read_config
-from pipeline.experiments.sweep import SweepSetup, cells_of
 from pipeline.runs.resuming import differing
 from pipeline.runs.training import start
 from tests.support.small_run import SMALL, make_bank
@@ -71,11 +70,3 @@ def test_a_setting_that_an_older_run_does_not_know_is_taken_as_its_default(train
 def test_without_a_run_there_is_nothing_to_resume(prepared, tmp_path):
     with pytest.raises(FileNotFoundError, match="without --resume one is started"):
         begin(tmp_path / "none", prepared, None, resume=True)
-
-
-def test_a_sweep_names_the_keys_of_a_run_that_is_in_its_way(trained, prepared):
-    shutil.copytree(trained / "run", trained / "out" / "run" / "seed-0")
-    bench = SweepSetup(prepared, None, torch.device("cpu"), "test")
-    cells = cells_of(SMALL, {"run": []}, [0], trained / "out", ["training.steps=2"])
-    with pytest.raises(ValueError, match=r'head\.name is "text" in the run, "conv" given'):
-        bench.check(cells)

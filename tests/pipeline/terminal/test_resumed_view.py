@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
@@ -29,15 +28,12 @@ overlap = 0.0
 """
 
 
-@pytest.mark.parametrize("command", ["train", "sweep"])
-def test_validations_that_a_resume_drops_are_not_in_the_trend(
-    command, prepared, tmp_path, monkeypatch
-):
+def test_validations_that_a_resume_drops_are_not_in_the_trend(prepared, tmp_path, monkeypatch):
     """Killed in step 2, a run goes on from step 1, and validates at 2 again."""
     (tmp_path / "tiny.toml").write_text(RECIPE)
-    words = [command, str(prepared.root), "--recipe", str(tmp_path / "tiny.toml")]
+    words = ["train", str(prepared.root), "--recipe", str(tmp_path / "tiny.toml")]
     words += ["-o", str(tmp_path / "run")]
-    run = tmp_path / "run" if command == "train" else tmp_path / "run/run/seed-0"
+    run = tmp_path / "run"
 
     def killed(self, name):
         original(self, name)
@@ -61,7 +57,7 @@ def test_validations_that_a_resume_drops_are_not_in_the_trend(
         return watchers[-1]
 
     monkeypatch.setattr(live, "Watcher", watcher)
-    done = CliRunner().invoke(app, [*words, *(["--resume"] if command == "train" else [])])
+    done = CliRunner().invoke(app, [*words, "--resume"])
     assert done.exit_code == 0, done.output
     (seen,) = watchers
     assert [step for step, _ in seen.standing.means] == [1, 2]

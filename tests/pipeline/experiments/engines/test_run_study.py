@@ -18,27 +18,11 @@ from pipeline.experiments.store import Store
 from pipeline.experiments.study import Study
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
+from tests.support.study_runs import Recorder, tak_study
 from tests.support.tiny_study import TINY_FIXED, write_study
 
 HEAD = 'title = "Tiny"\nseeds = [0, 1]\n'
 AXES = '[axes]\nwording = ["paper", "terse"]\nbank = ["text", "shuffled"]\n'
-
-
-class Recorder:
-    """Which stages ran, in order."""
-
-    def __init__(self):
-        self.kinds, self.errors, self.again = [], [], []
-
-    def started(self, stage):
-        self.kinds.append(stage.kind)
-
-    def ended(self, stage, outcome):
-        if outcome.code:
-            self.errors.append(outcome.error)
-
-    def reused(self, stage):
-        self.again.append(stage.kind)
 
 
 def run(path, store, jobs=2):
@@ -47,15 +31,6 @@ def run(path, store, jobs=2):
     kept.create()
     result = Runner(plan(Study.read(path), kept), kept, Pool(jobs), recorder).run()
     return result, recorder
-
-
-def tak_study(path, *words, cwd, **options):
-    command = [sys.executable, "-m", "pipeline", "study", str(path), *map(str, words)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, **options,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +139,7 @@ def test_contradicted_claims_are_a_result_and_not_a_failure(tmp_path):
     result, _ = run(path, tmp_path / "store")
     assert not result.failed
     store = Store(tmp_path / "store")
-    (run_of_arm,) = collect(plan(Study.read(path), store), store).runs
+    (run_of_arm,) = collect(plan(Study.read(path), store), store).scores.runs
     assert 0 < run_of_arm.supported < 0.9
 
 
