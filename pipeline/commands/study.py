@@ -64,7 +64,7 @@ def study(
     if former:
         _convert(file, output or file.with_name(f"{file.stem}-study.toml"))
         return
-    from pipeline.experiments.planning import check_cells, chosen_kinds, plan, plan_lines
+    from pipeline.experiments.planning import check_cells, chosen_kinds, plan
     from pipeline.experiments.store import Store
     from pipeline.experiments.study import Study
     from pipeline.files import shipped
@@ -73,8 +73,12 @@ def study(
     kept = Store(store)
     planned = plan(chosen, kept)
     if plan_only:
-        content = planned.as_json() if as_json else "\n".join(plan_lines(planned))
-        typer.echo(content)
+        from pipeline.experiments.estimates import estimate_questions
+        from pipeline.experiments.plan_view import plan_json, plan_lines
+
+        asked = estimate_questions(planned, kept)
+        lines = [plan_json(planned, asked)] if as_json else plan_lines(planned, asked)
+        typer.echo("\n".join(lines))
         return
     from pipeline.experiments.engines.run_study import Pool, Runner, default_jobs
     from pipeline.experiments.results.study_results import collect

@@ -1,9 +1,6 @@
 """The plan of a study: every stage once, what is done, and how long the rest takes."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from knowledge.common.suggest import did_you_mean
 from pipeline.experiments.cell_stages import stages_of
@@ -34,25 +31,6 @@ class Plan:
         """Stages that are not done, of one kind or of all."""
         chosen = [stage for stage in self.stages if kind in (None, stage.kind)]
         return [stage for stage in chosen if self.states[stage.key] != "done"]
-
-    def as_json(self) -> str:
-        """The plan for programs."""
-        content = {
-            "title": self.study.file.title,
-            "cells": len(self.cells),
-            "arms": list(self.study.arms),
-            "stages": [
-                {"kind": kind, "all": every, "done": done, "failed": failed}
-                for kind, every, done, failed in self.counts()
-            ],
-            "pending": [
-                {"kind": stage.kind, "key": stage.key, "state": self.states[stage.key]}
-                for stage in self.pending()
-            ],
-            "training_seconds": self.seconds,
-            "trainings_not_measured": self.unmeasured,
-        }
-        return json.dumps(content, indent=1)
 
     def counts(self) -> list[tuple[str, int, int, int]]:
         """Kind, all, done and failed, for every kind that the study has."""
@@ -148,52 +126,3 @@ def chosen_kinds(text: str) -> tuple[str, ...]:
             near = did_you_mean(kind, KINDS)
             raise ValueError(f"--only: no stage {kind!r}; there is {', '.join(KINDS)}{near}")
     return kinds
-
-
-def plan_lines(plan: Plan) -> list[str]:
-    """The plan of a study for a terminal of 80 columns."""
-    file = plan.study.file
-    lines = [f"{file.title}: {len(plan.study.arms)} arms, {len(plan.cells)} cells", ""]
-    lines.append(f"{'stage':<10}{'all':>7}{'done':>7}{'failed':>8}{'to run':>8}")
-    for kind, every, done, failed in plan.counts():
-        lines.append(f"{kind:<10}{every:>7}{done:>7}{failed:>8}{every - done:>8}")
-    lines += ["", _time(plan)]
-    limits = file.limits
-    if limits.max_tokens or limits.max_cost is not None:
-        tokens = "no limit" if limits.max_tokens is None else f"{limits.max_tokens} tokens"
-        cost = "no limit" if limits.max_cost is None else f"{limits.max_cost:.2f} USD"
-        lines.append(f"limits of the whole study: {tokens}, {cost}")
-    return lines
-
-
-def _time(plan: Plan) -> str:
-    trainings = plan.pending("train")
-    if not trainings:
-        return "no training to run"
-    steps = sum(stage.steps for stage in trainings)
-    head = f"{len(trainings)} trainings, {steps} steps"
-    if plan.seconds is None:
-        return f"{head}; their time is known once one of their kind has run"
-    more = f", without {plan.unmeasured} of a kind that was not measured" if plan.unmeasured else ""
-    return f"{head}, about {_span(plan.seconds)} on one job{more}"
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
-
-
-def spent(plan: Plan, store: Store) -> tuple[int, float]:
-    """Tokens and US dollars of all finished description sets of a study."""
-    tokens, cost = 0, 0.0
-    for stage in plan.stages:
-        if stage.kind == "describe" and store.state(stage) == "done":
-            content: dict[str, Any] = _json_object(store.product(stage))
-            totals = content.get("totals", {})
-            tokens += totals.get("input_tokens", 0) + totals.get("output_tokens", 0)
-            cost += content.get("cost_usd") or 0.0
-    return tokens, cost
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return content if isinstance(content, dict) else {}

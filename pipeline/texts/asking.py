@@ -15,7 +15,7 @@ from knowledge.grounding.scene import Scene
 from knowledge.providers.base.answer_store import AnswerCache
 from knowledge.providers.base.budget import Budget
 from knowledge.providers.base.provider import OUTPUTS, Provider, ProviderOptions, Question
-from knowledge.providers.base.usage import Usage
+from knowledge.providers.base.usage import Usage, total
 from knowledge.questions.pictures import find_pictures
 from knowledge.questions.questions import Images, question_digest, questions
 from knowledge.questions.template import Template
@@ -119,17 +119,30 @@ def took(spent: Usage, quote: PriceQuote) -> str:
     return f"{spent.calls} calls, {spent.tokens} tokens, {quote.of(spent)}"
 
 
+def _questions(job: DescribeJob) -> tuple[Question, ...]:
+    return tuple(questions(job.template, job.classes, job.limits.samples, job.images))
+
+
+def open_questions(job: DescribeJob) -> dict[str, Usage]:
+    """What every question without a kept answer is expected to take at most, by its cache key."""
+    provider, still_open = job.provider, dict[str, Usage]()
+    for question in _questions(job) if provider.costs else ():
+        key = question_digest(question, provider)
+        if job.limits.refresh or job.cache.get(key) is None:
+            still_open[key] = provider.expected_usage(question)
+    return still_open
+
+
 def preview(job: DescribeJob) -> str:
     """Every question word for word, then calls, tokens and cost at most; asks nothing."""
     provider = job.provider
-    asked = questions(job.template, job.classes, job.limits.samples, job.images)
+    asked, still_open = _questions(job), open_questions(job)
     known = provider.costs and not job.limits.refresh
-    lines, worst = [], Usage()
-    for question in asked:
-        cached = known and job.cache.get(question_digest(question, provider)) is not None
-        lines.append(_shown(question, cached))
-        if provider.costs and not cached:
-            worst = worst + provider.expected_usage(question)
+    lines = [
+        _shown(question, known and question_digest(question, provider) not in still_open)
+        for question in asked
+    ]
+    worst = total(still_open.values())
     if not provider.costs:
         return "\n".join([*lines, f"{len(asked)} questions, all from the answer store, no cost"])
     cost = job.quote.of(worst) if job.quote.price is None else f"at most {job.quote.of(worst)}"

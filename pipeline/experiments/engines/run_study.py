@@ -11,7 +11,8 @@ from queue import Queue
 from typing import Protocol
 
 from pipeline.experiments.engines.workers import Outcome, Worker
-from pipeline.experiments.planning import Plan, spent
+from pipeline.experiments.estimates import spent
+from pipeline.experiments.planning import Plan
 from pipeline.experiments.stages import KINDS, Stage
 from pipeline.experiments.store import Store
 
@@ -230,7 +231,7 @@ class Runner:
     def _remaining(self) -> list[str]:
         """What is left of the study's limits, after every description set made so far."""
         limits = self.plan.study.file.limits
-        tokens, cost = spent(self.plan, self.store)
+        tokens, cost = spent(self.plan.stages, self.store)
         words = []
         if limits.max_tokens is not None:
             words += ["--max-tokens-total", str(max(1, limits.max_tokens - tokens))]

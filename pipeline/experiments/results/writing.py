@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from knowledge.common.files import without_nan, write_whole
-from pipeline.experiments.planning import Plan, spent
+from pipeline.experiments.estimates import spent
+from pipeline.experiments.planning import Plan
 from pipeline.experiments.results.analysis import ArmSummary, Difference
 from pipeline.experiments.results.banks import bank_labels, bank_table, banks_csv
 from pipeline.experiments.results.study_results import ScoreTable, StudyResults
@@ -144,7 +145,7 @@ def _p(value: float) -> str:
 def notes(results: StudyResults, plan: Plan, store: Store) -> list[str]:
     """What the numbers rest on, and what is missing."""
     lines = [] if results.scores is None else _score_notes(results.scores, plan)
-    tokens, cost = spent(plan, store)
+    tokens, cost = spent(plan.stages, store)
     if tokens:
         lines.append(f"Language models: {tokens} tokens, {cost:.2f} USD.")
     return lines + [f"Missing: {name}: {why}." for name, why in results.missing.items()]
