@@ -1,7 +1,9 @@
 """The settings of a cell as changes of its recipe."""
 
+import copy
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +45,22 @@ def _toml(value: Value) -> str:
     return " ".join(text.split())
 
 
+@cache
+def _content(recipe: Path) -> dict[str, Any]:
+    """The tables of a recipe file, parsed once for all cells."""
+    try:
+        return tomllib.loads(read_text(recipe))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{recipe} is not valid TOML: {error}") from None
+
+
 def raw_recipe(recipe: Path, changes: Mapping[str, Value]) -> dict[str, Any]:
     """The tables of a recipe file with changes applied, unchecked: enough for a digest.
 
     Raises:
         ValueError: not TOML.
     """
-    try:
-        content = tomllib.loads(read_text(recipe))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{recipe} is not valid TOML: {error}") from None
+    content = copy.deepcopy(_content(recipe))
     for key, value in changes.items():
         *tables, last = key.split(".")
         place = content

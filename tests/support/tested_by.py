@@ -34,6 +34,7 @@ TESTED_BY = {
     "pipeline/datasets/protocols.py": "tests/pipeline/scoring/test_published.py",
     "pipeline/datasets/split_drawing.py": "tests/pipeline/commands/test_split.py",
     "pipeline/datasets/tables.py": "tests/pipeline/datasets/test_shared_folders.py",
+    "pipeline/experiments/data_stages.py": "tests/pipeline/experiments/test_study.py",
     "pipeline/experiments/engines/workers.py": (
         "tests/pipeline/experiments/engines/test_run_study.py"
     ),
@@ -43,6 +44,7 @@ TESTED_BY = {
     "pipeline/experiments/results/writing.py": (
         "tests/pipeline/experiments/engines/test_run_study.py"
     ),
+    "pipeline/experiments/text_stages.py": "tests/pipeline/experiments/test_study.py",
     "pipeline/experiments/study_file.py": "tests/pipeline/experiments/test_study.py",
     "pipeline/pictures/contact_sheet.py": "tests/pipeline/datasets/test_inspection.py",
     "pipeline/pictures/overlay.py": "tests/pipeline/runs/test_runs.py",

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -227,23 +226,22 @@ def test_a_plan_of_a_thousand_finished_cells_is_quick_and_small(tmp_path):
             store.product(stage).write_text("{}")
         else:
             store.product(stage).mkdir()
-            (store.product(stage) / "file").write_text("content")
+            for number in range(12 if stage.kind == "train" else 4):
+                (store.product(stage) / f"file{number}").write_text("content")
         store.finish(stage, 1.0, None)
     code = (
-        "import sys; from pipeline.cli import main; sys.argv[0] = 'tak'\n"
+        "import sys, time; from pipeline.cli import main; sys.argv[0] = 'tak'\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "status = open('/proc/self/status').read().split('VmHWM:')[1].split()[0]\n"
-        "print(int(status) // 1024, 'torch' in sys.modules)"
+        "print(int(status) // 1024, 'torch' in sys.modules, time.process_time())"
     )
-    begin = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code, "study", path, "--plan", "--store", store.root],
         capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    seconds = time.monotonic() - begin
     assert "no training to run" in done.stdout
-    mib, torch = done.stdout.splitlines()[-1].split()
+    mib, torch, seconds = done.stdout.splitlines()[-1].split()
     assert torch == "False"
     assert int(mib) < 300
-    assert seconds < 10, "3 s on an idle machine"
+    assert float(seconds) < 3, "of the processor, which a busy machine does not stretch"
