@@ -15,8 +15,8 @@ def plan_json(plan: Plan, asked: QuestionEstimate) -> str:
         "cells": len(plan.cells),
         "arms": list(plan.study.arms),
         "stages": [
-            {"kind": kind, "all": every, "done": done, "failed": failed}
-            for kind, every, done, failed in plan.counts()
+            {"kind": kind, "all": every, "done": done, "failed": failed, "to_run": left}
+            for kind, every, done, failed, left in plan.counts()
         ],
         "pending": [
             {"kind": stage.kind, "key": stage.key, "state": plan.states[stage.key]}
@@ -34,8 +34,8 @@ def plan_lines(plan: Plan, asked: QuestionEstimate) -> list[str]:
     file = plan.study.file
     lines = [f"{file.title}: {len(plan.study.arms)} arms, {len(plan.cells)} cells", ""]
     lines.append(f"{'stage':<10}{'all':>7}{'done':>7}{'failed':>8}{'to run':>8}")
-    for kind, every, done, failed in plan.counts():
-        lines.append(f"{kind:<10}{every:>7}{done:>7}{failed:>8}{every - done:>8}")
+    for kind, every, done, failed, left in plan.counts():
+        lines.append(f"{kind:<10}{every:>7}{done:>7}{failed:>8}{left:>8}")
     lines += ["", *asked.lines(), _time(plan)]
     return lines + _limit_lines(file.limits, asked)
 

@@ -1,5 +1,6 @@
 """The plan of a study: every stage once, what is done, and how long the rest takes."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from knowledge.common.suggest import did_you_mean
@@ -28,17 +29,18 @@ class Plan:
     unmeasured: int = 0
 
     def pending(self, kind: str | None = None) -> list[Stage]:
-        """Stages that are not done, of one kind or of all."""
+        """Stages that have to be made, of one kind or of all."""
         chosen = [stage for stage in self.stages if kind in (None, stage.kind)]
-        return [stage for stage in chosen if self.states[stage.key] != "done"]
+        return [stage for stage in chosen if self.states[stage.key] not in ("done", "spare")]
 
-    def counts(self) -> list[tuple[str, int, int, int]]:
-        """Kind, all, done and failed, for every kind that the study has."""
+    def counts(self) -> list[tuple[str, int, int, int, int]]:
+        """Kind, all, done, failed and to run, for every kind that the study has."""
         rows = []
         for kind in KINDS:
             states = [self.states[stage.key] for stage in self.stages if stage.kind == kind]
             if states:
-                rows.append((kind, len(states), states.count("done"), states.count("failed")))
+                done, failed = states.count("done"), states.count("failed")
+                rows.append((kind, len(states), done, failed, len(self.pending(kind))))
         return rows
 
 
@@ -57,7 +59,11 @@ def plan(study: Study, store: Store) -> Plan:
             raise ValueError(f"{where}cell {cell.name}: {error}") from None
     stages = {stage.key: stage for each in cells for stage in each.all()}
     states = {key: store.state(stage) for key, stage in stages.items()}
-    pending = [s for s in stages.values() if s.kind == "train" and states[s.key] != "done"]
+    for key in _spare(stages.values(), states):
+        states[key] = "spare"
+    pending = [
+        s for s in stages.values() if s.kind == "train" and states[s.key] not in ("done", "spare")
+    ]
     measured = store.step_seconds() if pending else {}
     times = [measured.get(cost_class(stage.facts)) for stage in pending]
     known = [each * stage.steps for each, stage in zip(times, pending, strict=True) if each]
@@ -65,6 +71,25 @@ def plan(study: Study, store: Store) -> Plan:
     return Plan(
         study, tuple(cells), tuple(stages.values()), states, seconds, len(times) - len(known)
     )
+
+
+def _spare(stages: Collection[Stage], states: Mapping[str, State]) -> set[str]:
+    """Stages whose files are gone and that nothing which is still to be made needs.
+
+    So the checkpoints of scored runs may be deleted, and scores come from another machine.
+    """
+    inputs = {earlier.key for stage in stages for earlier in stage.inputs}
+    needed: set[str] = set()
+    for stage in reversed(tuple(stages)):  # inputs stand before what needs them
+        gone = states[stage.key] in ("missing", "removed")
+        wanted = stage.key in needed or stage.key not in inputs
+        if states[stage.key] != "done" and (wanted or not gone):
+            needed |= {stage.key, *(earlier.key for earlier in stage.inputs)}
+    return {
+        stage.key
+        for stage in stages
+        if states[stage.key] in ("missing", "removed") and stage.key not in needed
+    }
 
 
 def check_cells(plan: Plan) -> None:

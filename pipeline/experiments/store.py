@@ -26,7 +26,9 @@ from pipeline.experiments.stages import Stage
 FORMAT_VERSION = 1
 RECORD = "stage.json"
 LOG = "log.txt"
-State = Literal["done", "missing", "partial", "failed", "damaged"]
+# `removed`: done once, some of its files deleted since. `spare`: missing or removed, and everything
+# that is made from it is done, so that nobody needs it.
+State = Literal["done", "missing", "partial", "failed", "damaged", "removed", "spare"]
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,14 @@ class Store:
             return "partial" if self.product(stage).exists() else "missing"
         if record.status != "done":
             return "failed" if record.status == "failed" else "partial"
+        removed = False
         for name, (size, digest) in record.files.items():
             path = folder / name
-            if not path.is_file() or path.stat().st_size != size:
+            if not path.is_file():
+                removed = True
+            elif path.stat().st_size != size or (thorough and _digest(path) != digest):
                 return "damaged"
-            if thorough and _digest(path) != digest:
-                return "damaged"
-        return "done"
+        return "removed" if removed else "done"
 
     def clear(self, stage: Stage) -> None:
         """Remove a stage whose files are damaged; its key stays free to be made again."""

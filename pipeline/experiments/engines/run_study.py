@@ -112,8 +112,8 @@ class Runner:
 
     def run(self) -> Result:
         """Run until nothing is left that can run; Ctrl-C lets running stages save first."""
-        done = {s.key for s in self.plan.stages if self.plan.states[s.key] == "done"}
-        waiting = {stage.key: stage for stage in self.plan.stages if stage.key not in done}
+        waiting = {stage.key: stage for stage in self.plan.pending()}
+        done = {stage.key for stage in self.plan.stages} - set(waiting)
         if self.wanted is not None:
             waiting = {key: stage for key, stage in waiting.items() if key in self.wanted}
         running: dict[Future[Outcome | None], Stage] = {}
@@ -170,7 +170,7 @@ class Runner:
                     state = self.store.state(stage, thorough=True)
                     if state == "done":
                         return None
-                    if state == "damaged":
+                    if state in ("damaged", "removed"):
                         self.store.clear(stage)
                     return self._make_locked(stage)
             time.sleep(_POLL_SECONDS)

@@ -34,7 +34,7 @@ def test_a_stage_is_done_when_all_its_files_are_as_they_were_recorded(store):
     product.write_bytes(b"short")
     assert store.state(STAGE) == "damaged"
     product.unlink()
-    assert store.state(STAGE) == "damaged"
+    assert store.state(STAGE) == "removed"
 
 
 def test_a_failed_stage_keeps_its_reason_and_an_unreadable_record_is_none(store):

@@ -106,6 +106,19 @@ def test_a_failing_cell_does_not_stop_the_others_and_is_tried_again(tmp_path):
     assert again.kinds == ["describe"], "the failed one alone"
 
 
+def test_checkpoints_of_scored_runs_may_be_deleted(finished, tmp_path):
+    folder = copied(finished, tmp_path)
+    for checkpoint in (folder / "store").rglob("*.pt"):
+        checkpoint.unlink()
+    shutil.rmtree(next((folder / "store" / "prepare").glob("*[!k]")))
+    result, recorder = run(folder / "tiny.toml", folder / "store")
+    assert (recorder.kinds, result.made) == ([], 0)
+    evaluated = next(path for path in (folder / "store" / "evaluate").iterdir() if path.is_dir())
+    shutil.rmtree(evaluated)
+    _, recorder = run(folder / "tiny.toml", folder / "store")
+    assert sorted(recorder.kinds) == ["evaluate", "prepare", "train"]
+
+
 def test_a_finished_training_is_scored_before_the_next_one_starts(tmp_path):
     path = write_study(tmp_path, HEAD)
     result, recorder = run(path, tmp_path / "store", jobs=1)
