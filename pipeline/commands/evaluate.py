@@ -1,27 +1,39 @@
-"""`tak evaluate`: scores of a trained run on held-out cases."""
+"""`tak evaluate`: scores of a trained run, or of masks of other programs, on held-out cases."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.commands.shared.interrupts import stopped_with
 from pipeline.commands.shared.options import Checkpoint, Device, Predictor
 
+if TYPE_CHECKING:
+    from pipeline.scoring.score_run import ScoredRun
+
+_MASKS = "Masks of other programs"
+
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run's folder, a checkpoint file or a bundle.")],
-    prepared: Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")],
+    context: typer.Context,
+    run: Annotated[
+        Path,
+        typer.Argument(help="A run's folder, a checkpoint, a bundle; with --truth: of masks."),
+    ],
+    prepared: Annotated[
+        Path | None, typer.Argument(help="Folder that `tak prepare` wrote; not with --truth.")
+    ] = None,
     part: Annotated[str, typer.Option(help="validation or test.")] = "test",
     output: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where results go; default: the run.")
+        Path | None,
+        typer.Option("--out", "-o", help="Where results go; default: the folder RUN."),
     ] = None,
     rules: Annotated[
         str,
         typer.Option(help="scan; published, those of the protocol; or ga, magicnet, dhc."),
     ] = "scan",
     tolerance: Annotated[
-        float, typer.Option(metavar="MM", help="Of NSD, by the rules `scan`.")
+        float, typer.Option(metavar="MM", help="Tolerance of NSD (rules scan only).")
     ] = 1.0,
     beside: Annotated[
         str | None,
@@ -33,45 +45,119 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON; tables go to stderr.")
     ] = False,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="True masks: a prepared folder, a data set as downloaded, or a folder of masks.",
+            rich_help_panel=_MASKS,
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the masks' labels: dataset.json, descriptor, JSON or text file. "
+            "[default: found beside the masks]",
+            rich_help_panel=_MASKS,
+        ),
+    ] = None,
+    match: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORGAN=NAME",
+            help="Label of the masks that is an organ of the truth, where names differ.",
+            rich_help_panel=_MASKS,
+        ),
+    ] = None,
+    descriptor: Annotated[
+        str | None,
+        typer.Option(help="Organs of the truth, if it has no list.", rich_help_panel=_MASKS),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split of a data set as downloaded.", rich_help_panel=_MASKS),
+    ] = None,
     checkpoint: Checkpoint = "best",
     predictor: Predictor = None,
     device: Device = "auto",
 ) -> None:
-    """Score a run: Dice, NSD, HD95 and ASSD per organ, over large, small and all.
+    """Score a run, or masks of another program: Dice, NSD, HD95 and ASSD per organ.
 
     By the rules `scan` on each scan's own grid, in mm. The others repeat what published
     evaluations do, so that `--beside` can put their numbers next to the run's. Writes
     evaluation-PART.json and .csv; other rules, another checkpoint or predictor, and published
     numbers add their names.
 
-    Example: `tak evaluate runs/tak prepared --rules published --beside published`
+    With --truth, RUN is a folder of masks: a label map per case (nnU-Net), or a mask per organ
+    (TotalSegmentator, VoxTell). Labels and organs are matched by name.
+
+    Examples: `tak evaluate runs/tak prepared --rules published --beside published`, and
+    `tak evaluate nnunet-masks --truth prepared -o runs/nnunet`
     """
+    folder = output or (run if run.is_dir() else run.parent)
+    if truth is None:
+        _refuse_options(context, ("labels", "match", "descriptor", "split"), "needs --truth")
+        if prepared is None:
+            raise ValueError(
+                f"{run} is to be scored on which cases? Give the folder that `tak prepare` wrote, "
+                "or, for a folder of masks, --truth FOLDER"
+            )
+        request = (part, rules, tolerance, beside, untrained, checkpoint, predictor)
+        _score_run(run, prepared, folder, request, device, as_json)
+        return
+    run_only = ("prepared", "beside", "untrained", "checkpoint", "predictor", "device")
+    _refuse_options(context, run_only, "is for runs, not for masks")
+    from pipeline.scoring.score_masks import MaskRequest, score_masks
+
+    asked = MaskRequest(
+        truth, part, rules, tolerance, descriptor, split, labels, tuple(match or ())
+    )
+    with stopped_with("no scores were written"):
+        scored, remarks = score_masks(run, asked, folder, quiet=as_json)
+    _print(scored, remarks, as_json)
+
+
+def _score_run(
+    run: Path,
+    prepared: Path,
+    folder: Path,
+    request: tuple[str, str, float, str | None, bool, str, str | None],
+    device: str,
+    as_json: bool,
+) -> None:
     from pipeline.files.kinds import require_kind
     from pipeline.files.outputs import require_writable_folder
     from pipeline.runs.devices import select_device
     from pipeline.scoring.score_run import ScoreRequest, score_run
-    from pipeline.scoring.tables import show_scores
     from segmentation.data.preparation import load_prepared
 
-    asked = ScoreRequest(
-        part=part,
-        rules=rules,
-        tolerance_mm=tolerance,
-        beside=beside,
-        untrained=untrained,
-        checkpoint=checkpoint,
-        predictor=predictor,
-        device=select_device(device),
-    )
-    folder = output or (run if run.is_dir() else run.parent)
+    asked = ScoreRequest(*request, device=select_device(device))
     data = load_prepared(require_kind(prepared, "prepared"))
     require_writable_folder(folder, "run")
     with stopped_with("no scores were written"):
         scored = score_run(run, data, asked, folder, quiet=as_json)
+    _print(scored, [f"of these data: {data.note}"] if data.note else [], as_json)
+
+
+def _print(scored: "ScoredRun", remarks: list[str], as_json: bool) -> None:
+    from pipeline.scoring.tables import show_scores
+
     show_scores(scored, stderr=as_json)
     for files in scored.written:
         typer.echo(f"wrote {', '.join(map(str, files))}", err=as_json)
     if as_json:
         typer.echo(scored.written[0][0].read_text(encoding="utf-8"), nl=False)
-    if data.note:
-        typer.echo(f"of these data: {data.note}", err=as_json)
+    for remark in remarks:
+        typer.echo(remark, err=as_json)
+
+
+def _refuse_options(context: typer.Context, names: tuple[str, ...], reason: str) -> None:
+    """Refuse options that were given but would have no effect.
+
+    Raises:
+        ValueError: names the option.
+    """
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            shown = f"the argument {name.upper()}" if name == "prepared" else f"--{name}"
+            raise ValueError(f"{shown} {reason}")

@@ -1,9 +1,10 @@
 """Organ lists of any anatomy: descriptors, user lists, label maps of other tools."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from knowledge.common.files import read_text
 from knowledge.descriptions import BACKGROUND
@@ -18,6 +19,24 @@ class OrganList:
     name: str
     classes: tuple[str, ...]
     labels: dict[str, int]
+
+    @classmethod
+    def of(cls, name: str, labels: Mapping[str, int]) -> Self:
+        """The list of label values by name, sorted by value, with the background first.
+
+        Raises:
+            ValueError: no organs, one without a name, or a label below 1.
+        """
+        named = {
+            organ.replace("_", " ").strip(): value
+            for organ, value in sorted(labels.items(), key=lambda item: item[1])
+            if value != 0 and organ.lower() != BACKGROUND
+        }
+        if not named or "" in named:
+            raise ValueError("no organs, or one without a name")
+        if min(named.values()) < 1:
+            raise ValueError("labels of organs must be positive")
+        return cls(name, (BACKGROUND, *named), named)
 
 
 def read_organ_list(source: str) -> OrganList:
@@ -94,14 +113,8 @@ def _from_json(path: Path) -> OrganList:
 
 
 def _checked(name: str, named: dict[str, int], path: Path) -> OrganList:
-    """Label names as words in order of their values, with the background first."""
-    labels = {
-        organ.replace("_", " ").strip(): value
-        for organ, value in sorted(named.items(), key=lambda item: item[1])
-        if value != 0 and organ.lower() != BACKGROUND
-    }
-    if not labels or "" in labels:
-        raise ValueError(f"{path}: no organs, or one without a name")
-    if min(labels.values()) < 1:
-        raise ValueError(f"{path}: labels of organs must be positive")
-    return OrganList(name, (BACKGROUND, *labels), labels)
+    """The list, with the file in messages."""
+    try:
+        return OrganList.of(name, named)
+    except ValueError as fault:
+        raise ValueError(f"{path}: {fault}") from None

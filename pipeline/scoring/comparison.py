@@ -110,8 +110,8 @@ def as_json(one: Scored, other: Scored, metric: str, rows: Sequence[PairedDiffer
     kept = one.evaluation
 
     content = {
-        "first": {"name": one.name, "seeds": one.seeds, "split": kept.split},
-        "second": {"name": other.name, "seeds": other.seeds, "split": other.evaluation.split},
+        "first": _side(one),
+        "second": _side(other),
         "protocol": kept.protocol,
         "part": kept.part,
         "metric": metric,
@@ -121,3 +121,10 @@ def as_json(one: Scored, other: Scored, metric: str, rows: Sequence[PairedDiffer
         "rows": without_nan([asdict(row) for row in rows]),
     }
     return json.dumps(content, indent=2, allow_nan=False)
+
+
+def _side(scored: Scored) -> dict[str, str | int | None]:
+    """Name, seeds, split and, where there is one, the note of one side of a comparison."""
+    evaluation = scored.evaluation
+    note = {"note": evaluation.note} if evaluation.note else {}
+    return {"name": scored.name, "seeds": scored.seeds, "split": evaluation.split, **note}

@@ -41,6 +41,7 @@ class Evaluation:
         groups: organ names of `all`, `large` and `small`.
         split: its name, or `own-` and a digest.
         rules: name of the metric rules.
+        note: a reservation that belongs beside the scores; empty for a run.
     """
 
     data_set: str
@@ -54,6 +55,7 @@ class Evaluation:
     groups: dict[str, tuple[str, ...]]
     split: str | None = None
     rules: str = "scan"
+    note: str = ""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -89,6 +89,7 @@ def read_evaluation(path: Path) -> Evaluation:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        content = {"note": ""} | content  # files of earlier versions have none
         known = {field.name: content[field.name] for field in fields(Evaluation)}
         cases = {
             case: {
@@ -167,6 +168,29 @@ def _missed(evaluation: Evaluation, name: str) -> dict[str, int]:
 
 def _number(value: float) -> str:
     return "" if value != value else f"{value:.6f}"
+
+
+def check_replaced(path: Path, now: tuple[str, str, str | None]) -> None:
+    """Refuse to write over scores on other data.
+
+    Args:
+        now: data set, protocol and split of the scores to be written.
+
+    Raises:
+        ValueError: the file is of another data set, protocol or split.
+    """
+    if not path.is_file():
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        before = tuple(old[key] for key in ("data_set", "protocol", "split"))
+    except (ValueError, KeyError, TypeError):
+        return  # nothing that could be read again is lost
+    if before != now:
+        raise ValueError(
+            f"{path} holds scores on {', '.join(map(str, before))}; these would be on "
+            f"{', '.join(map(str, now))}: give them another folder by -o"
+        )
 
 
 def evaluation_name(part: str, rules: str) -> str:

@@ -1,6 +1,5 @@
 """A run scored by the rules that are asked for: opened, checked, scored, written."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from pipeline.scoring.published import (
     setting_for,
     write_beside,
 )
-from pipeline.scoring.results import write_results
+from pipeline.scoring.results import check_replaced, write_results
 from pipeline.terminal.progress import counted
 from segmentation.common.files import make_writable
 from segmentation.data.preparation import Prepared
@@ -83,7 +82,9 @@ def score_run(
         models["untrained"] = _opened(run, asked, True)
     beside = _beside(models["trained"], data, asked, rules)
     stem = _stem(asked, rules, models["trained"])
-    _check_old(folder / f"evaluation-{stem}.json", models["trained"], data)
+    claim = claim_of_run(models["trained"], data)
+    now = (data.spec.name, claim.protocol, claim.split)
+    check_replaced(folder / f"evaluation-{stem}.json", now)
     make_writable(folder)
     columns = {}
     cases = len(getattr(data.split, asked.part))
@@ -112,28 +113,6 @@ def _stem(asked: ScoreRequest, rules: str, opened: TrainedModel) -> str:
     if asked.predictor is not None:
         words.append(asked.predictor)
     return "-".join(words)
-
-
-def _check_old(path: Path, opened: TrainedModel, data: Prepared) -> None:
-    """Refuse to write over scores on other data.
-
-    Raises:
-        ValueError: the file is of another data set, protocol or split.
-    """
-    if not path.is_file():
-        return
-    try:
-        old = json.loads(path.read_text(encoding="utf-8"))
-        before = tuple(old[key] for key in ("data_set", "protocol", "split"))
-    except (ValueError, KeyError, TypeError):
-        return  # nothing that could be read again is lost
-    claim = claim_of_run(opened, data)
-    now = (data.spec.name, claim.protocol, claim.split)
-    if before != now:
-        raise ValueError(
-            f"{path} holds scores on {', '.join(map(str, before))}; these would be on "
-            f"{', '.join(now)}: give them another folder by -o"
-        )
 
 
 def _opened(run: Path, asked: ScoreRequest, untrained: bool) -> TrainedModel:

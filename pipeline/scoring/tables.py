@@ -62,6 +62,8 @@ def framed(
     ]
     facts = named(evaluation.rules).facts
     below = [facts[key] for key in ("empty_masks", "not_computed") if key in facts]
+    if evaluation.note:
+        below.append(evaluation.note)
     return Group(*map(Text, above), table, *map(Text, below))
 
 
@@ -135,6 +137,9 @@ def _caption(one: Scored, other: Scored, rows: Sequence[PairedDifference]) -> st
     splits = one.evaluation.split, other.evaluation.split
     if splits[0] != splits[1]:
         told.append(f"Trained on different splits: {splits[0]} and {splits[1]}.")
+    for scored in (one, other):
+        if scored.evaluation.note:
+            told.append(f"{scored.name}: {scored.evaluation.note}.")
     if cases < 6:
         told.append(f"With {cases} cases no p falls below {2 ** (1 - cases):g}.")
     unpaired = sum(row.unpaired for row in rows if row.row not in GROUPS)

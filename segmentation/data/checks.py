@@ -102,20 +102,7 @@ def checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -
     Raises:
         ValueError: shape or affine differ from the scan's, or an unknown label.
     """
-    mask = _in_order_of(mask, scan)
-    if mask.voxels.shape != scan.voxels.shape:
-        raise ValueError(
-            f"case {task.name}: {task.image} has shape {scan.voxels.shape}, "
-            f"its mask {task.label} has {mask.voxels.shape}"
-        )
-    corners = np.array(np.meshgrid(*([0, side - 1] for side in mask.voxels.shape))).reshape(3, -1)
-    gap = (mask.affine - scan.affine) @ np.vstack([corners, np.ones(8)])
-    distance = float(np.linalg.norm(gap, axis=0).max())
-    if distance > 0.25 * min(scan.spacing_mm):
-        raise ValueError(
-            f"case {task.name}: the affines of {task.image} and its mask {task.label} "
-            f"differ by up to {distance:.3g} mm"
-        )
+    mask = on_grid_of(mask, scan, f"case {task.name}", (str(task.image), f"its mask {task.label}"))
     unknown = np.setdiff1d(np.unique(mask.voxels), range(len(spec.classes)))
     if unknown.size:
         names = ", ".join(f"{value} {name}" for value, name in enumerate(spec.classes))
@@ -124,6 +111,33 @@ def checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -
             f"{spec.name} does not know; it knows {names}"
         )
     return Volume(mask.voxels.astype(label_type(len(spec.classes))), scan.affine)
+
+
+def on_grid_of(mask: Volume, scan: Volume, case: str, names: tuple[str, str]) -> Volume:
+    """The mask, checked to be on the scan's grid and brought to the scan's axis order.
+
+    Grids are compared in patient space: the corner voxels may differ by a quarter of a voxel.
+
+    Args:
+        case: the case, for messages.
+        names: what the scan and the mask are called in messages.
+
+    Raises:
+        ValueError: shape or affine differ.
+    """
+    mask = _in_order_of(mask, scan)
+    if mask.voxels.shape != scan.voxels.shape:
+        raise ValueError(
+            f"{case}: {names[0]} has shape {scan.voxels.shape}, {names[1]} has {mask.voxels.shape}"
+        )
+    corners = np.array(np.meshgrid(*([0, side - 1] for side in mask.voxels.shape))).reshape(3, -1)
+    gap = (mask.affine - scan.affine) @ np.vstack([corners, np.ones(8)])
+    distance = float(np.linalg.norm(gap, axis=0).max())
+    if distance > 0.25 * min(scan.spacing_mm):
+        raise ValueError(
+            f"{case}: the affines of {names[0]} and {names[1]} differ by up to {distance:.3g} mm"
+        )
+    return Volume(mask.voxels, scan.affine)
 
 
 def _few(words: Sequence[str]) -> str:

@@ -75,7 +75,7 @@ def _nnunet(root: Path) -> Files:
 def _npy(root: Path) -> Files:
     """`NAME_image.npy` and `NAME_label.npy`, in the folder or its subfolder `npy`."""
     for folder in (root, root / "npy"):
-        for stem, path in _files(folder, (".npy",)):
+        for stem, path in files_in(folder, (".npy",)):
             case, _, kind = stem.rpartition("_")
             if case and kind in ("image", "label"):
                 yield kind, case, path
@@ -84,7 +84,7 @@ def _npy(root: Path) -> Files:
 def _h5(root: Path) -> Files:
     """`NAME.h5`: image and label in one file, in the folder or its subfolder `h5` or `data`."""
     for folder in (root, root / "h5", root / "data"):
-        for stem, path in _files(folder, (".h5",)):
+        for stem, path in files_in(folder, (".h5",)):
             yield "image", stem, path
             yield "label", stem, path
 
@@ -114,14 +114,14 @@ def checked_layout(name: str) -> str:
 
 def _scans(folder: Path) -> Iterator[tuple[str, Path]]:
     """Scans directly in a folder with their names without the suffix; folders of DICOM slices."""
-    yield from _files(folder, tuple(READERS))
+    yield from files_in(folder, tuple(READERS))
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
             if path.is_dir() and not path.name.startswith(".") and holds_dicom(path):
                 yield path.name, path
 
 
-def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+def files_in(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     """Files directly in a folder, with their names without the suffix; hidden ones are skipped."""
     if not folder.is_dir():
         return

@@ -30,6 +30,7 @@ TESTED_BY = {
     "pipeline/commands/train.py": "tests/pipeline/runs/test_resume.py",
     "pipeline/datasets/array_comparison.py": "tests/pipeline/datasets/test_shared_folders.py",
     "pipeline/datasets/descriptors.py": "tests/pipeline/datasets/test_opening.py",
+    "pipeline/datasets/mask_folders.py": "tests/pipeline/scoring/test_score_masks.py",
     "pipeline/datasets/labeled_scans.py": "tests/pipeline/commands/test_truth_commands.py",
     "pipeline/datasets/protocols.py": "tests/pipeline/scoring/test_published.py",
     "pipeline/datasets/split_drawing.py": "tests/pipeline/commands/test_split.py",
@@ -78,4 +79,5 @@ TESTED_BY = {
     "segmentation/methods/base/co_training.py": "tests/segmentation/methods/test_every_method.py",
     "segmentation/methods/base/method.py": "tests/segmentation/networks/test_networks.py",
     "segmentation/training/run_files.py": "tests/segmentation/training/test_monitor.py",
+    "pipeline/scoring/truth.py": "tests/pipeline/scoring/test_score_masks.py",
 }
