@@ -119,10 +119,16 @@ def _opening(prepared: Prepared) -> dict[str, Any]:
     """What a run begins with: cases per part, voxels per class, organs that nothing teaches."""
     voxels = dict(zip(prepared.spec.classes, labeled_voxels(prepared), strict=True))
     absent = [name for name, count in voxels.items() if not count]
+    warnings = [f"in no labeled case, so never learned: {', '.join(absent)}"] * bool(absent)
+    if not prepared.split.validation:
+        warnings.append(
+            "no validation case: nothing chooses a best checkpoint, so best.pt will hold the last "
+            "weights"
+        )
     return {
         "cases": {part: len(cases) for part, cases in prepared.split.parts().items()},
         "labeled_voxels": voxels,
-        "warnings": [f"in no labeled case, so never learned: {', '.join(absent)}"] * bool(absent),
+        "warnings": warnings,
     }
 
 

@@ -206,6 +206,8 @@ class Trainer:
                 stop = stopped()  # read once: a signal after this line counts in the next step
                 if due or stop:
                     self._save(LAST)
+                if last and self.validate is None:
+                    self._save(BEST)  # nothing could choose another state
                 if stop:
                     return last
         return True
