@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from segmentation.anatomy.shapes import Carved, Ellipsoid, Tube, Union
+from segmentation.anatomy.shapes import (
+    Above,
+    Carved,
+    Common,
+    Ellipsoid,
+    Placed,
+    Tube,
+    Union,
+    volume_ml,
+)
 
 POINTS = np.random.default_rng(0).uniform(-30, 30, (3, 4000)).astype(np.float32)
 
@@ -61,3 +70,29 @@ def test_a_union_holds_its_parts_and_a_cut_is_outside():
     carved = Carved(one, other).distance(POINTS) < 0
     expected = (one.distance(POINTS) < 0) & (other.distance(POINTS) > 0)
     np.testing.assert_array_equal(carved, expected)
+
+
+def test_the_volume_of_a_ball_is_that_of_geometry():
+    ball = Ellipsoid((3.0, -4.0, 5.0), (20.0, 20.0, 20.0))
+    assert volume_ml(ball, 1.0) == pytest.approx(4 / 3 * np.pi * 20**3 / 1000, rel=0.01)
+
+
+def test_a_placed_solid_is_scaled_about_its_point_and_shifted():
+    ball = Ellipsoid((10.0, 0.0, 0.0), (5.0, 5.0, 5.0))
+    placed = Placed(ball, (10.0, 0.0, 0.0), 2.0, (0.0, 7.0, 0.0))
+    same = Ellipsoid((10.0, 7.0, 0.0), (10.0, 10.0, 10.0))
+    points = np.random.default_rng(0).uniform(-20, 30, (3, 200)).astype(np.float32)
+    np.testing.assert_allclose(placed.distance(points), same.distance(points), atol=1e-4)
+    np.testing.assert_allclose(placed.bounds(), same.bounds())
+    assert volume_ml(placed, 0.5) == pytest.approx(8 * volume_ml(ball, 0.25), rel=0.02)
+
+
+def test_intersections_and_levels_cut_solids():
+    one, other = Ellipsoid((0, 0, 0), (10, 10, 10)), Ellipsoid((8, 0, 0), (10, 10, 10))
+    points = np.random.default_rng(1).uniform(-12, 20, (3, 500)).astype(np.float32)
+    both = (one.distance(points) < 0) & (other.distance(points) < 0)
+    np.testing.assert_array_equal(Common((one, other)).distance(points) < 0, both)
+    low, high = Common((one, other)).bounds()
+    assert (low[0], high[0]) == (-2, 10)
+    above = Above(one, 1, 4.0).distance(points) < 0
+    np.testing.assert_array_equal(above, (one.distance(points) < 0) & (points[1] > 4))

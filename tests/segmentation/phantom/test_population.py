@@ -8,9 +8,9 @@ from scipy import ndimage
 
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.volume import Volume, canonical, read_labels, read_volume
-from segmentation.phantom import scanner
 from segmentation.phantom.population import Population, descriptor, make_population
 from segmentation.phantom.scanner import scan_subject
+from segmentation.phantom.subject import Scanner, plain_subject
 from tests.support.paths import DATA
 
 SPEC = DatasetSpec.read(DATA / "phantom.toml")
@@ -43,11 +43,14 @@ RELATIONS = [
 ]
 
 
+def plain_scan(names, random, **grid):
+    return scan_subject(names, plain_subject(names, random), Scanner(), random, **grid)
+
+
 @pytest.fixture(scope="module")
 def scans() -> list:
     return [
-        scan_subject(ORGANS, np.random.default_rng([7, index]), spacing_mm=5.5)
-        for index in SUBJECTS
+        plain_scan(ORGANS, np.random.default_rng([7, index]), spacing_mm=5.5) for index in SUBJECTS
     ]
 
 
@@ -155,7 +158,7 @@ def test_no_two_subjects_are_alike(scans):
 
 def test_a_subject_is_decided_by_its_generator():
     first, again = (
-        scan_subject(ORGANS, np.random.default_rng([3, 5]), spacing_mm=7) for _ in range(2)
+        plain_scan(ORGANS, np.random.default_rng([3, 5]), spacing_mm=7) for _ in range(2)
     )
     np.testing.assert_array_equal(first.voxels, again.voxels)
     np.testing.assert_array_equal(first.labels, again.labels)
@@ -164,7 +167,7 @@ def test_a_subject_is_decided_by_its_generator():
 
 def test_the_pelvis_is_scanned_where_its_organs_are_wanted():
     random = np.random.default_rng(0)
-    scan = scan_subject(AMOS.classes[1:], random, shape=(64, 52, 60))
+    scan = plain_scan(AMOS.classes[1:], random, shape=(64, 52, 60))
     assert sorted(scan.labels.shape) == [52, 60, 64]
     assert set(np.unique(scan.labels)) == set(range(16))
     bladder, liver = (
@@ -176,7 +179,7 @@ def test_the_pelvis_is_scanned_where_its_organs_are_wanted():
 
 def test_voxels_too_large_for_an_organ_are_refused():
     with pytest.raises(ValueError, match=r"voxels of .* mm are too large for"):
-        scan_subject(ORGANS, np.random.default_rng(0), spacing_mm=40)
+        plain_scan(ORGANS, np.random.default_rng(0), spacing_mm=40)
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +297,7 @@ def test_a_scan_by_slabs_is_that_of_one_slab(monkeypatch):
     names = ("liver", "spleen", "pancreas", "right kidney")
     scans = []
     for voxels in (2**30, 3000):
-        monkeypatch.setattr(scanner, "_SLAB_VOXELS", voxels)
-        scans.append(scanner.scan_subject(names, np.random.default_rng(3), spacing_mm=7.0))
+        monkeypatch.setattr("segmentation.phantom.scanner._SLAB_VOXELS", voxels)
+        scans.append(plain_scan(names, np.random.default_rng(3), spacing_mm=7.0))
     np.testing.assert_array_equal(scans[0].voxels, scans[1].voxels)
     np.testing.assert_array_equal(scans[0].labels, scans[1].labels)
