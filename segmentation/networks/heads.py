@@ -241,9 +241,7 @@ def _triton_error(device: torch.device, dtype: torch.dtype) -> str | None:
         return f"{type(fault).__name__}: {fault}"
     names = ("logits", "gradient of the features", "gradient of the weights")
     for name, actual, expected in zip(names, *results, strict=True):
-        error = float(
-            (actual.detach().float() - expected.detach()).norm() / expected.detach().norm()
-        )
+        error = float(((actual.float() - expected).norm() / expected.norm()).detach())
         if not error < _TOLERANCE[dtype]:
             return f"the {name} have a relative error of {error:.1g}"
     return None

@@ -56,7 +56,6 @@ def test_spleens_vary_more_than_livers_and_kidneys_of_a_subject_go_together(scan
     liver, spleen = (volumes(scans, name) for name in ("liver", "spleen"))
     assert 0.10 < liver.std() / liver.mean() < 0.25
     assert 0.28 < spleen.std() / spleen.mean() < 0.65
-    sides = ("left", "right")
     pairs = [
         [
             np.count_nonzero(scan.labels == SPEC.labels[f"{side} kidney"])
