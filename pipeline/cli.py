@@ -18,6 +18,7 @@ from pipeline.commands import (
     encode,
     evaluate,
     info,
+    init,
     inspect,
     phantom,
     predict,
@@ -35,7 +36,7 @@ from pipeline.commands.shared.many_words import ManyWords
 # function, or a group of commands, that has the module's own name.
 PANELS = {
     "First steps": (demo, info, recipe),
-    "Data": (phantom, inspect, split, prepare),
+    "Data": (phantom, init, inspect, split, prepare),
     "Text": (describe, check, render, encode, bank),
     "Training": (train, study, adopt),
     "Results": (evaluate, compare, report),

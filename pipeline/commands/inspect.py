@@ -34,6 +34,7 @@ def inspect(
     Example: `tak inspect phantoms -o looked-at --jobs 2`
     """
     import json
+    from functools import partial
 
     from rich.console import Console
 
@@ -45,7 +46,16 @@ def inspect(
     from segmentation.data.preparation import check_output
     from segmentation.data.raw_cases import find_cases
 
-    data = open_data(root, descriptor, require_split=False, trust_headers=True)
+    data = open_data(
+        root,
+        descriptor,
+        require_split=False,
+        trust_headers=True,
+        draft=True,
+        counted=partial(counted, stderr=True),
+    )
+    if data.drafted:
+        typer.echo(data.drafted, err=True)
     spec, reader = data.spec, data.reader
     assert spec is not None
     assert reader is not None

@@ -27,7 +27,8 @@ Spacing = Annotated[
 Layout = Annotated[
     str | None,
     typer.Option(
-        help="amos, synapse, nnunet; npy-ga, npy-dhc or h5-magicnet for shared arrays. "
+        help="amos, synapse, nnunet, totalsegmentator, pairs; npy-ga, npy-dhc or h5-magicnet for "
+        "shared arrays. "
         "[default: detected from the files, else the descriptor's]"
     ),
 ]
@@ -102,8 +103,11 @@ def prepare(
         orientation,
         spacing,
         trust_headers=trust_headers,
+        draft=True,
         counted=partial(counted, stderr=True),
     )
+    if data.drafted:
+        typer.echo(data.drafted, err=True)
     spec, parts, reader = data.spec, data.split, data.reader
     assert spec is not None
     assert parts is not None

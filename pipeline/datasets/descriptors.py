@@ -25,6 +25,6 @@ def find_descriptor(root: Path, descriptor: str | None) -> DatasetSpec:
     if not any(root.iterdir()):
         raise FileNotFoundError(f"{root} is empty; here goes the folder of a data set")
     raise ValueError(
-        f"{root} has no {OWN}; name a data set by --descriptor: "
+        f"{root} has no {OWN}; `tak init {root}` writes one, or name a data set by --descriptor: "
         f"{', '.join(shipped.names('data'))}, or a TOML file"
     )

@@ -87,7 +87,7 @@ def inspect(
         FileNotFoundError: no such folder, or no scan in it.
         ValueError: two files for one case, or a `dataset.json` with other label values.
     """
-    reader = reader or Files(trust_headers=True)
+    reader = reader or Files(trust_headers=True, values=spec.label_values)
     cases = list(find_cases(spec, root, reader.layout).values())
     looks = []
     for look in map_processes(partial(_look, spec=spec, reader=reader), cases, jobs):

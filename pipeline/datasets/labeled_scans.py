@@ -15,7 +15,6 @@ from pipeline.files.kinds import require_kind
 from segmentation.data.case_files import Prepared, read_case
 from segmentation.data.raw_cases import RawCase, find_cases
 from segmentation.data.readers import Reader
-from segmentation.imaging.volume import read_labels
 
 
 class ReadLabels(Protocol):
@@ -73,7 +72,7 @@ def find_labeled(
         accept=("prepared", "raw", "arrays", "masks"),
         trust_headers=True,
     )
-    cases = _readers(data.masks) if data.kind == "masks" else _training_cases(data)
+    cases = _readers(data) if data.kind == "masks" else _training_cases(data)
     if not cases:
         raise FileNotFoundError(f"{folder} has no labeled case")
     names = sorted(cases)[: limit or None]
@@ -124,9 +123,8 @@ def _raw(reader: Reader, case: RawCase) -> tuple[NDArray[Any], NDArray[Any]]:
     return volume.voxels, volume.affine
 
 
-def _readers(masks: dict[str, Path]) -> dict[str, ReadLabels]:
-    def read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
-        volume = read_labels(path)
-        return volume.voxels, volume.affine
-
-    return {case: partial(read, path) for case, path in masks.items()}
+def _readers(data: DataFolder) -> dict[str, ReadLabels]:
+    """Readers of a plain folder of masks, whose scans are not there."""
+    assert data.reader is not None
+    masks = {case: RawCase(case, path, path) for case, path in data.masks.items()}
+    return {name: partial(_raw, data.reader, case) for name, case in masks.items()}

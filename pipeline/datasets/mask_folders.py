@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from pipeline.datasets.organ_names import match_organs, names_of_masks
 from segmentation.data.checks import on_grid_of
+from segmentation.data.label_values import organ_files
 from segmentation.data.layouts import files_in
 from segmentation.imaging.io import READERS
 from segmentation.imaging.volume import Volume, read_labels
-
-_BELOW = "segmentations"  # subfolder of a case in TotalSegmentator's data set
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +42,14 @@ class MaskFolder:
 
     Attributes:
         files: of each case a label map, or a file per organ name.
-        values: label value by name of label maps; empty for one mask per organ.
+        values: label values by name of label maps; empty for one mask per organ.
         organs: name in the masks by organ, in the order of the class indices.
         unused: names in the masks that belong to no organ.
     """
 
     root: Path
     files: dict[str, Path | dict[str, Path]]
-    values: dict[str, int]
+    values: dict[str, tuple[int, ...]]
     organs: dict[str, str]
     unused: tuple[str, ...] = ()
 
@@ -78,8 +77,8 @@ class MaskFolder:
             mask = on_grid_of(_read(files), scan, f"case {case}", (truth, f"the mask {files}"))
             table = np.zeros(int(mask.voxels.max()) + 1, np.int32)
             for index, name in enumerate(self.organs.values(), start=1):
-                if self.values[name] < len(table):
-                    table[self.values[name]] = index
+                for value in self.values[name]:
+                    table[value : value + 1] = index  # empty where the mask has no such label
             return OrganMasks(table[mask.voxels], {})
         layers: dict[int, NDArray[np.bool_]] = {}
         for index, name in enumerate(self.organs.values(), start=1):
@@ -113,9 +112,9 @@ def open_masks(
         raise NotADirectoryError(f"{root}: {reason}; expected a folder of masks")
     files = _files_of(root, cases)
     first = next(iter(files.values()))
-    values: dict[str, int] = {}
+    values: dict[str, tuple[int, ...]] = {}
     if isinstance(first, Path):
-        values = names_of_masks(root, labels, first).labels
+        values = names_of_masks(root, labels, first)[0].mask_values
         names = list(values)
     elif labels is not None:
         raise ValueError(f"--labels {labels}: {root} holds one mask per organ, named by its file")
@@ -138,7 +137,7 @@ def _files_of(root: Path, cases: Sequence[str]) -> dict[str, Path | dict[str, Pa
     flat = dict(files_in(root, tuple(READERS)))
     forms: tuple[dict[str, Path | dict[str, Path]], ...] = (
         {case: path for case in cases if (path := _label_map(flat, case))},
-        {case: files for case in cases if (files := _below(root / case))},
+        {case: files for case in cases if (files := organ_files(root / case))},
         dict(_by_prefix(flat, cases)),
     )
     best = max(forms, key=len)
@@ -180,12 +179,6 @@ def _label_map(flat: Mapping[str, Path], case: str) -> Path | None:
         if stem in flat:
             return flat[stem]
     return None
-
-
-def _below(folder: Path) -> dict[str, Path]:
-    """Masks by organ in the folder of a case, or in its `segmentations`."""
-    inner = folder / _BELOW
-    return dict(files_in(inner if inner.is_dir() else folder, tuple(READERS)))
 
 
 def _by_prefix(flat: Mapping[str, Path], cases: Sequence[str]) -> dict[str, dict[str, Path]]:

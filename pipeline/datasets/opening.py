@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.datasets.descriptors import OWN, find_descriptor
+from pipeline.datasets.drafts.draft import Draft, draft_descriptor
 from pipeline.datasets.organ_lists import read_organ_list
 from pipeline.files import shipped
 from pipeline.files.kinds import require_kind
 from segmentation.data.case_files import Prepared, load_prepared
 from segmentation.data.descriptor import DatasetSpec, Split
-from segmentation.data.layouts import SUFFIXES
+from segmentation.data.layouts import SUFFIXES, detect_layout
 from segmentation.data.raw_cases import find_cases
 from segmentation.data.readers import Files, Reader
 from segmentation.data.shared_arrays import FORMS, layouts_in, open_arrays
@@ -34,9 +35,10 @@ class DataFolder:
         labels: label value by organ name.
         spec: the descriptor; None for a folder of masks.
         split: the requested split; None for `masks`, or if none was required.
-        reader: reads its scans and masks; None for `prepared` and `masks`.
+        reader: reads its scans and masks; None for `prepared`.
         prepared: the data set of a prepared folder.
         masks: files of a folder of masks, by case.
+        drafted: what descriptor was made up for a folder without one; None if there was one.
     """
 
     kind: Kind
@@ -47,6 +49,7 @@ class DataFolder:
     reader: Reader | None = None
     prepared: Prepared | None = None
     masks: dict[str, Path] = field(default_factory=dict)
+    drafted: str | None = None
 
 
 def open_data(
@@ -60,6 +63,7 @@ def open_data(
     accept: tuple[Kind, ...] = ("raw", "arrays"),
     require_split: bool = True,
     trust_headers: bool = False,
+    draft: bool = False,
     counted: Counted | None = None,
 ) -> DataFolder:
     """Open a folder of scans: its kind, descriptor, split and reader.
@@ -72,7 +76,8 @@ def open_data(
         accept: kinds that the caller can work with; `raw` and `arrays` are always accepted.
         require_split: whether a missing split is an error.
         trust_headers: read files with doubtful headers unchanged.
-        counted: progress bar for reading the masks of arrays.
+        draft: measure a folder without a descriptor and make one up, which the caller prints.
+        counted: progress bar for reading masks.
 
     Raises:
         FileNotFoundError, NotADirectoryError: no such folder.
@@ -83,16 +88,27 @@ def open_data(
         spec = prepared.spec
         return DataFolder("prepared", folder, spec.labels, spec, prepared.split, prepared=prepared)
     if "masks" in accept and (masks := _plain_masks(folder)):
-        labels = read_organ_list(descriptor or _own(folder)).labels
-        return DataFolder("masks", folder, labels, masks=masks)
-    spec = find_descriptor(folder, descriptor)
+        organs = read_organ_list(descriptor or _own(folder))
+        reader: Reader = Files(trust_headers=True, values=organs.values)
+        return DataFolder("masks", folder, organs.labels, reader=reader, masks=masks)
+    drafted = None
+    if draft and descriptor is None and _is_bare(folder):
+        made = draft_descriptor(folder, layout=layout, counted=counted)
+        spec, drafted = made.spec, _draft_note(folder, made)
+    else:
+        spec = find_descriptor(folder, descriptor)
     codes = None if orientation is None else checked_orientation(orientation)
     parts = _split(spec, folder, descriptor, split) if require_split or split else None
     layouts = (layout,) if layout else layouts_in(folder) or (spec.layout,)
     if layouts[0] not in FORMS:
         spec = spec if spacing is None else spec.with_spacing(spacing)
-        reader = Files(layouts[0], codes, trust_headers)
-        return DataFolder("raw", folder, spec.labels, spec, parts, reader)
+        reader = Files(layouts[0], codes, trust_headers, spec.label_values)
+        return DataFolder("raw", folder, spec.labels, spec, parts, reader, drafted=drafted)
+    if spec.label_values is not None:
+        raise ValueError(
+            f"{spec.name} renumbers labels, but {folder} holds shared arrays, whose labels are "
+            "the protocol's; take its descriptor"
+        )
     cases = parts.with_labels if parts else tuple(find_cases(spec, folder, layouts[0]))
     with _progress(counted, len(cases)) as tick:
         spec, arrays = open_arrays(
@@ -103,6 +119,21 @@ def open_data(
 
 def _is_prepared(folder: Path) -> bool:
     return (folder / "dataset.json").is_file() and any(folder.glob("*.h5"))
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether a folder has scans in a known layout, and no descriptor."""
+    if not folder.is_dir() or (folder / OWN).is_file() or layouts_in(folder):
+        return False
+    return detect_layout(folder) is not None
+
+
+def _draft_note(folder: Path, draft: Draft) -> str:
+    warnings = "".join(f"; {warning}" for warning in draft.warnings)
+    return (
+        f"{folder} has no {OWN}: made up {draft.spec.name}, {draft.summary}{warnings}; "
+        f"`tak init {folder}` writes it, with reasons and to be edited"
+    )
 
 
 def _plain_masks(folder: Path) -> dict[str, Path]:

@@ -10,15 +10,38 @@ from knowledge.common.files import read_text
 from knowledge.descriptions import BACKGROUND
 from pipeline.files import shipped
 from segmentation.data.descriptor import DatasetSpec, read_toml
+from segmentation.data.label_values import LabelValues
 
 
 @dataclass(frozen=True)
 class OrganList:
-    """An organ list: name, classes in label order, label value per organ."""
+    """An organ list: name, classes in label order, label value per organ.
+
+    Attributes:
+        values: label values of mask files, where those are not the labels.
+    """
 
     name: str
     classes: tuple[str, ...]
     labels: dict[str, int]
+    values: LabelValues | None = None
+
+    @property
+    def mask_values(self) -> dict[str, tuple[int, ...]]:
+        """The values of label maps that are each organ.
+
+        Raises:
+            ValueError: the organs are mask files.
+        """
+        if self.values is None:
+            return {name: (label,) for name, label in self.labels.items()}
+        if self.values.by_file:
+            raise ValueError(f"{self.name} names mask files, not the labels of a label map")
+        found: dict[str, tuple[int, ...]] = dict.fromkeys(self.labels, ())
+        for value, index in self.values.classes.items():
+            assert isinstance(value, int)
+            found[self.classes[index]] += (value,)
+        return found
 
     @classmethod
     def of(cls, name: str, labels: Mapping[str, int]) -> Self:
@@ -62,7 +85,7 @@ def read_organ_list(source: str) -> OrganList:
     if organs and all(isinstance(name, str) for name in organs):
         return _from_table(raw, file)
     spec = DatasetSpec.read(file)
-    return OrganList(spec.name, spec.classes, spec.labels)
+    return OrganList(spec.name, spec.classes, spec.labels, spec.label_values)
 
 
 def _from_table(raw: dict[str, Any], path: Path) -> OrganList:

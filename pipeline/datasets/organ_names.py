@@ -85,8 +85,8 @@ def _pairs(
     return pairs
 
 
-def names_of_masks(folder: Path, source: str | None, first: Path | None) -> OrganList:
-    """The names of the labels of a folder of label maps.
+def names_of_masks(folder: Path, source: str | None, first: Path | None) -> tuple[OrganList, str]:
+    """The names of the labels of a folder of label maps, and where they are from, in words.
 
     Args:
         source: a list of organs as `read_organ_list` takes it; None to look for `dataset.json` or
@@ -97,14 +97,14 @@ def names_of_masks(folder: Path, source: str | None, first: Path | None) -> Orga
         ValueError: nothing names the labels.
     """
     if source is not None:
-        return read_organ_list(source)
+        return read_organ_list(source), source
     for place in (folder, folder.absolute().parent):
         for name in _TABLES:
             if (place / name).is_file():
-                return read_organ_list(str(place / name))
+                return read_organ_list(str(place / name)), name
     table = {} if first is None else label_table(first)
     if table:
-        return OrganList.of(folder.name, table)
+        return OrganList.of(folder.name, table), "the headers of the masks"
     raise ValueError(
         f"{folder}: nothing names its labels (no dataset.json of nnU-Net, no dataset.toml, no "
         "table in the header of a mask); --labels SOURCE does: a dataset.json, a descriptor, a "

@@ -20,6 +20,7 @@ from pipeline.scoring.evaluation import organ_groups
 from segmentation.data.case_files import Prepared, read_case
 from segmentation.data.checks import checked_mask
 from segmentation.data.descriptor import DatasetSpec, Split
+from segmentation.data.label_values import organ_files
 from segmentation.data.layouts import files_in
 from segmentation.data.raw_cases import RawCase, find_cases
 from segmentation.data.readers import Reader
@@ -182,12 +183,10 @@ def _names_in(
     """The organs that plain masks name: by a table, or one mask per organ by their files."""
     if not by_case:
         first = next(path for _, path in files_in(folder, tuple(READERS)))
-        return names_of_masks(folder, descriptor, first)
-    inner = folder / cases[0] / "segmentations"
-    place = inner if inner.is_dir() else folder / cases[0]
-    stems = [stem for stem, _ in files_in(place, tuple(READERS))]
+        return names_of_masks(folder, descriptor, first)[0]
+    stems = list(organ_files(folder / cases[0]))
     if not stems:
-        raise FileNotFoundError(f"--truth {folder}: no mask in {place}")
+        raise FileNotFoundError(f"--truth {folder}: no mask in {folder / cases[0]}")
     return OrganList.of(folder.name, {stem: value for value, stem in enumerate(stems, start=1)})
 
 

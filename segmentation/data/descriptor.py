@@ -11,23 +11,41 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from segmentation.common.models import Strict, explain
-from segmentation.data.layouts import checked_layout
+from segmentation.data.label_values import LabelValues, Others, renumbered
+from segmentation.data.layouts import LAYOUTS, checked_layout
 from segmentation.data.split import Split, list_digest, read_list
 
 __all__ = ["BACKGROUND", "DatasetSpec", "Grid", "Organ", "Split", "SplitFiles"]
 
 BACKGROUND = "background"
+_EXAMPLES = {  # what to write for a missing key; `tak init` writes all of them
+    "name": 'name = "my-study" (small letters, digits, - and _)',
+    "title": 'title = "Portal venous CT, five organs"',
+    "modality": 'modality = "CT"',
+    "layout": f"layout = {' or '.join(LAYOUTS)}, each in quotation marks",
+    "orientation": 'orientation = "RAS"',
+    "window_hu": "window_hu = [-150, 250]",
+    "grid": "a table [grid] with spacing_mm = [1.5, 1.5, 2.0]",
+    "protocol": 'protocol = "my-study" (a name for window, grid and organs together)',
+    "organs": 'a table [[organs]] per organ with name = "liver", label = 1, size = "large"',
+    "splits": 'splits = "data" (lists of cases in the folder splits of the data)',
+    "label": "label = 1 (the value in the masks, several as [2, 3], or names of mask files)",
+    "size": 'size = "large" or "small" (groups organs in tables)',
+}
 LayoutName = Annotated[str, AfterValidator(checked_layout)]  # a key of LAYOUTS
 
 
 class Organ(Strict):
     """One foreground class: name, label value, side, size and code.
 
+    `values` are the label values, or names of mask files, that become the class; None for its
+    label alone. A descriptor writes them as the label, see `label_values.renumbered`.
     `snomed` is the SNOMED CT code of the structure, whatever its side; DICOM segments carry it.
     """
 
     name: str = Field(min_length=1)
     label: int = Field(ge=1, le=255)
+    values: tuple[int | str, ...] | None = Field(default=None, min_length=1)
     aliases: tuple[str, ...] = ()
     side: Literal["left", "right"] | None = None
     size: Literal["large", "small"]
@@ -82,6 +100,7 @@ class DatasetSpec(Strict):
         scaling: the values mapped to 0 and 1: the ends of the window, or the minimum and maximum
             of a scan within it. `stored`: shared arrays scaled by an unpublished recipe, used
             unchanged; no scan in HU can be converted to them.
+        other_labels: whether label values of masks that no organ has are refused, or background.
         refused: reasons against lists of labeled cases that are known to be flawed, by the
             list's SHA-256 (see `split.list_digest`).
     """
@@ -98,8 +117,15 @@ class DatasetSpec(Strict):
     protocol: str = Field(min_length=1)
     organs: tuple[Organ, ...] = Field(min_length=1)
     splits: Literal["data"] | dict[str, SplitFiles]
+    other_labels: Others = "refuse"
     refused: dict[str, str] = Field(default_factory=dict)
     _folder: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renumbered(cls, content: Any) -> Any:
+        organs = content.get("organs") if isinstance(content, dict) else None
+        return {**content, "organs": renumbered(organs)} if isinstance(organs, list) else content
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -110,6 +136,16 @@ class DatasetSpec(Strict):
         if labels != list(range(1, len(labels) + 1)):
             raise ValueError(
                 f"labels must be 1..{len(labels)} without gaps or repetition, not {labels}"
+            )
+        values = Counter(value for organ in self.organs for value in organ.values or ())
+        twice = [str(value) for value, count in values.items() if count > 1]
+        if any(isinstance(value, int) and value < 1 for value in values):
+            raise ValueError("labels of organs must be 1 or more; 0 is the background")
+        if twice or len({type(value) for value in values}) > 1:
+            raise ValueError(
+                f"label {', '.join(twice)} belongs to two organs"
+                if twice
+                else "labels are either numbers or names of mask files, not both"
             )
         words = [word.casefold() for organ in self.organs for word in (organ.name, *organ.aliases)]
         twice = [word for word, count in Counter([BACKGROUND, *words]).items() if count > 1]
@@ -147,7 +183,7 @@ class DatasetSpec(Strict):
         try:
             spec = cls.model_validate(content)
         except ValidationError as fault:
-            raise ValueError(explain(fault, path)) from None
+            raise ValueError(explain(fault, path, _EXAMPLES)) from None
         spec._folder = path.parent
         return spec
 
@@ -167,6 +203,18 @@ class DatasetSpec(Strict):
         return {organ.name: organ.label for organ in self.by_label}
 
     @property
+    def label_values(self) -> LabelValues | None:
+        """The label values of mask files; None if those are the class indices."""
+        if self.other_labels == "refuse" and not any(organ.values for organ in self.organs):
+            return None
+        values = {
+            value: organ.label
+            for organ in self.by_label
+            for value in organ.values or (organ.label,)
+        }
+        return LabelValues(values, self.other_labels)
+
+    @property
     def paired(self) -> tuple[tuple[int, int], ...]:
         """(right, left) label values of organs that differ in their side alone."""
         sides: dict[str, dict[str, int]] = {}
@@ -180,7 +228,11 @@ class DatasetSpec(Strict):
     def deciding(self) -> dict[str, Any]:
         """The settings that determine a prepared case, JSON-able: labels, window, grid, ..."""
         keys = {"name", "modality", "orientation", "window_hu", "scaling", "grid", "protocol"}
-        return self.model_dump(mode="json", include=keys) | {"labels": self.labels}
+        deciding = self.model_dump(mode="json", include=keys) | {"labels": self.labels}
+        if self.label_values is not None:  # absent otherwise: digests of earlier versions stay
+            values = {str(value): index for value, index in self.label_values.classes.items()}
+            deciding |= {"label_values": values, "other_labels": self.other_labels}
+        return deciding
 
     @property
     def digest(self) -> str:

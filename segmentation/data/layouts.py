@@ -12,6 +12,11 @@ from typing import NamedTuple
 from segmentation.imaging.io import READERS, holds_dicom
 
 SUFFIXES = (".nii.gz", ".nii")
+SCAN_NAME = "ct"  # the scan of a case in TotalSegmentator's data set
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "scans", "volumes", "ct")
+LABEL_FOLDERS = ("labels", "label", "masks", "mask", "segmentations", "segs", "annotations")
+_IMAGE_ENDS = ("_0000", "_image", "_img", "_scan", "_ct")
+_LABEL_ENDS = ("_label", "_labels", "_mask", "_seg", "_segmentation")
 
 
 Files = Iterator[tuple[str, str, Path]]  # ("image" or "label", case, file)
@@ -72,6 +77,68 @@ def _nnunet(root: Path) -> Files:
             yield "label", stem, path
 
 
+def _totalsegmentator(root: Path) -> Files:
+    """`CASE/ct.nii.gz`, and masks in `CASE/segmentations/` or one label map beside the scan."""
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        files = dict(files_in(folder, tuple(READERS)))
+        scan = files.pop(SCAN_NAME, None)
+        if scan is None:
+            continue
+        yield "image", folder.name, scan
+        if (folder / "segmentations").is_dir():
+            yield "label", folder.name, folder / "segmentations"
+        elif len(files) > 1:
+            raise ValueError(
+                f"{folder}: expected one label map beside {scan.name}, or masks in the folder "
+                f"segmentations, got {', '.join(sorted(path.name for path in files.values())[:6])}"
+            )
+        for path in files.values() if not (folder / "segmentations").is_dir() else ():
+            yield "label", folder.name, path
+
+
+def _pairs(root: Path) -> Files:
+    """`images/NAME.nii.gz` and `labels/NAME.nii.gz`; other usual names of both count, too."""
+    for kind, names, ends in (
+        ("image", IMAGE_FOLDERS, _IMAGE_ENDS),
+        ("label", LABEL_FOLDERS, _LABEL_ENDS),
+    ):
+        for folder in _named(root, names):
+            scans = list(_scans(folder))
+            end = _common_end([stem for stem, _ in scans], ends)
+            for stem, path in scans:
+                yield kind, stem.removesuffix(end), path
+
+
+def _named(root: Path, names: tuple[str, ...]) -> list[Path]:
+    """Folders in `root` with one of the names, whatever the letter case."""
+    if not root.is_dir():
+        return []
+    return sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in names)
+
+
+def _common_end(stems: list[str], ends: tuple[str, ...]) -> str:
+    """The ending that all names have and that says what they are; empty if there is none."""
+    return next((end for end in ends if all(s.endswith(end) and s != end for s in stems)), "")
+
+
+def detect_layout(root: Path) -> str | None:
+    """The layout of a folder of files with an affine; None if it is none that is known."""
+    scans = [stem for stem, _ in _scans(root / "imagesTr")]
+    if scans:
+        return "nnunet" if all(stem.endswith("_0000") for stem in scans) else "amos"
+    if (root / "imagesVa").is_dir():
+        return "amos"
+    if not root.is_dir():
+        return None
+    for folder in (path for path in root.iterdir() if path.is_dir()):
+        if any(stem == SCAN_NAME for stem, _ in files_in(folder, tuple(READERS))):
+            return "totalsegmentator"
+    if next((True for kind, *_ in _synapse(root) if kind == "image"), False):
+        return "synapse"
+    pairs = {kind for kind, *_ in _pairs(root)}
+    return "pairs" if pairs == {"image", "label"} else None
+
+
 def _npy(root: Path) -> Files:
     """`NAME_image.npy` and `NAME_label.npy`, in the folder or its subfolder `npy`."""
     for folder in (root, root / "npy"):
@@ -95,6 +162,11 @@ LAYOUTS = {
     "amos": Layout(_amos, "imagesTr/NAME.nii.gz, labelsTr/NAME.nii.gz, also Va and Ts"),
     "synapse": Layout(_synapse, "img0001.nii.gz, label0001.nii.gz"),
     "nnunet": Layout(_nnunet, "imagesTr/NAME_0000.nii.gz, labelsTr/NAME.nii.gz, also Ts"),
+    "totalsegmentator": Layout(
+        _totalsegmentator,
+        "NAME/ct.nii.gz with NAME/segmentations/ORGAN.nii.gz, or with one label map",
+    ),
+    "pairs": Layout(_pairs, "images/NAME.nii.gz, labels/NAME.nii.gz"),
     "npy-ga": Layout(_npy, "NAME_image.npy, NAME_label.npy, also in npy/", ArrayForm("xyz", True)),
     "npy-dhc": Layout(_npy, "NAME_image.npy, NAME_label.npy, also in npy/", ArrayForm("zyx", True)),
     "h5-magicnet": Layout(_h5, "NAME.h5, also in h5/ or data/", ArrayForm("xyz", False)),

@@ -133,7 +133,7 @@ def prepare(
     """
     if out.resolve() == root.resolve():
         raise ValueError(f"{out} holds the raw data; prepared data need a folder of their own")
-    reader = reader or Files()
+    reader = reader or Files(values=spec.label_values)
     tasks = _tasks(find_cases(spec, root, reader.layout), split, root)
     check_output(out, [task.image for task in tasks])
     _claim(out, spec, force)

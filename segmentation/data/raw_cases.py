@@ -26,10 +26,21 @@ def find_cases(spec: DatasetSpec, root: Path, layout: str | None = None) -> dict
         FileNotFoundError: no such folder, or no scan in it.
         ValueError: two files for one case, or a `dataset.json` with other label values.
     """
+    if root.is_dir():
+        _check_numbering(spec, root / "dataset.json")
+    return cases_in(root, layout or spec.layout)
+
+
+def cases_in(root: Path, layout: str) -> dict[str, RawCase]:
+    """All cases below `root` by name, in the given layout.
+
+    Raises:
+        FileNotFoundError: no such folder, or no scan in it.
+        ValueError: no such layout, or two files for one case.
+    """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder of scans")
-    _check_numbering(spec, root / "dataset.json")
-    layout = checked_layout(layout or spec.layout)
+    layout = checked_layout(layout)
     images: dict[str, Path] = {}
     labels: dict[str, Path] = {}
     for kind, name, path in LAYOUTS[layout].find(root):
@@ -62,9 +73,12 @@ def _check_numbering(spec: DatasetSpec, path: Path) -> None:
     for one, other in table.items():
         name, value = (other, one) if str(one).isdigit() else (one, other)
         try:
-            expected = spec.organ(str(name)).label
+            organ = spec.organ(str(name))
         except LookupError:
             continue
-        if str(value) != str(expected):
+        expected = [str(one) for one in organ.values or (organ.label,)]
+        if str(value) not in expected:
             name, value = one_line(name, 60), one_line(value, 40)
-            raise ValueError(f"{path}: {name} is label {value}, but {expected} in {spec.name}")
+            raise ValueError(
+                f"{path}: {name} is label {value}, but {' and '.join(expected)} in {spec.name}"
+            )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from segmentation.data.label_values import LabelValues
 from segmentation.data.raw_cases import RawCase
 from segmentation.imaging.affines import affine_of
 from segmentation.imaging.volume import Volume, read_labels, read_volume
@@ -41,11 +42,13 @@ class Files:
         orientation: axis codes for files without an orientation, or with two that contradict
             each other; they are refused without it.
         trust_headers: read files with doubtful headers unchanged instead of refusing them.
+        values: label values of the masks; None if those are the class indices.
     """
 
     layout: str | None = None
     orientation: str | None = None
     trust_headers: bool = False
+    values: LabelValues | None = None
 
     @property
     def stamp(self) -> str:
@@ -71,13 +74,15 @@ class Files:
         return self._placed(case.image, read_volume(case.image))
 
     def mask(self, case: RawCase) -> Volume:
-        """The mask, int32.
+        """The mask, int32; with `values`, its class indices.
 
         Raises:
-            FileNotFoundError, ValueError: as for `read_labels`; or no orientation is known.
+            FileNotFoundError, ValueError: as for `read_labels` and `LabelValues.read`; or no
+                orientation is known.
         """
         assert case.label is not None
-        return self._placed(case.label, read_labels(case.label))
+        read = read_labels if self.values is None else self.values.read
+        return self._placed(case.label, read(case.label))
 
     def _placed(self, path: Path, volume: Volume) -> Volume:
         """The volume, unless its header is doubtful and no option settles it."""

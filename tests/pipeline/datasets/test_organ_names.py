@@ -39,6 +39,6 @@ def test_names_are_found_in_the_folder_or_above(tmp_path):
     (tmp_path / "labelsTr").mkdir()
     table = {"name": "Task", "labels": {"background": 0, "kidney_left": 3}}
     (tmp_path / "dataset.json").write_text(json.dumps(table))
-    assert names_of_masks(tmp_path / "labelsTr", None, None).labels == {"kidney left": 3}
+    assert names_of_masks(tmp_path / "labelsTr", None, None)[0].labels == {"kidney left": 3}
     (tmp_path / "labelsTr" / "dataset.json").write_text('{"labels": {"liver": 7}}')
-    assert names_of_masks(tmp_path / "labelsTr", None, None).labels == {"liver": 7}
+    assert names_of_masks(tmp_path / "labelsTr", None, None)[0].labels == {"liver": 7}

@@ -129,7 +129,10 @@ def test_bad_input_is_one_line(tak, phantoms, tmp_path):
         ([*own, "--json"], "--json prints a comparison; say with what by --compare FOLDER"),
         ([*own, "--compare", tmp_path / "empty"], "no shared arrays here; expected NAME_image.npy"),
         ([*own, "--compare", tmp_path / "none"], "no shared arrays here"),
-        ([*own, "--layout", "zip"], "no layout 'zip'; there is amos, synapse, nnunet, npy-ga"),
+        (
+            [*own, "--layout", "zip"],
+            "no layout 'zip'; there is amos, synapse, nnunet, totalsegmentator",
+        ),
         ([*own, "--orientation", "up"], "orientation 'up': three letters are needed"),
         (
             [

@@ -179,10 +179,41 @@ def test_a_missing_descriptor_is_a_missing_file(tmp_path):
         DatasetSpec.read(tmp_path / "none.toml")
 
 
-def test_labels_with_a_gap_are_refused(content):
+def test_labels_with_a_gap_become_class_indices_in_their_order(content):
+    names = [organ["name"] for organ in content["organs"]]
+    before = DatasetSpec.check(content, Path("x.toml"))
+    assert before.label_values is None
     content["organs"][3]["label"] = 14
-    with pytest.raises(ValueError, match=r"labels must be 1\.\.13 without gaps"):
+    spec = DatasetSpec.check(content, Path("x.toml"))
+    assert sorted(spec.labels.values()) == list(range(1, len(names) + 1))
+    assert spec.classes[-1] == names[3]
+    assert spec.label_values.classes[14] == len(names)
+    assert spec.digest != before.digest
+    again = DatasetSpec.check(spec.model_dump(mode="json"), Path("dataset.json"))
+    assert again == spec
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (1, "label 1 belongs to two organs"),
+        (0, "labels of organs must be 1 or more"),
+        ("liver", "either numbers or names of mask files"),
+        ([], r"organs\.3\.label"),
+    ],
+)
+def test_labels_that_are_unclear_are_refused(content, label, message):
+    content["organs"][3]["label"] = label
+    with pytest.raises(ValueError, match=message):
         DatasetSpec.check(content, Path("x.toml"))
+
+
+def test_missing_keys_say_what_to_write(tmp_path):
+    (tmp_path / "own.toml").write_text('name = "a"\n[[organs]]\nname = "liver"\nlabel = 1\n')
+    with pytest.raises(ValueError, match=r"window_hu: missing key; write window_hu = \[") as fault:
+        DatasetSpec.read(tmp_path / "own.toml")
+    for words in ("[grid] with spacing_mm", 'splits = "data"', "organs.0.size: missing key; write"):
+        assert words in str(fault.value)
 
 
 @pytest.mark.parametrize("name", ["liver", "Liver", "background", "oesophagus"])

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from segmentation.data.descriptor import DatasetSpec
-from segmentation.data.raw_cases import find_cases
+from segmentation.data.layouts import detect_layout
+from segmentation.data.raw_cases import cases_in, find_cases
 from tests.support.paths import DATA
 
 AMOS, SYNAPSE, PHANTOM = (
@@ -96,3 +97,42 @@ def test_a_label_table_that_numbers_organs_otherwise_is_refused(tmp_path):
     (root / "dataset.json").write_text("[")
     with pytest.raises(ValueError, match=r"dataset\.json: not a JSON table"):
         find_cases(AMOS, root)
+
+
+def test_pairs_lie_in_two_folders_with_usual_names(tmp_path):
+    root = lay(tmp_path, "Images/a_0000.nii.gz", "Images/a_0001.nii.gz", "masks/a_0000_seg.nii.gz")
+    pairs = {name: case.label for name, case in cases_in(root, "pairs").items()}
+    assert pairs == {"a_0000": root / "masks/a_0000_seg.nii.gz", "a_0001": None}
+    lay(root, "other/x.nii.gz")
+    assert detect_layout(root) == "pairs"
+
+
+def test_totalsegmentator_has_a_folder_per_case(tmp_path):
+    root = lay(
+        tmp_path,
+        "s0001/ct.nii.gz", "s0001/segmentations/liver.nii.gz",
+        "s0002/ct.nii.gz", "s0002/labels.nii.gz", "meta.csv", "logs/x.txt",
+    )  # fmt: skip
+    cases = cases_in(root, "totalsegmentator")
+    assert {name: case.label for name, case in cases.items()} == {
+        "s0001": root / "s0001/segmentations",
+        "s0002": root / "s0002/labels.nii.gz",
+    }
+    assert detect_layout(root) == "totalsegmentator"
+    lay(root, "s0002/more.nii.gz")
+    with pytest.raises(ValueError, match=r"expected one label map beside ct.nii.gz.*got labels"):
+        cases_in(root, "totalsegmentator")
+
+
+@pytest.mark.parametrize(
+    ("files", "layout"),
+    [
+        (("imagesTr/a_0000.nii.gz",), "nnunet"),
+        (("imagesTr/amos_0001.nii.gz",), "amos"),
+        (("RawData/Training/img/img0001.nii.gz",), "synapse"),
+        (("images/a.nii.gz",), None),
+        ((), None),
+    ],
+)
+def test_layouts_are_detected(tmp_path, files, layout):
+    assert detect_layout(lay(tmp_path, *files)) == layout
