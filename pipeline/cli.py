@@ -26,6 +26,7 @@ from pipeline.commands import (
     recipe,
     render,
     report,
+    sensitivity,
     split,
     study,
     train,
@@ -39,7 +40,7 @@ PANELS = {
     "Data": (phantom, init, inspect, split, prepare),
     "Text": (describe, check, render, encode, bank),
     "Training": (train, study, adopt),
-    "Results": (evaluate, compare, report),
+    "Results": (evaluate, compare, sensitivity, report),
     "Your own scans": (predict, bundle),
 }
 

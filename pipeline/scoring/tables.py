@@ -13,6 +13,7 @@ from pipeline.scoring.evaluation import GROUPS, Evaluation, comparable, rows_of
 from pipeline.scoring.published import PublishedTable, own_dice, published_dice
 from pipeline.scoring.results import Scored
 from pipeline.scoring.score_run import ScoredRun
+from pipeline.scoring.text_sensitivity import Sensitivity
 from segmentation.evaluation.rules import named
 
 
@@ -168,3 +169,27 @@ def show_scores(scored: ScoredRun, *, stderr: bool) -> None:
         console.print(beside_table(scored.columns["trained"], *scored.published))
         for note in scored.notes:
             console.print(f"- {note}", markup=False, highlight=False)
+
+
+def sensitivity_table(found: Mapping[str, Sensitivity]) -> Table:
+    """A row per organ: Dice with the model's own text, and what other texts take from it."""
+    table = Table(box=SIMPLE_HEAD, title="Dice in percent, and what another text takes from it")
+    table.add_column("organ")
+    table.add_column("own", justify="right")
+    for name in found:
+        table.add_column(name, justify="right")
+    first = next(iter(found.values()))
+    for organ, dice in first.dice.items():
+        lost = [_percent(-each.dice_lost[organ]) for each in found.values()]
+        table.add_row(organ, _percent(dice, sign=False), *lost)
+    table.add_section()
+    changed = [f"{100 * each.changed:.1f} %" for each in found.values()]
+    table.add_row("voxels changed", "", *changed)
+    return table
+
+
+def _percent(share: float, *, sign: bool = True) -> str:
+    if math.isnan(share):
+        return "-"
+    value = round(100 * share, 1) or 0.0  # never -0.0
+    return f"{value:+.1f}" if sign and value else f"{value:.1f}"
