@@ -1,7 +1,7 @@
 """A process that runs `tak` commands for a study: `python -m pipeline.worker`.
 
 Reads a JSON line {"words", "log"} per command from standard input; answers with {"code", "error",
-"peak_mib"}. Commands run in this process, so that imports are paid once.
+"peak_mib", "gpu_mib"}. Commands run in this process, so that imports are paid once.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for line in sys.stdin:
         request = json.loads(line)
+        _forget_peak()
         code, error = _run(request["words"], Path(request["log"]))
-        answers.write(json.dumps({"code": code, "error": error, "peak_mib": _peak_mib()}) + "\n")
+        memory = {"peak_mib": _peak_mib(), "gpu_mib": _gpu_mib()}
+        answers.write(json.dumps({"code": code, "error": error, **memory}) + "\n")
         answers.flush()
 
 
@@ -69,13 +72,34 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _forget_peak() -> None:
+    """Let the peak of the process start anew, where the system can (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def _peak_mib() -> float | None:
+    """Most memory of this process since `_forget_peak`, or since its start."""
+    with suppress(OSError, IndexError, ValueError):
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(status.split("VmHWM:")[1].split()[0]) / 2**10
     if sys.platform == "win32":
         return None
     import resource
 
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _gpu_mib() -> float | None:
+    """Most memory of the GPU during the command, which is then given back; None without one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return None
+    most = torch.cuda.max_memory_reserved()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return float(most / 2**20)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,12 @@ def study(
     gpus: Annotated[
         str, typer.Option(metavar="0,1", help="GPUs to use; jobs take turns on them.")
     ] = "",
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="GIB", help="Memory of all jobs. [default: 90 % of what is free]"
+        ),
+    ] = None,
     only: Annotated[
         str,
         typer.Option(
@@ -80,20 +86,24 @@ def study(
         lines = [plan_json(planned, asked)] if as_json else plan_lines(planned, asked)
         typer.echo("\n".join(lines))
         return
-    from pipeline.experiments.engines.run_study import Pool, Runner, default_jobs
+    from pipeline.experiments.engines.memory import capacity_of
+    from pipeline.experiments.engines.run_study import Pool, Runner, default_jobs, with_inputs
     from pipeline.experiments.results.study_results import collect
     from pipeline.experiments.results.tables import show_study, watching_study
     from pipeline.experiments.results.writing import write_results
     from pipeline.files.outputs import require_writable_folder
 
     check_cells(planned)
-    kinds = chosen_kinds(only) if only else None
+    wanted = with_inputs(planned, chosen_kinds(only)) if only else None
     folder = require_writable_folder(output or Path(file.stem))
     kept.create()
     devices = tuple(filter(None, gpus.split(",")))
-    pool = Pool(jobs or default_jobs(threads, devices), threads, devices, device)
+    pool = Pool(
+        jobs or default_jobs(threads, devices), threads, devices, device,
+        capacity_of(memory, devices),
+    )  # fmt: skip
     with watching_study(planned, quiet=as_json) as observer:
-        result = Runner(planned, kept, pool, observer, kinds).run()
+        result = Runner(planned, kept, pool, observer, wanted).run()
     results = collect(planned, kept)
     written = write_results(results, planned, kept, folder)
     if as_json:

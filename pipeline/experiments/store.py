@@ -21,7 +21,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from knowledge.common.files import write_whole
-from pipeline.experiments.stages import Stage
+from pipeline.experiments.stages import KINDS, Stage
 
 FORMAT_VERSION = 1
 RECORD = "stage.json"
@@ -40,6 +40,7 @@ class Record:
         error: why the stage failed, in one line.
         seconds: of the run that finished it.
         steps: training steps, for the estimate of time.
+        peak_mib, gpu_mib: most memory of the process and of its GPU.
     """
 
     status: Literal["done", "failed", "interrupted"]
@@ -47,6 +48,7 @@ class Record:
     error: str = ""
     steps: int = 0
     peak_mib: float | None = None
+    gpu_mib: float | None = None
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
@@ -94,7 +96,7 @@ class Store:
         """The record of a stage; None if there is none, or one that cannot be read."""
         content = _read_json(self.folder(stage) / RECORD)
         try:
-            known = {name: content[name] for name in Record.__dataclass_fields__}
+            known = {name: content[name] for name in Record.__dataclass_fields__ if name in content}
             return Record(**known)
         except (KeyError, TypeError):
             return None
@@ -119,7 +121,9 @@ class Store:
         """Remove a stage whose files are damaged; its key stays free to be made again."""
         shutil.rmtree(self.folder(stage), ignore_errors=True)
 
-    def finish(self, stage: Stage, seconds: float, peak_mib: float | None) -> None:
+    def finish(
+        self, stage: Stage, seconds: float, peak_mib: float | None, gpu_mib: float | None = None
+    ) -> None:
         """Record a stage as done, with the digest of every file it made."""
         folder, product = self.folder(stage), self.product(stage)
         paths = [product] if product.is_file() else sorted(product.rglob("*"))
@@ -128,7 +132,7 @@ class Store:
             for path in paths
             if path.is_file() and not path.name.startswith(".")
         }
-        self._write(stage, Record("done", seconds, "", stage.steps, peak_mib, files))
+        self._write(stage, Record("done", seconds, "", stage.steps, peak_mib, gpu_mib, files))
 
     def fail(self, stage: Stage, error: str, seconds: float, *, interrupted: bool = False) -> None:
         """Record why a stage is not done; what it made so far stays for the next try."""
@@ -173,6 +177,26 @@ class Store:
                 name = cost_class(content["facts"])
                 measured[name] = float(content["seconds"]) / content["steps"]
         return measured
+
+    def peaks(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """The largest measured memory in MiB, of host and GPU, by kind and `cost_class`.
+
+        The class of an evaluation is that of its training; of other kinds it is empty.
+        """
+        peaks: dict[tuple[str, str], tuple[float, float]] = {}
+        classes: dict[str, str] = {}
+        for kind in KINDS:  # trainings stand before evaluations
+            for path in (self.root / kind).glob(f"*/{RECORD}"):
+                content = _read_json(path)
+                if content.get("status") == "done" and content.get("peak_mib"):
+                    if kind == "train":
+                        classes[path.parent.name] = cost_class(content["facts"])
+                    sources = (path.parent.name, *content.get("inputs", ()))
+                    name = next((classes[key] for key in sources if key in classes), "")
+                    host, gpu = peaks.get((kind, name), (0.0, 0.0))
+                    measured = float(content["peak_mib"]), float(content.get("gpu_mib") or 0.0)
+                    peaks[kind, name] = max(host, measured[0]), max(gpu, measured[1])
+        return peaks
 
 
 def cost_class(facts: Any) -> str:

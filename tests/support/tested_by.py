@@ -39,7 +39,10 @@ TESTED_BY = {
     "pipeline/datasets/split_drawing.py": "tests/pipeline/commands/test_split.py",
     "pipeline/datasets/tables.py": "tests/pipeline/datasets/test_shared_folders.py",
     "pipeline/experiments/data_stages.py": "tests/pipeline/experiments/test_study.py",
-    "pipeline/experiments/engines/workers.py": (
+    "pipeline/experiments/engines/making.py": (
+        "tests/pipeline/experiments/engines/test_run_study.py"
+    ),
+    "pipeline/experiments/engines/observer.py": (
         "tests/pipeline/experiments/engines/test_run_study.py"
     ),
     "pipeline/experiments/results/tables.py": (

@@ -1,22 +1,17 @@
 """A study planned and run: every stage once, on a pool of worker processes."""
 
 import os
-import threading
-import time
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
-from queue import Queue
-from typing import Protocol
 
+from pipeline.experiments.engines.making import StageMaker
+from pipeline.experiments.engines.memory import Capacity, Places, needs_of
+from pipeline.experiments.engines.observer import Observer
 from pipeline.experiments.engines.workers import Outcome, Worker
-from pipeline.experiments.estimates import spent
 from pipeline.experiments.planning import Plan
 from pipeline.experiments.stages import KINDS, Stage
 from pipeline.experiments.store import Store
-
-_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -28,12 +23,14 @@ class Pool:
         threads: CPU threads of each.
         gpus: devices, by number; every job gets one, several jobs may share one.
         device: of training and evaluation, as in `tak train --device`.
+        capacity: memory that the stages together may take.
     """
 
     jobs: int = 1
     threads: int = 1
     gpus: tuple[str, ...] = ()
     device: str = "auto"
+    capacity: Capacity = field(default_factory=Capacity)
 
     def environments(self) -> list[dict[str, str]]:
         """The environment variables of every worker."""
@@ -46,20 +43,7 @@ class Pool:
         ]
 
 
-class Observer(Protocol):
-    """Follows a run of a study."""
-
-    def started(self, stage: Stage) -> None:
-        """A stage begins."""
-
-    def ended(self, stage: Stage, outcome: Outcome) -> None:
-        """A stage is done, failed or was interrupted."""
-
-    def reused(self, stage: Stage) -> None:
-        """Another process made the stage meanwhile."""
-
-
-def _with_inputs(plan: Plan, kinds: Collection[str]) -> set[str]:
+def with_inputs(plan: Plan, kinds: Collection[str]) -> set[str]:
     """The keys of all stages of these kinds and of everything that they need."""
     wanted: set[str] = set()
     for stage in reversed(plan.stages):  # inputs stand before what needs them
@@ -84,10 +68,10 @@ class Result:
 
 
 class Runner:
-    """Runs the pending stages of a plan, each as soon as its inputs are done.
+    """Runs the pending stages of a plan, each as soon as its inputs are done and a place is free.
 
     Args:
-        kinds: only stages of these kinds, and what they need, are made; all by default.
+        wanted: keys of the stages to make; all by default.
     """
 
     def __init__(
@@ -96,19 +80,14 @@ class Runner:
         store: Store,
         pool: Pool,
         observer: Observer,
-        kinds: Collection[str] | None = None,
+        wanted: Collection[str] | None = None,
     ) -> None:
-        self.plan, self.store, self.observer = plan, store, observer
-        self.wanted = None if kinds is None else _with_inputs(plan, kinds)
-        self.device = pool.device
+        self.plan, self.store, self.observer, self.wanted = plan, store, observer, wanted
         self.workers = [Worker(environment) for environment in pool.environments()]
-        self.idle: Queue[Worker] = Queue()
-        for worker in self.workers:
-            self.idle.put(worker)
+        self.maker = StageMaker(plan, store, observer, pool.device)
+        device = "cuda" if pool.gpus else pool.device
+        self.places = Places(self.workers, needs_of(plan, store, device), pool.capacity)
         self.result = Result()
-        self.stopping = threading.Event()
-        limits = plan.study.file.limits
-        self._spending = threading.Lock() if limits.max_tokens or limits.max_cost else None
 
     def run(self) -> Result:
         """Run until nothing is left that can run; Ctrl-C lets running stages save first."""
@@ -120,23 +99,47 @@ class Runner:
         with ThreadPoolExecutor(len(self.workers)) as threads:
             try:
                 while waiting or running:
-                    free = len(self.workers) - len(running)
-                    for stage in self._ready(waiting.values(), done)[:free]:
-                        del waiting[stage.key]
-                        running[threads.submit(self._make, stage)] = stage
+                    for stage in self._ready(waiting.values(), done):
+                        self._start(stage, waiting, running, threads)
                     if not running:
                         break
                     finished, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
-                        self._take(running.pop(future), future.result(), done)
+                        stage = running.pop(future)
+                        self.places.give_back(stage)
+                        self._take(stage, future.result(), done)
             except KeyboardInterrupt:
                 self._interrupt(running)
             finally:
-                self.stopping.set()
+                self.maker.stopping.set()
                 for worker in self.workers:
                     worker.close()
         self.result.blocked = list(waiting.values())
         return self.result
+
+    def stop(self) -> None:
+        """Start nothing more, and ask running commands to save and end."""
+        self.maker.stopping.set()
+        for worker in self.workers:
+            worker.stop()
+
+    def _start(
+        self,
+        stage: Stage,
+        waiting: dict[str, Stage],
+        running: dict[Future[Outcome | None], Stage],
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        """Start a stage where there is a place for it; one that fits nowhere fails."""
+        if reason := self.places.too_large(stage):
+            del waiting[stage.key]
+            self.observer.ended(stage, Outcome(1, reason, 0.0))
+            self.result.failed[stage.key] = reason
+            return
+        worker = self.places.take(stage)
+        if worker is not None:
+            del waiting[stage.key]
+            running[threads.submit(self.maker.make, stage, worker)] = stage
 
     def _ready(self, waiting: Iterable[Stage], done: set[str]) -> list[Stage]:
         """Stages that can start; those nearest to a result first, so that cells end early."""
@@ -156,98 +159,8 @@ class Runner:
 
     def _interrupt(self, running: dict[Future[Outcome | None], Stage]) -> None:
         self.result.interrupted = True
-        self.stopping.set()
-        for worker in self.workers:
-            worker.stop()
+        self.stop()
         wait(running)
-
-    def _make(self, stage: Stage) -> Outcome | None:
-        """Make one stage, or wait for the process that does; None if it was made elsewhere."""
-        while not self.stopping.is_set():
-            with self.store.lock(stage) as held:
-                if held:
-                    # Another study may have made it since the plan, or while this one waited.
-                    state = self.store.state(stage, thorough=True)
-                    if state == "done":
-                        return None
-                    if state in ("damaged", "removed"):
-                        self.store.clear(stage)
-                    return self._make_locked(stage)
-            time.sleep(_POLL_SECONDS)
-        return Outcome(130, "interrupted", 0.0)
-
-    def _make_locked(self, stage: Stage) -> Outcome:
-        if self.stopping.is_set():
-            return Outcome(130, "interrupted", 0.0)
-        for earlier in stage.inputs:
-            if self.store.state(earlier, thorough=True) != "done":
-                error = f"its input {earlier.label} changed on disk; run the study again"
-                return Outcome(1, error, 0.0)
-        self.observer.started(stage)
-        limited = stage.kind == "describe" and self._spending
-        if limited:
-            limited.acquire()
-        worker = self.idle.get()
-        try:
-            outcome = worker.run(self._words(stage), self.store.log(stage))
-        finally:
-            self.idle.put(worker)
-            if limited:
-                limited.release()
-        if outcome.code == 1 and stage.kind == "check" and self.store.product(stage).is_file():
-            # `tak check` ends with 1 if claims are contradicted: a result, not a failure.
-            outcome = Outcome(0, "", outcome.seconds, outcome.peak_mib)
-        if outcome.code == 0:
-            self.store.finish(stage, outcome.seconds, outcome.peak_mib)
-        else:
-            interrupted = outcome.code in (130, 143) or self.stopping.is_set()
-            self.store.fail(stage, outcome.error, outcome.seconds, interrupted=interrupted)
-        return outcome
-
-    def _words(self, stage: Stage) -> list[str]:
-        """The command with every placeholder filled in."""
-        places = {"out": self.store.product(stage), "store": self.store.root}
-        places |= {earlier.key: self.store.product(earlier) for earlier in _inputs(stage)}
-        words = [_filled(word, places) for word in stage.words]
-        if stage.kind == "train" and (self.store.product(stage) / "last.pt").is_file():
-            words.append("--resume")
-        if stage.kind in ("train", "evaluate"):
-            words += ["--device", self.device]
-        if stage.kind == "check":
-            self.store.product(stage).unlink(missing_ok=True)
-        if stage.kind == "split" and self.store.product(stage).is_dir():
-            self._remove_lists(stage)
-        if stage.kind == "evaluate":
-            self.store.product(stage).mkdir(parents=True, exist_ok=True)
-        if stage.kind == "describe" and self._spending:
-            words += self._remaining()
-        return words
-
-    def _remove_lists(self, stage: Stage) -> None:
-        """`tak split` wants a new folder; lists of an interrupted try are made again."""
-        for path in self.store.product(stage).iterdir():
-            path.unlink()
-
-    def _remaining(self) -> list[str]:
-        """What is left of the study's limits, after every description set made so far."""
-        limits = self.plan.study.file.limits
-        tokens, cost = spent(self.plan.stages, self.store)
-        words = []
-        if limits.max_tokens is not None:
-            words += ["--max-tokens-total", str(max(1, limits.max_tokens - tokens))]
-        if limits.max_cost is not None:
-            words += ["--max-cost", str(max(0.0, limits.max_cost - cost))]
-        return words
-
-
-def _inputs(stage: Stage) -> list[Stage]:
-    return [each for earlier in stage.inputs for each in (*_inputs(earlier), earlier)]
-
-
-def _filled(word: str, places: dict[str, Path]) -> str:
-    for name, path in places.items():
-        word = word.replace(f"{{{name}}}", str(path))
-    return word
 
 
 def default_jobs(threads: int, gpus: Sequence[str]) -> int:

@@ -23,13 +23,14 @@ class Outcome:
     Attributes:
         code: exit code; 130 if it was asked to stop.
         error: why it failed, in one line.
-        peak_mib: most memory that the worker's process took so far.
+        peak_mib, gpu_mib: most memory that the process, and its share of a GPU, took meanwhile.
     """
 
     code: int
     error: str
     seconds: float
     peak_mib: float | None = None
+    gpu_mib: float | None = None
 
 
 class Worker:
@@ -57,7 +58,8 @@ class Worker:
         seconds = time.monotonic() - begin
         if answer:
             content = json.loads(answer)
-            return Outcome(content["code"], content["error"], seconds, content["peak_mib"])
+            memory = content["peak_mib"], content["gpu_mib"]
+            return Outcome(content["code"], content["error"], seconds, *memory)
         code = process.wait()
         self.process = None
         reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
