@@ -1,15 +1,38 @@
-"""`tak split`: draw the labeled training cases."""
+"""`tak split`: draw the lists of a split, or its labeled training cases alone."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pipeline.datasets.split_drawing import Drawn
 
 
 def split(
     data: Annotated[Path, typer.Argument(help="Prepared folder, or data set as downloaded.")],
-    labeled: Annotated[str, typer.Option(help="Share of the training cases, 5%, or a number.")],
     output: Annotated[Path, typer.Option("--out", "-o", help="New folder for the lists.")],
+    labeled: Annotated[
+        str | None,
+        typer.Option(
+            help="Labeled training cases: a share, 5%, or a number. [default: all with a mask]"
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="Validation cases: share or number of cases with a mask.")
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option(help="Test cases: share or number of cases with a mask.")
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(help="Folds of a cross-validation, each the test part once.")
+    ] = 0,
+    patients: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with a case and its patient per line. [default: DATA/patients.txt]"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     descriptor: Annotated[
         str | None,
@@ -21,12 +44,15 @@ def split(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the draw as JSON.")] = False,
 ) -> None:
-    """Draw which training cases are labeled, so that every organ occurs among them.
+    """Draw train, labeled, validation and test cases, so that every organ occurs among the labeled.
 
-    Writes train.txt, labeled.txt, validation.txt and test.txt for `tak prepare --split`. Cases
-    are drawn from the training cases with a mask; validation and test cases stay the same.
+    With --test, --validation or --folds, or for data without lists (20% test, 10% validation),
+    all lists are drawn: every part gets its share of each organ, and the cases of a patient stay
+    together. Otherwise only the labeled part is drawn and the other lists stay the same. Cases
+    without a mask are unlabeled training cases. The lists are for `tak prepare --split`.
 
-    Example: `tak split AMOS22 --descriptor amos --split 5p --labeled 5% --seed 1 -o lists`
+    Examples: `tak split phantoms --test 2 --validation 1 --labeled 1 -o lists`, and
+    `tak split AMOS22 --descriptor amos --split 5p --labeled 5% --seed 1 -o lists`
     """
     import json
     from functools import partial
@@ -34,22 +60,47 @@ def split(
     from rich.console import Console
 
     from pipeline.datasets.split_drawing import draw, read_candidates
+    from pipeline.datasets.split_sizes import SplitRequest
     from pipeline.datasets.tables import draw_table
     from pipeline.files.outputs import require_writable_folder
     from pipeline.terminal.progress import counted
 
     if require_writable_folder(output).exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; the lists need a new or empty folder")
-    candidates = read_candidates(data, descriptor, base, labeled, partial(counted, stderr=as_json))
-    drawn = draw(candidates, seed)
-    drawn.split.write(output)
+    request = SplitRequest(labeled, validation, test, folds, patients)
+    candidates = read_candidates(data, descriptor, base, request, partial(counted, stderr=as_json))
+    if candidates.drafted:
+        typer.echo(candidates.drafted, err=True)
+    splits = draw(candidates, request, seed)
+    for fold, drawn in enumerate(splits):
+        drawn.split.write(output / f"fold-{fold}" if folds else output)
     if as_json:
-        typer.echo(json.dumps(drawn.content(), indent=2))
+        content = [drawn.content() for drawn in splits]
+        typer.echo(json.dumps({"folds": content} if folds else content[0], indent=2))
         return
-    Console().print(draw_table(drawn))
+    for fold, drawn in enumerate(splits):
+        folder = output / f"fold-{fold}" if folds else output
+        if not folds:
+            Console().print(draw_table(drawn))
+        _report(folder, drawn, kept=candidates.base is not None)
+
+
+def _report(folder: Path, drawn: "Drawn", *, kept: bool) -> None:
+    """Print what was drawn, and what deserves a look."""
+    lists = drawn.split
     typer.echo(
-        f"{output}: {len(drawn.split.labeled)} of {len(drawn.split.train)} training cases labeled "
-        f"({drawn.with_mask} have a mask): {', '.join(drawn.split.labeled)}"
+        f"{folder}: {len(lists.labeled)} of {len(lists.train)} training cases labeled "
+        f"({drawn.with_mask} have a mask): {', '.join(lists.labeled)}"
     )
+    if not kept:
+        parts = {"validation": lists.validation, "test": lists.test}
+        shown = [f"{len(names)} {part}: {', '.join(names)}" for part, names in parts.items()]
+        typer.echo("; ".join(shown))
     if drawn.rare:
         typer.echo(f"rare, a uniform draw would often miss them: {', '.join(drawn.rare)}")
+    if drawn.never_labeled:
+        typer.echo(f"warning: in no labeled case: {', '.join(drawn.never_labeled)}", err=True)
+    if drawn.left_out:
+        typer.echo(
+            f"left out, as their patients are in validation or test: {', '.join(drawn.left_out)}"
+        )

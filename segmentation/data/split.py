@@ -163,7 +163,7 @@ class Split(Strict):
             ValueError: the parts do not fit together; names the folder and the cases.
         """
         cases = {part: read_list(path) for part, path in files.items()}
-        patients = _read_patients(files["labeled"].with_name(PATIENTS))
+        patients = read_patients(files["labeled"].with_name(PATIENTS))
         try:
             if "train" in cases:
                 return cls.derive(**cases, patients=patients)
@@ -174,7 +174,7 @@ class Split(Strict):
             raise ValueError(f"{files['labeled']}: {one_line(fault, 400)}") from None
 
 
-def _read_patients(path: Path) -> dict[str, str]:
+def read_patients(path: Path) -> dict[str, str]:
     """The patient of each case in a text file, `case patient` per line; none without the file."""
     patients: dict[str, str] = {}
     for line in read_list(path) if path.is_file() else ():

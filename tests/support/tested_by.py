@@ -37,6 +37,7 @@ TESTED_BY = {
     "pipeline/datasets/labeled_scans.py": "tests/pipeline/commands/test_truth_commands.py",
     "pipeline/datasets/protocols.py": "tests/pipeline/scoring/test_published.py",
     "pipeline/datasets/split_drawing.py": "tests/pipeline/commands/test_split.py",
+    "pipeline/datasets/split_sizes.py": "tests/pipeline/commands/test_split.py",
     "pipeline/datasets/tables.py": "tests/pipeline/datasets/test_shared_folders.py",
     "pipeline/experiments/data_stages.py": "tests/pipeline/experiments/test_study.py",
     "pipeline/experiments/engines/making.py": (

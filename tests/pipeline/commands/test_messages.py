@@ -12,6 +12,7 @@ from knowledge.bank.bank import Bank
 from knowledge.bank.controls import CONTROLS
 from pipeline.cli import app, main, message_of
 from pipeline.datasets.split_drawing import read_candidates
+from pipeline.datasets.split_sizes import SplitRequest
 from pipeline.texts.encoders import line
 from pipeline.texts.tables import facts_of
 from segmentation.data.descriptor import DatasetSpec
@@ -52,7 +53,11 @@ def test_more_cases_than_have_a_mask_are_refused_before_a_mask_is_read(
         mask.write_bytes(b"no mask can be read")
     with pytest.raises(ValueError, match=f"--labeled {labeled}: that is .* 2 of the 4 training"):
         read_candidates(
-            tmp_path / "raw", None, None, labeled, lambda words, total: pytest.fail("read")
+            tmp_path / "raw",
+            None,
+            None,
+            SplitRequest(labeled),
+            lambda words, total: pytest.fail("read"),
         )
 
 

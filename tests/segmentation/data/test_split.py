@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from segmentation.data.label_selection import chance_missed, draw_labeled
+from segmentation.data.label_selection import assign_parts, chance_missed, draw_labeled
 from segmentation.data.split import Split
 
 ORGANS = ("liver", "gallbladder", "duodenum")
@@ -88,3 +88,45 @@ def test_the_chance_to_miss_an_organ_is_that_of_counting_all_choices(cases, hold
     choices = list(combinations(range(cases), number))
     missed = sum(all(case >= holders for case in choice) for choice in choices)
     assert chance_missed(cases, holders, number) == pytest.approx(missed / len(choices))
+
+
+def organs_of(voxels):
+    return {
+        case: frozenset(o for o, count in zip(ORGANS, counts[1:], strict=True) if count)
+        for case, counts in voxels.items()
+    }
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_parts_get_their_share_of_every_organ(seed):
+    voxels = population(cases=60, seed=seed)
+    organs = organs_of(voxels)
+    sizes = {"train": 36, "validation": 9, "test": 15}
+    parts = assign_parts({case: [case] for case in voxels}, organs, sizes, seed)
+    assert {part: len(cases) for part, cases in parts.items()} == sizes
+    assert sorted(case for cases in parts.values() for case in cases) == sorted(voxels)
+    for organ in ORGANS:
+        total = sum(organ in own for own in organs.values())
+        for part, cases in parts.items():
+            share = sum(organ in organs[case] for case in cases)
+            assert abs(share - total * sizes[part] / 60) <= 1.01
+
+
+def test_parts_are_drawn_by_the_seed_alone():
+    voxels = population()
+    organs, sizes = organs_of(voxels), {"a": 20, "b": 20}
+    groups = {case: [case] for case in voxels}
+    backward = dict(sorted(groups.items(), reverse=True))
+    assert assign_parts(groups, organs, sizes, 1) == assign_parts(backward, organs, sizes, 1)
+    assert assign_parts(groups, organs, sizes, 1) != assign_parts(groups, organs, sizes, 2)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_cases_of_a_patient_stay_together(seed):
+    voxels = population(cases=40)
+    groups = {str(n): [f"c{case:02}" for case in range(n, 40, 15)] for n in range(15)}
+    sizes = {"train": 24, "test": 16}
+    parts = assign_parts(groups, organs_of(voxels), sizes, seed)
+    for cases in groups.values():
+        assert sum(not set(cases).isdisjoint(part) for part in parts.values()) == 1
+    assert abs(len(parts["test"]) - 16) <= 2
