@@ -26,6 +26,7 @@ TESTED_BY = {
     "pipeline/commands/report.py": "tests/pipeline/report/test_page.py",
     "pipeline/commands/shared/many_words.py": "tests/pipeline/prediction/test_predict.py",
     "pipeline/commands/shared/options.py": "tests/knowledge/encoders/test_every_encoder.py",
+    "pipeline/commands/sensitivity.py": "tests/pipeline/scoring/test_text_sensitivity.py",
     "pipeline/commands/study.py": "tests/pipeline/experiments/engines/test_run_study.py",
     "pipeline/commands/train.py": "tests/pipeline/runs/test_resume.py",
     "pipeline/datasets/array_comparison.py": "tests/pipeline/datasets/test_shared_folders.py",
