@@ -94,12 +94,17 @@ def _report(folder: Path, drawn: "Drawn", *, kept: bool) -> None:
     )
     if not kept:
         parts = {"validation": lists.validation, "test": lists.test}
-        shown = [f"{len(names)} {part}: {', '.join(names)}" for part, names in parts.items()]
+        shown = [
+            f"{len(names)} {part}" + (f": {', '.join(names)}" if names else "")
+            for part, names in parts.items()
+        ]
         typer.echo("; ".join(shown))
     if drawn.rare:
         typer.echo(f"rare, a uniform draw would often miss them: {', '.join(drawn.rare)}")
     if drawn.never_labeled:
-        typer.echo(f"warning: in no labeled case: {', '.join(drawn.never_labeled)}", err=True)
+        names = drawn.never_labeled
+        more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+        typer.echo(f"warning: in no labeled case: {', '.join(names[:12])}{more}", err=True)
     if drawn.left_out:
         typer.echo(
             f"left out, as their patients are in validation or test: {', '.join(drawn.left_out)}"

@@ -111,10 +111,14 @@ def measured_organs(
                     "exchanged, or a header that mirrors the patient; `tak inspect` names them"
                 )
         present = len(fingerprint.organ(here))
-        if not present:
-            warnings.append(f"{organ.name} is in no measured mask; its size is a guess")
         volume = fingerprint.volume_ml(here)
         measured.append(replace(organ, side_note=note, volume_ml=volume, present=present))
+    absent = [organ.name for organ in measured if not organ.present]
+    if absent:
+        more = f" and {len(absent) - 6} more" if len(absent) > 6 else ""
+        warnings.append(
+            f"in no measured mask, so that their size is a guess: {', '.join(absent[:6])}{more}"
+        )
     return measured, warnings
 
 
