@@ -9,7 +9,9 @@ import typer
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Folders of runs. The first is reported, others are its baselines."),
+        typer.Argument(
+            help="Folders of runs. The first is reported, others, also scored masks, its baselines."
+        ),
     ],
     output: Annotated[
         Path | None,

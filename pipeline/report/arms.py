@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config.recipe import RunConfig
-from pipeline.report.run_data import RunData, read_run
+from pipeline.report.run_data import RunData, read_masks, read_run
 from pipeline.runs.folder import RunFolder
 from pipeline.scoring.evaluation import Evaluation, comparable
 from pipeline.scoring.results import Scored, mean_of
@@ -41,8 +41,8 @@ class Arm:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds of the runs."""
-        return tuple(run.config.seed for run in self.runs)
+        """The seeds of the runs; none of masks."""
+        return tuple(run.config.seed for run in self.runs if not run.masks)
 
     @cached_property
     def evaluations(self) -> tuple[Evaluation, ...]:
@@ -80,7 +80,12 @@ def read_arms(paths: Sequence[Path], part: str, rules: str = "scan") -> tuple[Ar
     folders = [folder for path in paths for folder in _folders(path)]
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ValueError(f"a run is named twice: {', '.join(map(str, folders))}")
-    runs = [read_run(folder, part, rules) for folder in folders]
+    runs = [read_run(folders[0], part, rules)]
+    for folder in folders[1:]:
+        if RunFolder(folder).holds_run or RunFolder(folder).config.is_file():
+            runs.append(read_run(folder, part, rules))
+        else:
+            runs.append(read_masks(folder, runs[0], part, rules))
     for run in runs[1:]:
         _check_classes(runs[0], run)
     _check_comparable(runs)
@@ -136,6 +141,8 @@ def _check_comparable(runs: Sequence[RunData]) -> None:
 
 def _kind_of(run: RunData) -> str:
     """What runs of one arm share: the configuration but title and seed, the text, the data."""
+    if run.masks:
+        return f"masks {run.path.resolve()}"
     content = run.config.model_dump(mode="json", exclude={"seed", "title"})
     return json.dumps([content, run.bank_digest, run.data_digest], sort_keys=True)
 
@@ -150,6 +157,9 @@ def choices_of(config: RunConfig) -> str:
 
 def _departures(run: RunData, first: RunData) -> tuple[str, ...]:
     """What a run has instead of what the first one has; options of what only one has left out."""
+    if run.masks:
+        assert run.evaluation is not None
+        return (run.evaluation.note,)
     own, theirs = _settings(run.config), _settings(first.config)
     chosen = {key for key in own | theirs if key.endswith(".name")}
     other = {key.split(".")[0] for key in chosen if own[key] != theirs[key]}
@@ -179,9 +189,9 @@ def _settings(config: RunConfig) -> dict[str, str]:
 
 def _labels(arms: Sequence[Sequence[RunData]]) -> list[str]:
     """A label per arm: its choices, and the folder's name where these do not tell arms apart."""
-    plain = [choices_of(runs[0].config) for runs in arms]
+    plain = ["masks" if runs[0].masks else choices_of(runs[0].config) for runs in arms]
     return [
-        f"{label} ({name})" if plain.count(label) > 1 else label
+        f"{label} ({name})" if plain.count(label) > 1 or label == "masks" else label
         for label, name in zip(plain, _names([runs[0].path for runs in arms]), strict=True)
     ]
 

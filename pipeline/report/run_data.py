@@ -1,6 +1,6 @@
 """What a run's folder holds, read for a report: configuration, log, scores, checkpoint, bank."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from knowledge.bank.bank import Bank
@@ -41,6 +41,8 @@ class RunData:
         checkpoint: `best`, or `last` where the run was never validated.
         bank_digest: of the text vectors that the run was trained with; None without text.
         data_digest: of how its data were prepared and split; None where nobody noted it.
+        masks: whether these are scored masks of another program, beside a run whose configuration
+            and descriptor they borrow; they have no log, bank or checkpoint.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class RunData:
     data_digest: str | None
     checkpoint: str
     step: int
+    masks: bool = False
 
     @property
     def name(self) -> str:
@@ -97,6 +100,38 @@ def read_run(path: Path, part: str, rules: str = "scan") -> RunData:
         data_digest=state.identity.data,
         checkpoint=file.stem,
         step=state.step,
+    )
+
+
+def read_masks(path: Path, beside: RunData, part: str, rules: str = "scan") -> RunData:
+    """Masks of another program as `tak evaluate MASKS --truth FOLDER` scored them.
+
+    Args:
+        beside: the run that the report is of.
+
+    Raises:
+        FileNotFoundError: the part was not scored by these rules.
+        ValueError: a damaged file.
+    """
+    file = path / f"{evaluation_name(part, rules_for(rules, beside.spec))}.json"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{path} is no run's folder, nor does it hold {file.name}, the scores of masks by "
+            "`tak evaluate MASKS --truth FOLDER`"
+        )
+    evaluation = read_evaluation(file)
+    return replace(
+        beside,
+        path=path,
+        log=Log(),
+        evaluation=evaluation,
+        other_rules=(),
+        bank=None,
+        bank_digest=None,
+        data_digest=None,
+        checkpoint=evaluation.checkpoint,
+        step=0,
+        masks=True,
     )
 
 

@@ -260,3 +260,21 @@ def test_the_truth_scores_itself_perfectly(tak, population, tmp_path):
         for organ, scores in organs.items():
             if spec.labels[organ] in present:
                 assert scores == {"dice": 1.0, "nsd": 1.0, "hd95_mm": 0.0, "assd_mm": 0.0}
+
+
+def test_masks_are_a_baseline_of_a_report(tak, run, prepared, predictions, tmp_path):
+    masks = nnunet(tmp_path / "nnunet", predictions, prepared.spec)
+    scored = shutil.copytree(run, tmp_path / "tak")
+    assert tak("evaluate", scored, prepared.root)[0] == 0
+    code, _, err = tak("report", scored, masks, "-o", tmp_path / "report")
+    assert code == 1
+    assert "nor does it hold evaluation-test.json" in err
+    assert tak("evaluate", masks, "--truth", prepared.root)[0] == 0
+    code, out, err = tak("report", scored, masks, "-o", tmp_path / "report", "--json")
+    assert code == 0, err
+    page = next((tmp_path / "report").glob("*.html")).read_text(encoding="utf-8")
+    assert "masks (nnunet)" in page
+    assert "on which cases it was trained is not known" in page
+    assert "masks (nnunet)" in out
+    code, _, err = tak("report", masks, scored, "-o", tmp_path / "other")
+    assert code == 1
