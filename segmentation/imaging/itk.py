@@ -1,6 +1,9 @@
 """NRRD and MetaImage through SimpleITK, whose space is LPS+; here it becomes RAS+."""
 
-from collections.abc import Iterator
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,11 +60,16 @@ def read_itk(path: Path) -> SimpleITK.Image:
     Raises:
         ValueError: ITK cannot read it; gives the last line of its reason.
     """
-    with _quiet():
+    with _quiet() as printed:
         try:
             return SimpleITK.ReadImage(str(path))
         except (RuntimeError, MemoryError) as fault:
-            raise ValueError(f"{path}: damaged or not readable ({_reason(fault)})") from None
+            reason = _reason(fault)
+    # MetaIO prints its reason and leaves ITK with that of the system, which says nothing.
+    known = [line for line in printed() if line.startswith("MetaImage: ")]
+    if known:
+        reason = one_line(known[-1].rpartition(": ")[2])
+    raise ValueError(f"{path}: damaged or not readable ({reason})")
 
 
 def voxels_of(image: SimpleITK.Image, path: Path) -> Array:
@@ -95,11 +103,24 @@ def _reason(fault: BaseException) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No warnings of ITK on the terminal: every problem is raised."""
+def _quiet() -> Iterator[Callable[[], list[str]]]:
+    """No lines of ITK on the terminal: every problem is raised. Gives the lines, once it has ended.
+
+    MetaIO writes to the process's stderr, past Python's; that goes to a file meanwhile.
+    """
     before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)
+    lines: list[str] = []
+    sys.stderr.flush()
+    own = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lambda: lines
+        finally:
+            sys.stderr.flush()
+            os.dup2(own, 2)
+            os.close(own)
+            SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)
+            file.seek(0)
+            lines += file.read().decode(errors="replace").splitlines()

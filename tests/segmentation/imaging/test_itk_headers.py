@@ -1,8 +1,12 @@
 """Headers of NRRD and MetaImage: what they leave out is an issue, what is damaged one line."""
 
+import sys
+
 import numpy as np
 import pytest
+import SimpleITK
 
+from segmentation.imaging.itk import read_itk
 from segmentation.imaging.volume import read_volume
 
 DATA = np.arange(60, dtype="<i2").tobytes()
@@ -72,3 +76,15 @@ def test_a_damaged_metaimage_header_is_one_line_and_never_reaches_itk(tmp_path, 
     text = str(fault.value)
     assert text.isprintable()
     assert len(text.replace(str(path), "")) < 400
+
+
+def test_a_cut_compressed_metaimage_is_one_error_with_metaios_reason(tmp_path, capfd):
+    image = SimpleITK.GetImageFromArray(np.arange(8000, dtype=np.int16).reshape(20, 20, 20))
+    SimpleITK.WriteImage(image, str(tmp_path / "whole.mha"), True)
+    content = (tmp_path / "whole.mha").read_bytes()
+    (tmp_path / "cut.mha").write_bytes(content[:-30])
+    with pytest.raises(ValueError, match=r"cut\.mha: damaged .*data not read completely"):
+        read_itk(tmp_path / "cut.mha")
+    print("still heard", file=sys.stderr)
+    assert capfd.readouterr().err == "still heard\n"
+    assert read_itk(tmp_path / "whole.mha").GetSize() == (20, 20, 20)
