@@ -208,12 +208,29 @@ def test_labels_that_are_unclear_are_refused(content, label, message):
         DatasetSpec.check(content, Path("x.toml"))
 
 
-def test_missing_keys_say_what_to_write(tmp_path):
+@pytest.mark.parametrize(
+    ("key", "example"),
+    [
+        ("window_hu", "write window_hu = ["),
+        ("grid", "write a table [grid] with spacing_mm"),
+        ("splits", 'write splits = "data"'),
+        ("layout", "write layout = "),
+    ],
+)
+def test_a_missing_key_says_what_to_write(content, key, example):
+    del content[key]
+    with pytest.raises(ValueError, match=f"{key}: missing key") as fault:
+        DatasetSpec.check(content, Path("x.toml"))
+    assert example in str(fault.value)
+
+
+def test_many_missing_keys_are_all_named_and_the_first_have_their_examples(tmp_path):
     (tmp_path / "own.toml").write_text('name = "a"\n[[organs]]\nname = "liver"\nlabel = 1\n')
-    with pytest.raises(ValueError, match=r"window_hu: missing key; write window_hu = \[") as fault:
+    with pytest.raises(ValueError, match="title: missing key; write title = ") as fault:
         DatasetSpec.read(tmp_path / "own.toml")
-    for words in ("[grid] with spacing_mm", 'splits = "data"', "organs.0.size: missing key; write"):
-        assert words in str(fault.value)
+    for key in ("modality", "layout", "window_hu", "grid", "protocol", "splits", "organs.0.size"):
+        assert f"{key}: missing key" in str(fault.value)
+    assert len(str(fault.value).replace(str(tmp_path), "")) <= 500
 
 
 @pytest.mark.parametrize("name", ["liver", "Liver", "background", "oesophagus"])
