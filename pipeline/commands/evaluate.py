@@ -124,12 +124,17 @@ def _score_run(
     device: str,
     as_json: bool,
 ) -> None:
-    from pipeline.files.kinds import require_kind
+    from pipeline.files.kinds import kind_of, require_kind
     from pipeline.files.outputs import require_writable_folder
     from pipeline.runs.devices import select_device
     from pipeline.scoring.score_run import ScoreRequest, score_run
     from segmentation.data.preparation import load_prepared
 
+    if run.is_dir() and kind_of(run) is None:
+        raise FileNotFoundError(
+            f"{run} holds no run; a folder of masks is scored by `tak evaluate {run} --truth "
+            f"{prepared}`"
+        )
     asked = ScoreRequest(*request, device=select_device(device))
     data = load_prepared(require_kind(prepared, "prepared"))
     require_writable_folder(folder, "run")

@@ -93,6 +93,11 @@ def open_data(
         return DataFolder("masks", folder, organs.labels, reader=reader, masks=masks)
     drafted = None
     if draft and descriptor is None and _is_bare(folder):
+        if require_split and split is None and not (folder / "splits").is_dir():
+            raise FileNotFoundError(
+                f"{folder} has no lists of cases: `tak split {folder} -o lists` draws them, and "
+                "--split lists names them"
+            )
         made = draft_descriptor(folder, layout=layout, counted=counted)
         spec, drafted = made.spec, _draft_note(folder, made)
     else:
@@ -130,6 +135,9 @@ def _is_bare(folder: Path) -> bool:
 
 def _draft_note(folder: Path, draft: Draft) -> str:
     warnings = "".join(f"; {warning}" for warning in draft.warnings)
+    published = [name for name in shipped.names("data") if name == draft.spec.layout]
+    if published:
+        warnings += f"; --descriptor {published[0]} is that of the published protocol"
     return (
         f"{folder} has no {OWN}: made up {draft.spec.name}, {draft.summary}{warnings}; "
         f"`tak init {folder}` writes it, with reasons and to be edited"

@@ -94,7 +94,8 @@ def names_of_masks(folder: Path, source: str | None, first: Path | None) -> tupl
         first: a mask of the folder.
 
     Raises:
-        ValueError: nothing names the labels.
+        LookupError: nothing names the labels.
+        ValueError: what names them cannot be read.
     """
     if source is not None:
         return read_organ_list(source), source
@@ -105,7 +106,7 @@ def names_of_masks(folder: Path, source: str | None, first: Path | None) -> tupl
     table = {} if first is None else label_table(first)
     if table:
         return OrganList.of(folder.name, table), "the headers of the masks"
-    raise ValueError(
+    raise LookupError(
         f"{folder}: nothing names its labels (no dataset.json of nnU-Net, no dataset.toml, no "
         "table in the header of a mask); --labels SOURCE does: a dataset.json, a descriptor, a "
         "label map in JSON, or a text file with one organ per line"

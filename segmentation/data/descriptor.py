@@ -306,7 +306,8 @@ class DatasetSpec(Strict):
             if not lists.is_dir():
                 raise FileNotFoundError(
                     f"{root} has no folder splits, where {self.name} looks for its lists of cases; "
-                    "--split FOLDER names one with train, labeled, validation and test .txt"
+                    "`tak split` draws them, --split FOLDER names a folder with train, labeled, "
+                    "validation and test .txt"
                 )
             return Split.read(lists)
         if self._folder is None:

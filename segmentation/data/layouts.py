@@ -125,7 +125,10 @@ def detect_layout(root: Path) -> str | None:
     """The layout of a folder of files with an affine; None if it is none that is known."""
     scans = [stem for stem, _ in _scans(root / "imagesTr")]
     if scans:
-        return "nnunet" if all(stem.endswith("_0000") for stem in scans) else "amos"
+        # A label of the scan's own name shows that _0000 is a number, not nnU-Net's channel.
+        labels = {stem for stem, _ in _scans(root / "labelsTr")}
+        channels = any(stem.endswith("_0000") and stem not in labels for stem in scans)
+        return "nnunet" if channels else "amos"
     if (root / "imagesVa").is_dir():
         return "amos"
     if not root.is_dir():

@@ -124,7 +124,7 @@ def find_sources(
         labels: what names the labels of label maps; None to find it.
 
     Raises:
-        ValueError: `labels` for masks that are named by their files.
+        ValueError: `labels` for masks that are named by their files, or names that cannot be read.
     """
     first = cases[0].label
     assert first is not None
@@ -135,9 +135,7 @@ def find_sources(
         return {name: (name,) for name in names}, f"the files in {first.name}"
     try:
         named, origin = names_of_masks(root, labels, first)
-    except ValueError:
-        if labels is not None:
-            raise
+    except LookupError:
         values = sorted({int(v) for case in cases for v in _values(case) if v})
         return {f"structure {v}": (v,) for v in values}, "the values in the masks, unnamed"
     return dict(named.mask_values), origin

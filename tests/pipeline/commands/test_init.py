@@ -227,3 +227,19 @@ def test_what_cannot_be_read_is_named(tak, scans, spec, tmp_path):
     assert "expected GiB, more than 0" in tak("init", tmp_path / "p", "--force", "--memory", 0)[2]
     shutil.rmtree(tmp_path / "p" / "masks")
     assert tak("init", tmp_path / "p", "--force")[0] == 1
+
+
+def test_names_that_cannot_be_read_are_not_passed_over(tak, scans, spec, tmp_path):
+    pairs(tmp_path / "p", scans, spec)
+    (tmp_path / "p" / "dataset.json").write_text('{"labels": {"liver": [1, 2]}}')
+    code, _, err = tak("init", tmp_path / "p")
+    assert code == 1
+    assert "regions of several labels are not read" in err
+
+
+def test_missing_lists_are_named_before_anything_is_measured(tak, scans, spec, tmp_path):
+    pairs(tmp_path / "p", scans, spec)
+    code, _, err = tak("prepare", tmp_path / "p", "-o", tmp_path / "prepared")
+    assert code == 1
+    assert "has no lists of cases: `tak split" in err
+    assert "measuring" not in err

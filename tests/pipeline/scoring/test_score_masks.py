@@ -239,6 +239,10 @@ def test_options_of_runs_and_masks_are_not_mixed(tak, prepared, tmp_path):
         "--labels needs --truth" in tak("evaluate", tmp_path, prepared.root, "--labels", "amos")[2]
     )
     assert "or, for a folder of masks, --truth" in tak("evaluate", tmp_path)[2]
+    assert (
+        "holds no run; a folder of masks is scored by"
+        in tak("evaluate", tmp_path, prepared.root)[2]
+    )
 
 
 def test_scores_on_other_data_are_not_written_over(tak, prepared, predictions, tmp_path):

@@ -136,3 +136,12 @@ def test_totalsegmentator_has_a_folder_per_case(tmp_path):
 )
 def test_layouts_are_detected(tmp_path, files, layout):
     assert detect_layout(lay(tmp_path, *files)) == layout
+
+
+def test_a_number_of_a_case_is_no_channel(tmp_path):
+    root = lay(tmp_path, "imagesTr/amos_0000.nii.gz", "labelsTr/amos_0000.nii.gz")
+    assert detect_layout(root) == "amos"
+    two = lay(tmp_path / "two", "imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz")
+    assert detect_layout(two) == "nnunet"
+    with pytest.raises(ValueError, match="several channels are not read"):
+        cases_in(two, "nnunet")
