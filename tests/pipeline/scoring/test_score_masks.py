@@ -282,3 +282,20 @@ def test_masks_are_a_baseline_of_a_report(tak, run, prepared, predictions, tmp_p
     assert "masks (nnunet)" in out
     code, _, err = tak("report", masks, scored, "-o", tmp_path / "other")
     assert code == 1
+
+
+def test_masks_that_a_run_wrote_score_as_the_run(tak, run, prepared, population, tmp_path):
+    for case in prepared.split.test:
+        scan = population / "imagesTs" / f"{case}_0000.nii.gz"
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        code, _, err = tak("predict", run, scan, "-o", tmp_path / "masks" / f"{case}.nii.gz")
+        assert code == 0, err
+    assert tak("evaluate", run, prepared.root, "-o", tmp_path / "run")[0] == 0
+    words = ("--truth", prepared.root, "--labels", "phantom", "-o", tmp_path / "again")
+    assert tak("evaluate", tmp_path / "masks", *words)[0] == 0
+    one, other = (
+        json.loads((tmp_path / name / "evaluation-test.json").read_text())
+        for name in ("run", "again")
+    )
+    for key in ("cases", "means", "organs", "groups", "protocol", "split", "data_set"):
+        assert one[key] == other[key]
