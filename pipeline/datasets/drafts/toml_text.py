@@ -85,7 +85,7 @@ def _grid(fingerprint: Fingerprint, suggested: Plan, memory_gib: float) -> list[
         f"{shape} voxels on this grid: {reason}. For {memory_gib:g} GiB a patch of {patch} "
         f"({100 * suggested.share:.0f} % of such a scan) and cubes of {suggested.cube}: scaled "
         f"from {MEASURED_GIB:g} GiB at {MEASURED_SIDE} voxels a side, measured for one step of the "
-        "recipe tak on a CPU; try it before a long run:"
+        "recipe tak with 16 classes in fp16; fp32 takes more; try it before a long run:"
     )
     sets = f"training.patch={patch} method.cube={suggested.cube} network.levels={suggested.levels}"
     command = re.sub(r"(\w+\.\w+=(?:\[[^]]*\]|\S+))", r"--set '\1'", sets)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets.drafts.fingerprint import CaseMeasures, Fingerprint, OrganMeasures
-from pipeline.datasets.drafts.grid_planning import plan, size_of, window_hu
+from pipeline.datasets.drafts.grid_planning import MEASURED_GIB, plan, size_of, window_hu
 
 
 def fingerprint(spacing_mm, shape, thinnest_mm=20.0, values=(-80.0, 0.0, 200.0)):
@@ -28,7 +28,7 @@ def test_a_patch_is_whole_cubes_that_magicnet_takes(found, memory):
     assert made.cube >= 2 * 2 ** (made.levels - 1)
     assert not any(side % made.cube for side in made.patch)
     assert prod(side // made.cube for side in made.patch) >= 2
-    assert prod(made.patch) <= max(memory / 9.7 * 96**3, 2 * made.cube**3)
+    assert prod(made.patch) <= max(memory / MEASURED_GIB * 96**3, 2 * made.cube**3)
 
 
 def test_more_memory_gives_larger_patches_and_finer_grids():
@@ -38,6 +38,7 @@ def test_more_memory_gives_larger_patches_and_finer_grids():
         (p.spacing_mm[0] for p in plans), reverse=True
     )
     assert plans[0].coarser
+    assert all(one.spacing_mm[0] == one.spacing_mm[1] for one in plans)
     assert plans[1].share >= 0.1
 
 
