@@ -35,7 +35,6 @@ TESTED_BY = {
     "pipeline/datasets/drafts/organs.py": "tests/pipeline/commands/test_init.py",
     "pipeline/datasets/drafts/toml_text.py": "tests/pipeline/commands/test_init.py",
     "pipeline/datasets/mask_folders.py": "tests/pipeline/scoring/test_score_masks.py",
-    "pipeline/datasets/labeled_scans.py": "tests/pipeline/commands/test_truth_commands.py",
     "pipeline/datasets/protocols.py": "tests/pipeline/scoring/test_published.py",
     "pipeline/datasets/split_drawing.py": "tests/pipeline/commands/test_split.py",
     "pipeline/datasets/split_sizes.py": "tests/pipeline/commands/test_split.py",
