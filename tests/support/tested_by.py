@@ -80,7 +80,6 @@ TESTED_BY = {
     "segmentation/data/readers.py": "tests/segmentation/data/test_shared_arrays.py",
     "segmentation/imaging/colors.py": "tests/pipeline/prediction/test_dicom_seg.py",
     "segmentation/imaging/headers.py": "tests/segmentation/imaging/test_itk_headers.py",
-    "segmentation/imaging/itk.py": "tests/segmentation/imaging/test_itk_headers.py",
     "segmentation/imaging/measure.py": "tests/segmentation/data/test_leaks.py",
     "segmentation/inference/probability_maps.py": "tests/pipeline/runs/test_devices.py",
     "segmentation/methods/base/co_training.py": "tests/segmentation/methods/test_every_method.py",
