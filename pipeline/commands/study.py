@@ -57,6 +57,16 @@ def study(
     device: Annotated[
         str, typer.Option(help="Of training: auto, cpu, cuda, cuda:N or mps; auto takes the best.")
     ] = "auto",
+    engine: Annotated[
+        str, typer.Option("--on", help="Where trainings run: here, or slurm (extra slurm).")
+    ] = "here",
+    job: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Options of SLURM jobs, such as partition=gpu time=600 gpus_per_node=1.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print plan or results as JSON.")] = False,
 ) -> None:
     """Run a study: describe, check, encode, prepare, train, evaluate, tabulate.
@@ -76,7 +86,7 @@ def study(
     from pipeline.files import shipped
 
     chosen = Study.read(shipped.find("studies", file), data)
-    kept = Store(store)
+    kept = Store(store.resolve())
     planned = plan(chosen, kept)
     if plan_only:
         from pipeline.experiments.estimates import estimate_questions
@@ -86,13 +96,22 @@ def study(
         lines = [plan_json(planned, asked)] if as_json else plan_lines(planned, asked)
         typer.echo("\n".join(lines))
         return
+    from knowledge.common.files import write_whole
+    from knowledge.common.suggest import unknown
     from pipeline.experiments.engines.memory import capacity_of
     from pipeline.experiments.engines.run_study import Pool, Runner, default_jobs, with_inputs
+    from pipeline.experiments.engines.slurm import JobRunner, read_options, slurm_executor
+    from pipeline.experiments.results.page_content import page_content
     from pipeline.experiments.results.study_results import collect
     from pipeline.experiments.results.tables import show_study, watching_study
     from pipeline.experiments.results.writing import write_results
     from pipeline.files.outputs import require_writable_folder
+    from pipeline.report.study_page import render_study
 
+    if engine not in ("here", "slurm"):
+        raise LookupError(unknown("engine", engine, ("here", "slurm")))
+    if engine == "slurm" and only:
+        raise ValueError("--only chooses stages of this machine: give it without --on slurm")
     check_cells(planned)
     wanted = with_inputs(planned, chosen_kinds(only)) if only else None
     folder = require_writable_folder(output or Path(file.stem))
@@ -103,9 +122,17 @@ def study(
         capacity_of(memory, devices),
     )  # fmt: skip
     with watching_study(planned, quiet=as_json) as observer:
-        result = Runner(planned, kept, pool, observer, wanted).run()
+        runner: Runner | JobRunner = Runner(planned, kept, pool, observer, wanted)
+        if engine == "slurm":
+            options = read_options(job or [])
+            executor = slurm_executor(kept.root / "jobs", options)
+            alone = Pool(1, int(options.get("cpus_per_task", threads)), device=device)
+            runner = JobRunner(planned, kept, executor, observer, pool, alone)
+        result = runner.run()
     results = collect(planned, kept)
     written = write_results(results, planned, kept, folder)
+    write_whole(folder / "study.html", render_study(page_content(results, planned, kept)))
+    written.append(folder / "study.html")
     if as_json:
         typer.echo((folder / "study.json").read_text(encoding="utf-8"))
     else:

@@ -58,9 +58,7 @@ def plan(study: Study, store: Store) -> Plan:
             where = "" if str(error).startswith(str(study.path)) else f"{study.path}: "
             raise ValueError(f"{where}cell {cell.name}: {error}") from None
     stages = {stage.key: stage for each in cells for stage in each.all()}
-    states = {key: store.state(stage) for key, stage in stages.items()}
-    for key in _spare(stages.values(), states):
-        states[key] = "spare"
+    states = states_of(tuple(stages.values()), store)
     pending = [
         s for s in stages.values() if s.kind == "train" and states[s.key] not in ("done", "spare")
     ]
@@ -71,6 +69,14 @@ def plan(study: Study, store: Store) -> Plan:
     return Plan(
         study, tuple(cells), tuple(stages.values()), states, seconds, len(times) - len(known)
     )
+
+
+def states_of(stages: Collection[Stage], store: Store) -> dict[str, State]:
+    """The state of every stage by key, read from the store."""
+    states = {stage.key: store.state(stage) for stage in stages}
+    for key in _spare(stages, states):
+        states[key] = "spare"
+    return states
 
 
 def _spare(stages: Collection[Stage], states: Mapping[str, State]) -> set[str]:

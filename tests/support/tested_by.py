@@ -46,6 +46,9 @@ TESTED_BY = {
     "pipeline/experiments/engines/observer.py": (
         "tests/pipeline/experiments/engines/test_run_study.py"
     ),
+    "pipeline/experiments/results/page_content.py": (
+        "tests/pipeline/experiments/engines/test_run_study.py"
+    ),
     "pipeline/experiments/results/tables.py": (
         "tests/pipeline/experiments/engines/test_run_study.py"
     ),

@@ -17,3 +17,20 @@ class Observer(Protocol):
 
     def reused(self, stage: Stage) -> None:
         """Another process made the stage meanwhile."""
+
+
+class LineObserver:
+    """Prints a line per stage: the log of a job on another machine."""
+
+    def started(self, stage: Stage) -> None:
+        """A stage begins."""
+        print(f"{stage.label}: started", flush=True)
+
+    def ended(self, stage: Stage, outcome: Outcome) -> None:
+        """A stage is done, failed or was interrupted."""
+        state = "done" if outcome.code == 0 else outcome.error
+        print(f"{stage.label}: {state}, {outcome.seconds:.1f} s", flush=True)
+
+    def reused(self, stage: Stage) -> None:
+        """Another process made the stage meanwhile."""
+        print(f"{stage.label}: made elsewhere", flush=True)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -38,14 +39,26 @@ class Worker:
 
     Args:
         environment: added to this process's own, such as threads and visible devices.
+
+    Attributes:
+        idle: set while no command runs.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
+        self.idle = threading.Event()
+        self.idle.set()
         self.process: subprocess.Popen[str] | None = None
 
     def run(self, words: Sequence[str], log: Path) -> Outcome:
         """Run one command; a worker that dies is a failed command, not an exception."""
+        self.idle.clear()
+        try:
+            return self._run(words, log)
+        finally:
+            self.idle.set()
+
+    def _run(self, words: Sequence[str], log: Path) -> Outcome:
         begin = time.monotonic()
         process = self._process()
         assert process.stdin is not None

@@ -37,15 +37,13 @@ def _runs_csv(results: ScoreTable) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = list(dict.fromkeys(name for run in results.runs for name in run.factors))
-    writer.writerow(
-        ["arm", *names, "draw", "seed", *results.rows, "minutes", "untrained", "folder"]
-    )
+    last = ("minutes", "untrained", "folder")
+    writer.writerow(["arm", *names, "draw", "seed", *results.rows, *last])
     for run in results.runs:
+        first = [run.arm, *(run.factors.get(name, "") for name in names), *run.replicate]
         scores = [_cell(run.mean(organs)) for organs in results.rows.values()]
-        factors = [run.factors.get(name, "") for name in names]
-        writer.writerow(
-            [run.arm, *factors, *run.replicate, *scores, _cell(run.minutes), run.folder]
-        )
+        untrained = "" if run.untrained is None else _cell(run.untrained)
+        writer.writerow([*first, *scores, _cell(run.minutes), untrained, run.folder])
     return text.getvalue()
 
 
@@ -180,11 +178,7 @@ def markdown(results: StudyResults, plan: Plan, store: Store) -> str:
     lines += [file.question, ""] if file.question else []
     if scores is not None:
         lines += [*_markdown_table(HEADINGS, table_rows(scores, file.statistics.endpoint)), ""]
-        organs = [row for row in scores.rows if row not in GROUPS]
-        lines += _markdown_table(("organ", *(arm.arm for arm in scores.arms)), [
-            [organ, *(_spread(arm, organ, scores.factor) for arm in scores.arms)]
-            for organ in organs
-        ])  # fmt: skip
+        lines += _markdown_table(("organ", *(arm.arm for arm in scores.arms)), organ_rows(scores))
         lines.append("")
     if results.banks:
         headings = ("texts", *bank_labels(results.banks))
@@ -192,6 +186,14 @@ def markdown(results: StudyResults, plan: Plan, store: Store) -> str:
     lines += [f"- {line}" for line in notes(results, plan, store)]
     lines += ["", f"Study digest: `{plan.study.digest}`"]
     return "\n".join(lines) + "\n"
+
+
+def organ_rows(scores: ScoreTable) -> list[list[str]]:
+    """A row per organ and a column per arm, for a reader."""
+    organs = [row for row in scores.rows if row not in GROUPS]
+    return [
+        [organ, *(_spread(arm, organ, scores.factor) for arm in scores.arms)] for organ in organs
+    ]
 
 
 def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

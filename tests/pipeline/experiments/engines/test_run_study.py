@@ -58,10 +58,14 @@ def test_every_cell_is_scored_and_the_tables_add_up(finished):
     with (finished / "tiny" / "runs.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 8
+    assert {(row["untrained"], os.path.basename(row["folder"])) for row in rows} == {("", "run")}
     mean = sum(float(row["all"]) for row in rows if row["arm"] == "terse, text") / 2
     assert mean == pytest.approx(content["arms"][2]["mean"]["all"], abs=1e-6)
     text = (finished / "tiny" / "study.md").read_text()
     assert content["study_digest"] in text
+    page = (finished / "tiny" / "study.html").read_text()
+    assert "terse, shuffled" in page
+    assert content["study_digest"] in page
     tex = (finished / "tiny" / "study.tex").read_text()
     assert tex.count(r"\\") == 5
     assert r"\toprule" in tex
