@@ -39,9 +39,10 @@ class QuestionEstimate:
         cost = f"at most {self.cost_usd:.2f} USD" if self.cost_usd or not self.unpriced else ""
         unknown = f"price of {', '.join(self.unpriced)} unknown" if self.unpriced else ""
         return [
-            f"{self.questions} questions to models, {self.calls} calls to make: at most "
-            f"{self.input_tokens} input and {self.output_tokens} output tokens, "
-            f"{', '.join(filter(None, (cost, unknown)))}; repeated attempts come on top"
+            f"{self.questions} questions to models, {self.calls} calls to make; repeated attempts "
+            "come on top",
+            f"  at most {self.input_tokens} input and {self.output_tokens} output tokens",
+            f"  {', '.join(filter(None, (cost, unknown)))}",
         ]
 
 

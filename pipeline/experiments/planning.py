@@ -55,8 +55,8 @@ def plan(study: Study, store: Store) -> Plan:
         try:
             cells.append(stages_of(study, cell))
         except (LookupError, OSError, ValueError) as error:
-            where = "" if str(error).startswith(str(study.path)) else f"{study.path}: "
-            raise ValueError(f"{where}cell {cell.name}: {error}") from None
+            reason = str(error).removeprefix(f"{study.path}: ")
+            raise ValueError(f"{study.path}: cell {cell.name}: {reason}") from None
     stages = {stage.key: stage for each in cells for stage in each.all()}
     states = states_of(tuple(stages.values()), store)
     pending = [
