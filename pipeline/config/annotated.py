@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from pipeline.config.documentation import Key, keys_of, options_of, summary
 from pipeline.config.options import RESERVED, Choice, constructor
-from pipeline.config.recipe import RunConfig
+from pipeline.config.recipe import HeadConfig, RunConfig
+from segmentation.networks.heads.base.head import Head
 
 _WIDTH = 96
 
@@ -32,7 +33,12 @@ def annotated(config: RunConfig) -> str:
 
 
 def _content(table: str, value: BaseModel) -> tuple[list[Key], dict[str, Any]]:
-    """The keys of a table, those of what its name chooses included, and their values."""
+    """The keys of a table, those of its choice included, and their values."""
+    if isinstance(value, HeadConfig):
+        keys = keys_of(HeadConfig)
+        known = {key.name for key in keys}
+        own = options_of(constructor(table, value.name) or Head, RESERVED)
+        return [*keys, *(key for key in own if key.name not in known)], dict(value)
     if not isinstance(value, Choice):
         return keys_of(type(value)), dict(value)
     kind = constructor(table, value.name)

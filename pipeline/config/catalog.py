@@ -10,15 +10,13 @@ from typing import Any
 from knowledge.common.suggest import unknown
 from knowledge.encoders.base.encoder import TextEncoder
 from knowledge.providers.base.provider import Provider
-from pipeline.config.documentation import Key, keys_of, options_of, summary
+from pipeline.config.documentation import Key, options_of, summary
 from pipeline.config.options import RESERVED, choices, constructor
-from pipeline.config.recipe import HeadConfig
 from pipeline.config.registry import canonical, load_choice, names
 from pipeline.files import shipped
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.layouts import LAYOUTS
 from segmentation.evaluation.rules import RULES
-from segmentation.networks.heads import ConvHead, TextHead
 
 
 @dataclass(frozen=True)
@@ -69,14 +67,6 @@ def _of_table(table: str) -> list[Entry]:
             text = summary(sys.modules[kind.__module__] if table == "method" else kind)
         entries.append(Entry(table, name, text, options))
     return entries
-
-
-def _heads() -> list[Entry]:
-    keys = tuple(key for key in keys_of(HeadConfig) if key.name != "name")
-    return [
-        Entry("head", "conv", summary(ConvHead)),
-        Entry("head", "text", summary(TextHead), keys),
-    ]
 
 
 def _encoders() -> list[Entry]:
@@ -133,7 +123,7 @@ def _title(path: Path) -> str:
 _KINDS: dict[str, Callable[[], list[Entry]]] = {
     "method": lambda: _of_table("method"),
     "loss": lambda: _of_table("loss"),
-    "head": _heads,
+    "head": lambda: _of_table("head"),
     "alignment": lambda: _of_table("alignment"),
     "encoder": _encoders,
     "provider": _providers,

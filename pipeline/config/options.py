@@ -1,4 +1,4 @@
-"""The choices method, loss and alignment of a recipe, checked against their constructors."""
+"""The choices method, loss, head and alignment of a recipe, checked against their constructors."""
 
 import inspect
 from collections.abc import Iterator
@@ -12,9 +12,15 @@ from knowledge.common.suggest import did_you_mean, unknown
 from pipeline.config.registry import canonical, load_choice, names
 from segmentation.losses import LOSSES
 from segmentation.methods.base.method import Method
-from segmentation.networks.alignment import Contrast
+from segmentation.networks.alignments.base.alignment import Alignment
+from segmentation.networks.heads.base.head import Head
 
-ALIGNMENTS: dict[str, type | None] = {"none": None, "contrast": Contrast}
+# Tables whose choices are the modules of a package, with the class that each module defines.
+REGISTRIES: dict[str, tuple[str, type]] = {
+    "method": ("segmentation.methods", Method),
+    "head": ("segmentation.networks.heads", Head),
+    "alignment": ("segmentation.networks.alignments", Alignment),
+}
 # Keyword arguments that a run passes to constructors itself; no options of a recipe.
 RESERVED = ("own_deepest",)
 # Pydantic's error type of a choice that cannot be; its message needs no further words.
@@ -39,24 +45,38 @@ class Choice(Strict):
 
 def choices(table: str) -> tuple[str, ...]:
     """The names that a table of a recipe can choose."""
-    if table == "method":
-        return tuple(names("segmentation.methods"))
-    return tuple(LOSSES if table == "loss" else ALIGNMENTS)
+    if table == "loss":
+        return tuple(LOSSES)
+    without = ("none",) if table == "alignment" else ()
+    return (*without, *names(REGISTRIES[table][0]))
 
 
 def constructor(table: str, name: str) -> type | None:
-    """The class that a choice names; None for alignment none.
+    """The class of a choice; None for alignment none.
 
     Raises:
         LookupError: no such choice; the message lists those that exist.
     """
-    if table == "method":
-        return load_choice("segmentation.methods", name, Method)
-    known: dict[str, Any] = {**LOSSES} if table == "loss" else ALIGNMENTS
+    known = choices(table)
+    name = canonical(name, known)
     if name not in known:
-        raise LookupError(unknown(table, name, tuple(known)))
-    kind: type | None = known[name]
-    return kind
+        raise LookupError(unknown(table, name, known))
+    if table == "loss":
+        return LOSSES[name]
+    if (table, name) == ("alignment", "none"):
+        return None
+    package, base = REGISTRIES[table]
+    return load_choice(package, name, base)
+
+
+def reads_text(head: str, alignment: str) -> bool:
+    """Whether a network with that head and alignment needs text vectors.
+
+    Raises:
+        LookupError: no such head.
+    """
+    kind = constructor("head", head)
+    return alignment != "none" or (kind is not None and issubclass(kind, Head) and kind.reads_text)
 
 
 def checked_choice(table: str, choice: Choice) -> Choice:

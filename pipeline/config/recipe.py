@@ -1,16 +1,16 @@
 """Every table of a recipe; `--set table.key=value` changes a key.
 
 `[training]` is `segmentation.training.trainer.Training`, which the trainer reads itself. The
-options in `[method]`, `[loss]` and `[alignment]` are the keyword-only arguments of the class that
-`name` chooses. `tak recipe NAME` prints a recipe with the meaning of every key.
+options in `[method]`, `[loss]`, `[head]` and `[alignment]` are the keyword-only arguments of the
+class that `name` chooses. `tak recipe NAME` prints a recipe with the meaning of every key.
 """
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from knowledge.common.models import Strict
-from pipeline.config.options import Choice, checked_choice, constructor
+from pipeline.config.options import Choice, checked_choice, constructor, reads_text
 from segmentation.training.trainer import Training
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -37,14 +37,20 @@ class NetworkConfig(Strict):
 class HeadConfig(Strict):
     """`[head]`: the last layer, from decoded features to class logits.
 
+    Other keys are options of the head that `name` chooses. Those of the text head are fields, which
+    other heads ignore, so that `head.name` alone switches a recipe between heads.
+
     Attributes:
-        name: `conv`, one convolution, or `text`, weights generated from the bank's vectors.
+        name: `conv`, one convolution, `text`, weights generated from the bank's vectors, or another
+            module of `segmentation/networks/heads`.
         kernel: of the text head: `auto` uses Triton kernels on CUDA, `plain` never does.
         form: of the text head: `published`, or `linear`, which learns as fast as `conv` where
-            patches show a small part of the body (`segmentation.networks.heads.TextHead`).
+            patches show a small part of the body (`segmentation.networks.heads.text`).
     """
 
-    name: Literal["conv", "text"] = "conv"
+    model_config = ConfigDict(extra="allow")  # checked by RunConfig
+
+    name: str = "conv"
     kernel: Literal["auto", "plain"] = "auto"
     form: Literal["published", "linear"] = "published"
 
@@ -121,6 +127,13 @@ class RunConfig(Strict):
     def _checked_choice(cls, choice: Choice, info: ValidationInfo) -> Choice:
         return checked_choice(str(info.field_name), choice)
 
+    @field_validator("head")
+    @classmethod
+    def _checked_head(cls, head: HeadConfig) -> HeadConfig:
+        extra = dict(head.model_extra or {})
+        choice = checked_choice("head", Choice(name=head.name, options=extra))
+        return HeadConfig(**{**dict(head), "name": choice.name, **choice.options})
+
     @model_validator(mode="after")
     def _tables_fit_each_other(self) -> Self:
         step = 2 ** (self.network.levels - 1)
@@ -140,4 +153,4 @@ class RunConfig(Strict):
     @property
     def needs_bank(self) -> bool:
         """Whether head or alignment reads text vectors."""
-        return self.head.name == "text" or self.alignment.name != "none"
+        return reads_text(self.head.name, self.alignment.name)

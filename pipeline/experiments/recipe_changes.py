@@ -71,9 +71,12 @@ def raw_recipe(recipe: Path, changes: Mapping[str, Value]) -> dict[str, Any]:
 
 
 def reads_text(recipe: Mapping[str, Any]) -> bool:
-    """Whether a raw recipe has a text head or aligns features with text."""
+    """Whether the head or the alignment of a raw recipe reads text."""
+    from pipeline.config import options
+
     head = recipe.get("head", {}).get("name", "conv")
-    return head == "text" or recipe.get("alignment", {}).get("name", "none") != "none"
+    alignment = recipe.get("alignment", {}).get("name", "none")
+    return options.reads_text(head, alignment)
 
 
 def find_recipe(study: Study, name: str) -> Path:

@@ -150,7 +150,7 @@ def _kind_of(run: RunData) -> str:
 def choices_of(config: RunConfig) -> str:
     """The four free choices of a run in words, those that are the plain ones left out."""
     parts = [config.method.name, config.loss.name.replace("_", " + ")]
-    parts += ["text head"] * (config.head.name == "text")
+    parts += [f"{config.head.name} head"] * (config.head.name != "conv")
     parts += ["contrast"] * (config.alignment.name != "none")
     return ", ".join(parts)
 

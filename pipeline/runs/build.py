@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import torch
 
+from pipeline.config.options import option_names
 from pipeline.config.recipe import RunConfig
 from pipeline.config.registry import load_choice
 from segmentation.losses import LOSSES, Loss
 from segmentation.methods.base.method import Method, MethodContext
-from segmentation.networks.alignment import Contrast
-from segmentation.networks.heads import ConvHead, TextHead
+from segmentation.networks.alignments.base.alignment import Alignment
+from segmentation.networks.heads.base.head import Head, HeadInputs
 from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
 
@@ -80,17 +81,29 @@ def network_builder(config: RunConfig, setting: RunInputs) -> Callable[[], Netwo
         deep_widths = vnet.widths[-DEEP:]
         vectors = setting.vectors if config.needs_bank else None
         aspects, text_width = (0, 0) if vectors is None else vectors.shape[1:]
-        text_head = config.head.name == "text"
-        head: ConvHead | TextHead
-        if text_head:
-            options = config.head.model_dump(exclude={"name"})
-            head = TextHead(vnet.width, deep_widths, aspects, text_width, **options)
-        else:
-            head = ConvHead(vnet.width, len(setting.classes))
-        contrast = None
-        if config.alignment.name == "contrast":
-            options = config.alignment.options
-            contrast = Contrast(deep_widths, text_width, own_deepest=not text_head, **options)
-        return Network(vnet, head, contrast, vectors, learnable=config.text.learnable)
+        inputs = HeadInputs(
+            vnet.width, tuple(deep_widths), len(setting.classes), aspects, text_width
+        )
+        head = _build_head(config, inputs)
+        alignment = _build_alignment(config, inputs, head)
+        return Network(vnet, head, alignment, vectors, learnable=config.text.learnable)
 
     return build
+
+
+def _build_head(config: RunConfig, inputs: HeadInputs) -> Head:
+    kind = load_choice("segmentation.networks.heads", config.head.name, Head)
+    given = dict(config.head)
+    return kind.build(inputs, **{key: given[key] for key in option_names(kind) if key in given})
+
+
+def _build_alignment(config: RunConfig, inputs: HeadInputs, head: Head) -> Alignment | None:
+    if config.alignment.name == "none":
+        return None
+    kind = load_choice("segmentation.networks.alignments", config.alignment.name, Alignment)
+    return kind(
+        inputs.deep_widths,
+        inputs.text_width,
+        own_deepest=not head.projects_text,
+        **config.alignment.options,
+    )

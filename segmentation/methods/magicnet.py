@@ -16,8 +16,8 @@ from segmentation.methods.base.cubes import draw_exchange, exchange, partition, 
 from segmentation.methods.base.mean_teacher import MeanTeacher, perturb
 from segmentation.methods.base.method import Batch, MethodContext, check_choice
 from segmentation.methods.base.ramps import entropy_threshold
-from segmentation.networks.alignment import IGNORED
-from segmentation.networks.heads import TextHead
+from segmentation.networks.alignments.base.alignment import IGNORED
+from segmentation.networks.heads.text import TextHead
 from segmentation.networks.network import DEEP, Network
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from segmentation.methods.base.co_training import sum_of
 from segmentation.methods.base.method import Batch, Method, MethodContext
-from segmentation.networks.heads import ConvHead
+from segmentation.networks.heads.conv import ConvHead
 from segmentation.networks.network import DEEP
 
 

@@ -7,8 +7,9 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from segmentation.networks.alignment import Contrast
-from segmentation.networks.heads import ConvHead, TextHead
+from segmentation.networks.alignments.base.alignment import Alignment
+from segmentation.networks.heads.base.head import Head
+from segmentation.networks.heads.text import TextHead
 from segmentation.networks.vnet import VNet, decode_levels
 
 _Value = TypeVar("_Value")
@@ -41,14 +42,14 @@ class Network(nn.Module):
     def __init__(
         self,
         vnet: VNet,
-        head: ConvHead | TextHead,
-        contrast: Contrast | None = None,
+        head: Head,
+        contrast: Alignment | None = None,
         vectors: Tensor | None = None,
         *,
         learnable: bool = False,
     ) -> None:
         super().__init__()
-        if vectors is None and (contrast is not None or isinstance(head, TextHead)):
+        if vectors is None and (contrast is not None or head.reads_text):
             raise ValueError("a text head and an alignment need text vectors; got none")
         if vectors is not None and vectors.ndim != 3:
             raise ValueError(f"text vectors must be [class, aspect, dim], not {vectors.shape}")
@@ -91,15 +92,15 @@ class Network(nn.Module):
     def align(
         self, embeddings: Sequence[Tensor], labels: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """The weighted contrast of projected features with the text; see `Contrast.forward`.
+        """The weighted contrast of projected features with the text; see `Alignment.forward`.
 
         Raises:
             ValueError: the network was built without alignment.
         """
         if self.contrast is None or self.vectors is None:
             raise ValueError("this network has no alignment; build it with alignment = contrast")
-        text_head = self.head if isinstance(self.head, TextHead) else None
-        deepest = None if text_head is None else text_head.aspect_codes(self.vectors)
+        projects = self.head.projects_text  # an alignment shares the text anchors of such a head
+        deepest = self.head.aspect_codes(self.vectors) if projects else None
         return self.contrast(embeddings, labels, self.vectors, deepest, generator)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segmentation.networks.heads import TextHead
+from segmentation.networks.heads.text import TextHead
 from segmentation.networks.network import DEEP, Network
 from segmentation.training.trackers import Picture
 

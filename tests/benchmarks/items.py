@@ -19,8 +19,8 @@ from segmentation.losses import entropy, ga_cross_entropy, ga_dice, most_probabl
 from segmentation.methods.base.cubes import draw_exchange, exchange, partition, recover
 from segmentation.methods.base.mean_teacher import make_teacher, update_teacher
 from segmentation.methods.magicnet import PseudoLabels
-from segmentation.networks.alignment import contrast, resize_labels, sample_rows
-from segmentation.networks.heads import PARAMETERS, apply_generated
+from segmentation.networks.alignments.contrast import contrast, resize_labels, sample_rows
+from segmentation.networks.heads.base.generated import PARAMETERS, apply_generated
 from segmentation.networks.network import DEEP
 from segmentation.training.patches import PatchStream, batches
 from tests.benchmarks.settings import EARLY, LATE, Bench

@@ -8,8 +8,9 @@ import torch
 from pipeline.config.registry import load_choice
 from segmentation.losses import DiceCE
 from segmentation.methods.base.method import Batch, Method, MethodContext
-from segmentation.networks.alignment import Contrast
-from segmentation.networks.heads import ConvHead, TextHead
+from segmentation.networks.alignments.contrast import Contrast
+from segmentation.networks.heads.conv import ConvHead
+from segmentation.networks.heads.text import TextHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
 

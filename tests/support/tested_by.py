@@ -87,6 +87,17 @@ TESTED_BY = {
     "segmentation/inference/probability_maps.py": "tests/pipeline/runs/test_devices.py",
     "segmentation/methods/base/co_training.py": "tests/segmentation/methods/test_every_method.py",
     "segmentation/methods/base/method.py": "tests/segmentation/networks/test_networks.py",
+    "segmentation/networks/alignments/base/alignment.py": (
+        "tests/segmentation/networks/alignments/test_every_alignment.py"
+    ),
+    "segmentation/networks/heads/base/generated.py": (
+        "tests/segmentation/networks/test_head_triton.py"
+    ),
+    "segmentation/networks/heads/base/head.py": (
+        "tests/segmentation/networks/heads/test_every_head.py"
+    ),
+    "segmentation/networks/heads/conv.py": "tests/segmentation/networks/test_networks.py",
+    "segmentation/networks/heads/text.py": "tests/segmentation/networks/test_networks.py",
     "segmentation/training/run_files.py": "tests/segmentation/training/test_monitor.py",
     "pipeline/scoring/truth.py": "tests/pipeline/scoring/test_score_masks.py",
 }

@@ -137,7 +137,9 @@ def _points(difference: float) -> float | None:
 def _lead(material: Material) -> str:
     config, spec = material.first.config, material.first.spec
     parts = [f"the loss {config.loss.name.replace('_', ' + ')}"]
-    parts.append("a text head" if config.head.name == "text" else "a convolutional head")
+    parts.append(
+        "a convolutional head" if config.head.name == "conv" else f"a {config.head.name} head"
+    )
     parts += ["contrast with the text vectors"] * (config.alignment.name != "none")
     return (
         f"{len(spec.organs)} organs in {spec.modality}, learned by {config.method.name} with "

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from segmentation.losses import Loss, entropy, most_probable
 from segmentation.methods.base.ramps import entropy_threshold, ramp
-from segmentation.networks.alignment import IGNORED
+from segmentation.networks.alignments.base.alignment import IGNORED
 from segmentation.networks.network import Network
 
 _ENTROPY_RAMP = 0.621  # share of the run; TAK's 100 of 161 epochs

@@ -58,7 +58,7 @@ def test_a_mistake_in_a_recipe_names_change_and_key(recipe, changes, message):
 @pytest.mark.parametrize(
     ("changes", "kind", "message"),
     [
-        (["method.name=magicnett"], ValueError, "no 'magicnett' .*there is .*magicnet"),
+        (["method.name=magicnett"], ValueError, "no method 'magicnett'; there is .*magicnet"),
         (["loss.name=focal"], ValueError, "there is dice_ce, ga"),
         (["alignment.name=clip"], ValueError, "there is none, contrast"),
         (["method.decai=0.9"], ValueError, r"method\.decai: unknown key"),

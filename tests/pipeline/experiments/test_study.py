@@ -151,7 +151,7 @@ def test_a_wording_that_does_not_exist_names_the_cell(tmp_path):
         ('[axes]\n"training.rate" = [0.01, -1]\n', "cell -1.*training.rate"),
         ('[axes]\nencoder = ["hasing:8"]\n', "cell hasing:8.*no encoder 'hasing'"),
         ('[axes]\nbank = ["text", "shufled"]\n', "cell shufled.*no bank 'shufled'"),
-        ('[axes]\nmethod = ["cps", "cpss"]\n', "cell cpss.*no 'cpss'"),
+        ('[axes]\nmethod = ["cps", "cpss"]\n', "cell cpss.*no method 'cpss'"),
     ],
 )
 def test_a_cell_that_cannot_be_built_is_found_before_anything_runs(tmp_path, tail, message):

@@ -15,7 +15,7 @@ from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.volume import Volume, write_labels
 from segmentation.inference.prediction import labels_at, planes_at, predict_scan
 from segmentation.inference.sliding_window import SlidingWindow
-from segmentation.networks.heads import ConvHead
+from segmentation.networks.heads.conv import ConvHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from segmentation.inference.sliding_window import SlidingWindow
-from segmentation.networks.alignment import Contrast
-from segmentation.networks.heads import TextHead
+from segmentation.networks.alignments.contrast import Contrast
+from segmentation.networks.heads.text import TextHead
 from segmentation.networks.network import Network
 from segmentation.networks.released import convert_weights
 from segmentation.networks.vnet import VNet

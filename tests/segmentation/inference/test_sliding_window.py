@@ -7,7 +7,7 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers import sliding_window_inference
 
 from segmentation.inference.sliding_window import SlidingWindow, importance_map, window_slices
-from segmentation.networks.heads import ConvHead
+from segmentation.networks.heads.conv import ConvHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from segmentation.methods.base.mean_teacher import perturb
-from segmentation.networks.alignment import IGNORED
+from segmentation.networks.alignments.base.alignment import IGNORED
 from tests.support.small_parts import LATE, STEPS, batch, make, make_tiny
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from segmentation.methods.dst import DST, _Reversed, worst_case
-from segmentation.networks.heads import ConvHead
+from segmentation.networks.heads.conv import ConvHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
 from tests.support.small_parts import (

@@ -7,8 +7,9 @@ from segmentation.methods.base.cubes import partition, recover
 from segmentation.methods.base.method import Batch, MethodContext
 from segmentation.methods.magicnet import MagicNet
 from segmentation.methods.supervised import Supervised
-from segmentation.networks.alignment import Contrast
-from segmentation.networks.heads import ConvHead, TextHead
+from segmentation.networks.alignments.contrast import Contrast
+from segmentation.networks.heads.conv import ConvHead
+from segmentation.networks.heads.text import TextHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
 

@@ -7,7 +7,7 @@ import torch
 
 from segmentation.methods.base.cubes import draw_exchange, exchange, partition, recover
 from segmentation.methods.base.mean_teacher import perturb
-from segmentation.networks.alignment import IGNORED
+from segmentation.networks.alignments.base.alignment import IGNORED
 from tests.support.small_parts import LATE, STEPS, batch, make_tiny
 
 EARLY = 0

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from segmentation.losses import DiceCE
 from segmentation.methods.base.blocks import sort_into_blocks
 from segmentation.methods.ss_net import Selectors, SSNet, _rated_means, soft_dice_loss
-from segmentation.networks.heads import ConvHead
+from segmentation.networks.heads.conv import ConvHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
 from tests.support.small_parts import CLASSES, STEPS, batch, context_of, flat, make, rows

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from pipeline.config.registry import names
-from segmentation.networks.alignment import Contrast
-from segmentation.networks.heads import FORMS, ConvHead, TextHead
+from segmentation.networks.alignments.contrast import Contrast
+from segmentation.networks.heads.conv import ConvHead
+from segmentation.networks.heads.text import FORMS, TextHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
 from tests.support import small_parts

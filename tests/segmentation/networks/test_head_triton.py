@@ -7,7 +7,8 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from segmentation.networks import heads
+from segmentation.networks.heads.base import generated
+from segmentation.networks.heads.text import TextHead
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed here")
@@ -16,7 +17,7 @@ COMPARISON = """
 import torch
 from segmentation.networks import head_triton
 from segmentation.networks.head_triton import PointwiseOnGPU, pack, unpack
-from segmentation.networks.heads import _triton_error, _Pointwise
+from segmentation.networks.heads.base.generated import _triton_error, _Pointwise
 
 torch.manual_seed(0)
 for classes, voxels in ((4, 2600), (3, 100)):
@@ -83,20 +84,20 @@ def test_kernels_compile_for_a_laptop_gpu_and_fit_its_shared_memory(tmp_path):
 
 def test_an_unknown_kernel_is_answered_with_the_known_ones():
     with pytest.raises(LookupError, match="auto, plain"):
-        heads.TextHead(4, (4, 8, 16), 2, 6, kernel="fast")
+        TextHead(4, (4, 8, 16), 2, 6, kernel="fast")
 
 
 def test_a_cpu_never_asks_for_the_kernels():
-    assert not heads._triton_works(torch.device("cpu"), torch.float32)
+    assert not generated._triton_works(torch.device("cpu"), torch.float32)
 
 
 def test_kernels_that_do_not_work_are_warned_about_and_left_alone(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    monkeypatch.setattr(heads, "_triton_error", lambda *_: "RuntimeError: no C compiler")
+    monkeypatch.setattr(generated, "_triton_error", lambda *_: "RuntimeError: no C compiler")
     with pytest.warns(UserWarning, match="do not work on cuda:7.*no C compiler.*plain products"):
-        assert not heads._triton_works(torch.device("cuda:7"), torch.float16)
-    assert not heads._triton_works(torch.device("cuda:7"), torch.float16)  # said once
-    heads._triton_works.cache_clear()
+        assert not generated._triton_works(torch.device("cuda:7"), torch.float16)
+    assert not generated._triton_works(torch.device("cuda:7"), torch.float16)  # said once
+    generated._triton_works.cache_clear()
 
 
 @pytest.mark.gpu
@@ -105,11 +106,11 @@ def test_kernels_that_do_not_work_are_warned_about_and_left_alone(monkeypatch):
 )
 @pytest.mark.parametrize("classes", [16, 5])
 def test_kernels_give_the_plain_logits_and_gradients_on_a_gpu(kind, bound, classes):
-    inputs = (torch.randn(2, 8, 31, 29, 23), 0.3 * torch.randn(2, classes, heads.PARAMETERS))
+    inputs = (torch.randn(2, 8, 31, 29, 23), 0.3 * torch.randn(2, classes, generated.PARAMETERS))
     gradient, results = torch.randn(2, classes, 31, 29, 23), []
     for kernel, own in (("auto", kind), ("plain", torch.float32)):
         leaves = [x.to(kind).to("cuda", own).requires_grad_() for x in inputs]
-        made = heads.apply_generated(*leaves, kernel=kernel)
+        made = generated.apply_generated(*leaves, kernel=kernel)
         given = gradient.to(kind).to("cuda", own)
         results.append((made.detach(), *torch.autograd.grad(made, leaves, given)))
     for one, other in zip(*results, strict=True):

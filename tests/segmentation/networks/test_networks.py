@@ -6,8 +6,10 @@ from torch.nn import functional as F
 from segmentation.losses import GA
 from segmentation.methods.base.method import MethodContext
 from segmentation.methods.magicnet import MagicNet
-from segmentation.networks.alignment import Contrast
-from segmentation.networks.heads import FORMS, PARAMETERS, ConvHead, TextHead, apply_generated
+from segmentation.networks.alignments.contrast import Contrast
+from segmentation.networks.heads.base.generated import PARAMETERS, apply_generated
+from segmentation.networks.heads.conv import ConvHead
+from segmentation.networks.heads.text import FORMS, TextHead
 from segmentation.networks.network import Branch, Network, text_vectors, with_current_names
 from segmentation.networks.vnet import VNet, initialize
 from tests.support.paths import GOLDEN

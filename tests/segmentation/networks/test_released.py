@@ -25,9 +25,9 @@ from segmentation.losses import GA
 from segmentation.methods import magicnet
 from segmentation.methods.base.method import Batch, MethodContext
 from segmentation.methods.base.ramps import ramp
-from segmentation.networks import alignment
-from segmentation.networks.alignment import Contrast
-from segmentation.networks.heads import TextHead
+from segmentation.networks.alignments import contrast as source
+from segmentation.networks.alignments.contrast import Contrast
+from segmentation.networks.heads.text import TextHead
 from segmentation.networks.network import Network
 from segmentation.networks.released import convert_location_weights, convert_weights
 from segmentation.networks.vnet import VNet
@@ -202,7 +202,7 @@ def terms(released):
         noisy = batch.unlabeled + (0.1 * noise).clamp(-0.2, 0.2)
         patch.setattr(magicnet, "perturb", lambda *_, **__: noisy)
         first = torch.linspace(0, 0.5, 12 * 24**3, dtype=torch.float64)
-        patch.setattr(alignment.torch, "rand", lambda shape, **_: first[: shape[0]])
+        patch.setattr(source.torch, "rand", lambda shape, **_: first[: shape[0]])
         patch.setattr(method, "share", lambda step: SHARE)
         found = method.losses(batch, 119)
     return {name: float(value) for name, value in found.items()}

@@ -11,7 +11,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn import functional as F
 
-from segmentation.networks.heads import FORMS, ConvHead, TextHead
+from segmentation.networks.heads.conv import ConvHead
+from segmentation.networks.heads.text import FORMS, TextHead
 from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
 from segmentation.training.log import open_log, read_log, truncate_log

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.config.registry import names
 from segmentation.losses import GA
-from segmentation.networks import alignment
+from segmentation.networks.alignments import contrast as source
 from tests.support.small_parts import LATE, batch, make_tiny
 
 _WAITING = {  # their result, or its shape, is known only when the device has got there
@@ -65,7 +65,7 @@ def test_what_waits_is_found(wait):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_no_step_waits_for_the_device(name, monkeypatch):
-    monkeypatch.setattr(alignment, "_counts_are_free", lambda device: False)
+    monkeypatch.setattr(source, "_counts_are_free", lambda device: False)
     method = make_tiny(name, GA(), text=True)
     learn(method, batch(1), LATE - 1)
     data = batch()
@@ -79,11 +79,11 @@ def test_rows_that_nothing_fills_change_nothing(monkeypatch):
     features = torch.randn(3, 5, 8, 8, 8)
     found = []
     for cheap in (True, False):
-        monkeypatch.setattr(alignment, "_counts_are_free", lambda device, cheap=cheap: cheap)
+        monkeypatch.setattr(source, "_counts_are_free", lambda device, cheap=cheap: cheap)
         leaf = features.clone().requires_grad_()
         generator = torch.Generator().manual_seed(0)
-        rows, kinds = alignment.sample_rows(leaf, labels, 7, 4, generator)
-        loss = alignment.contrast(rows, kinds)
+        rows, kinds = source.sample_rows(leaf, labels, 7, 4, generator)
+        loss = source.contrast(rows, kinds)
         found.append((len(rows), loss, *torch.autograd.grad(loss, leaf)))
     assert found[1][0] == 3 * 4 * 7 > found[0][0]
     for one, other in zip(found[0][1:], found[1][1:], strict=True):

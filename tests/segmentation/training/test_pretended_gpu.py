@@ -14,7 +14,7 @@ from pipeline.config.registry import names
 from segmentation.inference.sliding_window import SlidingWindow
 from segmentation.losses import GA
 from segmentation.methods.base.method import Batch
-from segmentation.networks import heads
+from segmentation.networks.heads.base import generated
 from tests.support.small_parts import LATE, batch, make_tiny
 
 GPU = torch.device("cuda:0")
@@ -38,7 +38,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(torch.random, "fork_rng", lambda **_: nullcontext())
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    monkeypatch.setattr(heads, "_triton_works", lambda *_: False)
+    monkeypatch.setattr(generated, "_triton_works", lambda *_: False)
     with FakeTensorMode() as mode, torch.no_grad():
         yield mode
 

@@ -14,8 +14,9 @@ from segmentation.losses import GA, DiceCE
 from segmentation.methods.base.method import MethodContext
 from segmentation.methods.magicnet import MagicNet
 from segmentation.methods.supervised import Supervised
-from segmentation.networks.alignment import Contrast
-from segmentation.networks.heads import ConvHead, TextHead
+from segmentation.networks.alignments.contrast import Contrast
+from segmentation.networks.heads.conv import ConvHead
+from segmentation.networks.heads.text import TextHead
 from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
 from segmentation.training.checkpoint import Identity, load

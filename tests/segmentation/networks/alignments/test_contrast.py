@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segmentation.networks import alignment
-from segmentation.networks.alignment import IGNORED, Contrast, contrast, resize_labels, sample_rows
+from segmentation.networks.alignments import contrast as source
+from segmentation.networks.alignments.base.alignment import IGNORED
+from segmentation.networks.alignments.contrast import Contrast, contrast, resize_labels, sample_rows
 from tests.support.paths import GOLDEN
 
 GOLDEN = GOLDEN / "contrast.npz"
@@ -135,9 +136,9 @@ def plain_contrast(rows, classes, temperature=0.07):
 @pytest.mark.parametrize("free", [True, False], ids=["host", "device"])
 @pytest.mark.parametrize("block", [1, 7 * 60, 2**22])
 def test_contrast_in_blocks_is_the_plain_form_with_its_gradient(block, free, monkeypatch):
-    monkeypatch.setattr(alignment, "_BLOCK_CPU", block)
-    monkeypatch.setattr(alignment, "_BLOCK_GPU", block)
-    monkeypatch.setattr(alignment, "_counts_are_free", lambda device: free)
+    monkeypatch.setattr(source, "_BLOCK_CPU", block)
+    monkeypatch.setattr(source, "_BLOCK_GPU", block)
+    monkeypatch.setattr(source, "_counts_are_free", lambda device: free)
     classes = torch.randint(-1, 5, (60,), generator=generator())
     classes[7] = 9  # a class of one row has no positive
     rows = torch.randn(60, 8, generator=generator(1)).requires_grad_()
@@ -148,7 +149,7 @@ def test_contrast_in_blocks_is_the_plain_form_with_its_gradient(block, free, mon
 
 
 def test_the_gradient_of_contrast_is_that_of_finite_differences(monkeypatch):
-    monkeypatch.setattr(alignment, "_BLOCK_CPU", 50)
+    monkeypatch.setattr(source, "_BLOCK_CPU", 50)
     classes = torch.tensor([2, 0, 0, 1, IGNORED, 1, 2, 2, 0])
     rows = torch.randn(9, 4, generator=generator(), dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(lambda r: contrast(r, classes, 0.3), rows)
@@ -167,7 +168,7 @@ def test_rows_on_a_device_are_never_more_than_its_voxels(monkeypatch):
     place = torch.arange(labels.numel()).view(2, 1, 2, 2, 3).float()
     chosen = []
     for free in (True, False):
-        monkeypatch.setattr(alignment, "_counts_are_free", lambda device, free=free: free)
+        monkeypatch.setattr(source, "_counts_are_free", lambda device, free=free: free)
         rows, classes = sample_rows(place, labels, 4, 6, generator())
         chosen.append(sorted(rows[classes >= 0, 0].tolist()))
     assert len(rows) == 2 * 12

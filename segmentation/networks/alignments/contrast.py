@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-IGNORED = -1  # the class of voxels that take no part
+from segmentation.networks.alignments.base.alignment import IGNORED, Alignment
+
 _BLOCK_CPU, _BLOCK_GPU = 2**22, 2**25  # similarities that exist at a time
 
 
-class Contrast(nn.Module):
+class Contrast(Alignment):
     """Supervised contrastive loss at the three deepest levels; text anchors are rows of each class.
 
     The text vectors [C, A, E] themselves belong to the network, which passes them.
@@ -42,7 +43,7 @@ class Contrast(nn.Module):
         samples: Sequence[int] = (40, 20, 10),
         temperature: float = 0.07,
     ) -> None:
-        super().__init__()
+        super().__init__(deep_widths, text_width, own_deepest=own_deepest)
         if len(samples) != len(deep_widths) or min(samples) < 1:
             raise ValueError(
                 f"samples: expected {len(deep_widths)} positive numbers, got {samples}"

@@ -1,0 +1,1 @@
+"""Registry of segmentation heads: one module per head, its name is the choice."""

@@ -1,0 +1,1 @@
+"""The interface of heads, and pointwise networks with generated weights."""
