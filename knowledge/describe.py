@@ -21,12 +21,36 @@ Judge = Callable[[tuple[Claim, ...]], Mapping[Claim, str]]
 
 
 @dataclass(frozen=True)
+class Verified:
+    """What verification said against the answer to one question, before and after corrections.
+
+    Attributes:
+        before, after: claims that labeled scans contradict, as `liver left_of spleen`, and
+            sentences that exchange sides.
+    """
+
+    organ: str
+    aspect: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+    @property
+    def corrected(self) -> tuple[str, ...]:
+        """What no longer stands against the answer."""
+        return tuple(problem for problem in self.before if problem not in self.after)
+
+
+@dataclass(frozen=True)
 class DescribeResult:
-    """What a run of `describe` gives: the descriptions, the raw answers, what this run spent."""
+    """Descriptions, raw answers, what this run spent, and what verification found, if it was run.
+
+    `verified` has the questions with a problem before or after corrections.
+    """
 
     descriptions: DescriptionSet
     store: AnswerStore
     spent: Usage
+    verified: tuple[Verified, ...] = ()
 
 
 def describe(
@@ -62,16 +86,25 @@ def describe(
     budget = budget or Budget()
     asker = _Asker(provider, classes, attempts, concurrency, cache, refresh, budget, progress)
     answers = asker.answer(asked)
+    verified: tuple[Verified, ...] = ()
     if judge is not None:
+        first = asker.problems(asked, answers, judge)
         for _ in range(rounds):
             before = [answer.raw for answer in answers]
             answers = asker.correct(asked, answers, judge)
             if [answer.raw for answer in answers] == before:
                 break
+        last = asker.problems(asked, answers, judge)
+        verified = tuple(
+            Verified(question.organ, question.aspect, before, after)
+            for question, before, after in zip(asked, first, last, strict=True)
+            if before or after
+        )
     return DescribeResult(
         descriptions=assemble(template, classes, provider, asked, answers),
         store=as_store(template, provider, asked, answers),
         spent=budget.spent,
+        verified=verified,
     )
 
 
@@ -89,8 +122,12 @@ class _Asker:
     progress: Callable[[Question], None]
     insisted: set[int] = field(default_factory=set)
 
-    def answer(self, asked: list[Question]) -> list[CachedAnswer]:
-        """Valid answers, in the order of the questions; cached ones are not asked for."""
+    def answer(self, asked: list[Question], *, counted: bool = True) -> list[CachedAnswer]:
+        """Valid answers, in the order of the questions; cached ones are not asked for.
+
+        `counted`: whether each is a step of the progress, as corrections are not.
+        """
+        progress = self.progress if counted else lambda question: None
         keys = [question_digest(question, self.provider) for question in asked]
         kept: dict[int, CachedAnswer] = {}
         if self.cache is not None and not self.refresh:
@@ -113,7 +150,7 @@ class _Asker:
                 self.cache.put(keys[index], answer)
 
         for index in kept:
-            self.progress(asked[index])
+            progress(asked[index])
         missing = [index for index in range(len(asked)) if index not in kept]
         in_parallel(
             work,
@@ -122,7 +159,7 @@ class _Asker:
             questions=len(asked),
             concurrency=self.concurrency,
             budget=self.budget,
-            progress=lambda index: self.progress(asked[index]),
+            progress=lambda index: progress(asked[index]),
         )
         return [kept[index] for index in range(len(asked))]
 
@@ -133,19 +170,10 @@ class _Asker:
 
         One that a model insisted on, word for word, is not asked for a second time.
         """
-        readings = [
-            read_answer(answer.raw, answer.output, question.organ, self.classes)
-            for question, answer in zip(asked, answers, strict=True)
-        ]
-        claims = [reading.about() for reading in readings]
-        against = judge(tuple(dict.fromkeys(claim for group in claims for claim in group)))
-        organs = [name for name in self.classes if name != BACKGROUND]
+        evidence, slips = self._against(asked, answers, judge)
         complaints = [
-            _complaint(
-                [against[claim] for claim in group if claim in against],
-                exchanged_sides(reading.organ, reading.text, group, organs),
-            )
-            for reading, group in zip(readings, claims, strict=True)
+            _complaint(list(contradicted.values()), exchanged)
+            for contradicted, exchanged in zip(evidence, slips, strict=True)
         ]
         wrong = [
             index
@@ -157,11 +185,39 @@ class _Asker:
             for index in wrong
         ]
         result = list(answers)
-        for index, answer in zip(wrong, self.answer(again), strict=True):
+        for index, answer in zip(wrong, self.answer(again, counted=False), strict=True):
             result[index] = _later(answers[index], answer)
             if answer.raw == answers[index].raw:
                 self.insisted.add(index)
         return result
+
+    def problems(
+        self, asked: list[Question], answers: list[CachedAnswer], judge: Judge
+    ) -> list[tuple[str, ...]]:
+        """Contradicted claims and exchanged sides of every answer, in words."""
+        evidence, slips = self._against(asked, answers, judge)
+        return [
+            (*(f"{c.organ} {c.relation} {c.other}" for c in contradicted), *exchanged)
+            for contradicted, exchanged in zip(evidence, slips, strict=True)
+        ]
+
+    def _against(
+        self, asked: list[Question], answers: list[CachedAnswer], judge: Judge
+    ) -> tuple[list[dict[Claim, str]], list[list[str]]]:
+        """Per answer its contradicted claims with the evidence, and its exchanged sides."""
+        readings = [
+            read_answer(answer.raw, answer.output, question.organ, self.classes)
+            for question, answer in zip(asked, answers, strict=True)
+        ]
+        claims = [reading.about() for reading in readings]
+        against = judge(tuple(dict.fromkeys(claim for group in claims for claim in group)))
+        organs = [name for name in self.classes if name != BACKGROUND]
+        evidence = [{c: against[c] for c in group if c in against} for group in claims]
+        slips = [
+            exchanged_sides(reading.organ, reading.text, group, organs)
+            for reading, group in zip(readings, claims, strict=True)
+        ]
+        return evidence, slips
 
 
 def _complaint(evidence: list[str], slips: list[str]) -> str:

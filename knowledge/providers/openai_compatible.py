@@ -3,18 +3,29 @@
 import base64
 import os
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
+
+from pydantic import Field
 
 from knowledge.common.digests import canonical_json
 from knowledge.common.files import read_json, write_whole
 from knowledge.common.models import Strict
 from knowledge.providers.base.budget import Budget
-from knowledge.providers.base.chat import ChatClient, LimitRenamed, refuses_format
+from knowledge.providers.base.chat import (
+    ChatClient,
+    LimitRenamed,
+    filtered,
+    refuses_format,
+    refuses_system,
+)
 from knowledge.providers.base.find_json import InvalidAnswer, find_json
 from knowledge.providers.base.provider import OUTPUTS, Answer, Provider, ProviderOptions, Question
+from knowledge.providers.base.reply import text_of
 from knowledge.providers.base.retry import CallFailed, Retry
+from knowledge.providers.base.thoughts import without_thoughts
 from knowledge.providers.base.usage import Usage
 
 # The schema holds every kind of rule that an answer's has: what works here works there.
@@ -39,10 +50,31 @@ PROBE = Question(
 )
 
 
-class ServerMemory(Strict):
-    """Which output each server and model was found able to do."""
+_FILTERED = "the service's content filter stopped the answer"
+_EMPTY = "the answer is empty"
+_PASSING = (_FILTERED, _EMPTY)  # say nothing of what a server can do
+PROBE_ATTEMPTS = 3  # of one output, while the answers say nothing about it
 
-    outputs: dict[str, str]
+
+class Remembered(Strict):
+    """What a server and model can do, and when they were probed (ISO 8601, UTC)."""
+
+    url: str
+    model: str
+    output: str
+    date: str
+
+
+class ServerMemory(Strict):
+    """What servers were found able to do.
+
+    Attributes:
+        outputs: by address and model, of version 0.1; read no more, since passing faults of a
+            probe were remembered as well.
+    """
+
+    servers: list[Remembered] = Field(default_factory=list)
+    outputs: dict[str, str] = Field(default_factory=dict)
 
 
 class OpenAICompatible(Provider):
@@ -51,7 +83,8 @@ class OpenAICompatible(Provider):
     With `output="auto"` the server is probed once per run, best way first: a JSON schema that it
     enforces, its JSON mode with a schema beside it (llama-cpp-python), its JSON mode, JSON asked
     for in words, plain sentences. What worked is remembered in the file `memory` and recorded with
-    each answer. Tool calls are never used.
+    each answer; only what the server refused or answered with other text counts as what it cannot
+    do. Tool calls are never used.
     """
 
     name: ClassVar[str] = "openai_compatible"
@@ -66,6 +99,7 @@ class OpenAICompatible(Provider):
         self._lock = threading.Lock()
         self._output = None if options.output == "auto" else options.output
         self._probed = Usage()
+        self._system_role = True
 
     @classmethod
     def from_options(cls, options: ProviderOptions) -> "OpenAICompatible":
@@ -102,58 +136,121 @@ class OpenAICompatible(Provider):
             output = self._settled_output(budget)
             reply, spent = self._send(question, output, budget)
         except CallFailed as failed:
+            if filtered(failed):
+                # The service refuses this question; the others go on.
+                return self._answer("", output, failed.total, fault=_FILTERED)
             # Not chained: what the service said may quote the key.
             raise self._client.explain(failed) from None
         choice = reply.choices[0]
-        text = choice.message.content or ""
+        text = self._client.masked(text_of(reply))
+        fault = self._client.masked(_fault(choice, text, self.max_answer_tokens))
+        model = self._client.masked(reply.model or self.options.model)
+        service = self._client.masked(str(getattr(reply, "system_fingerprint", None) or ""))
+        return self._answer(text, output, spent, fault=fault, model=model, service=service)
+
+    def _answer(
+        self,
+        text: str,
+        output: str,
+        spent: Usage,
+        *,
+        fault: str,
+        model: str = "",
+        service: str = "",
+    ) -> Answer:
+        """An answer of now, with what the probe took if it has not been counted yet."""
         with self._lock:
             usage, self._probed = spent + self._probed, Usage()
         return Answer(
             text=text,
-            model=reply.model or self.options.model,
+            model=model or self.options.model,
             output=output,
             usage=usage,
-            fault=_fault(choice, text, self.max_answer_tokens),
+            fault=fault,
             date=datetime.now(UTC).isoformat(timespec="seconds"),
-            service=str(getattr(reply, "system_fingerprint", None) or ""),
+            service=service,
         )
 
     def _settled_output(self, budget: Budget) -> str:
         with self._lock:
             if self._output is None:
-                self._output = self._remembered() or self._probe(budget)
+                known = None if self.options.probe_again else self._remembered()
+                self._output = known or self._probe(budget)
             return self._output
 
     def _probe(self, budget: Budget) -> str:
-        """The best output that this server and model can do, by asking a small question."""
+        """The best output that this server and model can do, by asking a small question.
+
+        One that stays undecided, since its answers are empty, filtered or cut off, is used in
+        this run if nothing better is certain, and not remembered.
+        """
+        undecided: list[str] = []
         for output in OUTPUTS[:-1]:
+            can = self._can(output, budget)
+            if can:
+                return undecided[0] if undecided else self._remember(output)
+            if can is None:
+                undecided.append(output)
+        return undecided[0] if undecided else self._remember("plain")
+
+    def _can(self, output: str, budget: Budget) -> bool | None:
+        """Whether the server can do an output; None if its answers do not say.
+
+        Raises:
+            CallFailed: the call failed otherwise.
+            OSError: the model needs more tokens than the limit for the smallest of answers.
+        """
+        for _ in range(PROBE_ATTEMPTS):
             try:
                 reply, spent = self._send(PROBE, output, budget)
             except CallFailed as failed:
+                if filtered(failed):
+                    self._probed = self._probed + failed.total
+                    continue
                 if output == "text" or not refuses_format(failed):
                     raise
                 self._probed = self._probed + failed.total
-                continue
+                return False
             self._probed = self._probed + spent
-            try:
-                find_json(reply.choices[0].message.content or "")
-            except InvalidAnswer:
+            choice, answer = reply.choices[0], without_thoughts(text_of(reply)).strip()
+            if choice.finish_reason == "length" and (not answer or answer.startswith("{")):
+                raise OSError(
+                    f"{self._client.url}: the answer of {self.options.model} to the smallest of "
+                    f"questions was cut off after {self.max_answer_tokens} tokens, probably by its "
+                    "thoughts: give more (--max-answer-tokens)"
+                )
+            if not answer or _fault(choice, answer, self.max_answer_tokens) in _PASSING:
                 continue
-            return self._remember(output)
-        return self._remember("plain")
+            try:
+                find_json(answer)
+            except InvalidAnswer:
+                return False
+            return True
+        return None
 
     def _send(self, question: Question, output: str, budget: Budget) -> tuple[Any, Usage]:
         """The server's reply, and what it took with the attempts that came to nothing."""
+        try:
+            return self._sent(question, output, budget)
+        except LimitRenamed as renamed:
+            reply, spent = self._sent(question, output, budget)
+            return reply, renamed.total + spent
+        except CallFailed as failed:
+            if not (self._system_role and question.system and refuses_system(failed)):
+                raise
+            self._system_role = False  # its text goes to the head of the question from here on
+            reply, spent = self._sent(question, output, budget)
+            return reply, failed.total + spent
+
+    def _sent(self, question: Question, output: str, budget: Budget) -> tuple[Any, Usage]:
         body = self._body(question, output)
         worst = self._client.at_most(body)
-        try:
-            return self._retry.run(lambda: self._client.complete(body), worst, budget)
-        except LimitRenamed as renamed:
-            reply, spent = self._retry.run(lambda: self._client.complete(body), worst, budget)
-            return reply, renamed.total + spent
+        return self._retry.run(lambda: self._client.complete(body), worst, budget)
 
     def _body(self, question: Question, output: str) -> dict[str, Any]:
         """The request, but for the limit of the answer."""
+        if not self._system_role and question.system:
+            question = replace(question, system="", task=f"{question.system}\n\n{question.task}")
         messages = _messages(question, output)
         body: dict[str, Any] = {"model": self.options.model, "messages": messages}
         if self.options.temperature is not None:
@@ -170,28 +267,34 @@ class OpenAICompatible(Provider):
         return body
 
     def _remembered(self) -> str | None:
-        output = self._memory().get(self._server)
-        return output if output in OUTPUTS else None
+        for known in self._memory():
+            if (known.url, known.model) == self._server and known.output in OUTPUTS:
+                return known.output
+        return None
 
     def _remember(self, output: str) -> str:
         if self.options.memory is not None:
-            known = {**self._memory(), self._server: output}
-            write_whole(self.options.memory, canonical_json({"outputs": known}))
+            others = [known for known in self._memory() if (known.url, known.model) != self._server]
+            url, model = self._server
+            date = datetime.now(UTC).isoformat(timespec="seconds")
+            now = Remembered(url=url, model=model, output=output, date=date)
+            content = ServerMemory(servers=[*others, now]).model_dump(exclude={"outputs"})
+            write_whole(self.options.memory, canonical_json(content))
         return output
 
-    def _memory(self) -> dict[str, str]:
+    def _memory(self) -> list[Remembered]:
         """What the memory file says; a damaged one is written anew."""
         memory = self.options.memory
         if memory is None or not memory.is_file():
-            return {}
+            return []
         try:
-            return read_json(memory, ServerMemory).outputs
+            return read_json(memory, ServerMemory).servers
         except ValueError:
-            return {}
+            return []
 
     @property
-    def _server(self) -> str:
-        return f"{self._client.url} {self.options.model}"
+    def _server(self) -> tuple[str, str]:
+        return self._client.url, self.options.model
 
 
 def _messages(question: Question, output: str) -> list[dict[str, Any]]:
@@ -222,8 +325,14 @@ def _fault(choice: Any, text: str, limit: int) -> str:
     refusal = getattr(choice.message, "refusal", None)
     if refusal:
         return f"the model refuses: {str(refusal)[:300]!r}"
+    thoughts_alone = not without_thoughts(text).strip()
+    if choice.finish_reason == "length" and thoughts_alone:
+        return (
+            f"the model's thoughts took all {limit} tokens of the answer; give more "
+            "(--max-answer-tokens)"
+        )
     if choice.finish_reason == "length":
         return f"the answer was cut off after {limit} tokens (--max-answer-tokens); be briefer"
     if choice.finish_reason == "content_filter":
-        return "the service's content filter stopped the answer"
-    return "" if text.strip() else "the answer is empty"
+        return _FILTERED
+    return "" if text.strip() else _EMPTY

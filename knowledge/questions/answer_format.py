@@ -9,13 +9,12 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from knowledge.common.models import Strict, problems
 from knowledge.descriptions import BACKGROUND, RELATIONS, Claim, Relation
 from knowledge.providers.base.find_json import InvalidAnswer, _short, find_json
+from knowledge.providers.base.thoughts import without_thoughts
 
 # Small models that are held to a schema otherwise list without end.
 MOST_ITEMS = 12
 # Far more than any answer needs, a long chain of thought included; more would take long to search.
 MOST_CHARACTERS = 100_000
-# Reasoning models end their thoughts with it where the service does not take them out.
-_END_OF_THOUGHT = "</think>"
 # Marks that turn the direction of writing, so that text shows otherwise than it reads.
 _TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -78,7 +77,7 @@ class Reading(Strict):
 def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> Reading:
     """The checked content of an answer that was asked for as `output`.
 
-    What a reasoning model thought aloud before its answer (`<think>...</think>`) is left out.
+    What a reasoning model thought aloud before its answer is left out (`without_thoughts`).
 
     Raises:
         InvalidAnswer: no JSON in it, a key missing or of the wrong type, an organ that is not in
@@ -87,9 +86,9 @@ def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> 
     """
     if len(text) > MOST_CHARACTERS:
         raise InvalidAnswer(f"the answer is longer than {MOST_CHARACTERS} characters")
-    answer = text.rpartition(_END_OF_THOUGHT)[2]
-    if answer.lstrip().startswith("<think>"):
-        raise InvalidAnswer(f"the answer holds thoughts and nothing else: {_short(answer)!r}")
+    answer = without_thoughts(text)
+    if text.strip() and not answer.strip():
+        raise InvalidAnswer(f"the answer holds thoughts and nothing else: {_short(text)!r}")
     try:
         if output == "plain":
             return _read_prose(answer, organ)

@@ -6,6 +6,8 @@ import typer
 
 from pipeline.commands.shared import options as of
 
+LEFT_CONTRADICTED = 3  # exit code: written, but labeled scans contradict some of it
+
 
 def describe(
     descriptor: of.OrganList,
@@ -40,6 +42,7 @@ def describe(
     var: of.Variables = None,
     cache: of.Cache = None,
     refresh: of.Refresh = False,
+    probe_again: of.ProbeAgain = False,
     save_answers: of.SaveAnswers = None,
     dry_run: of.DryRun = False,
 ) -> None:
@@ -50,6 +53,8 @@ def describe(
     http://localhost:11434/v1`; Azure: `--base-url
     https://NAME.openai.azure.com/openai/deployments/DEPLOYMENT --query api-version=2024-10-21
     --header api-key=env:AZURE_OPENAI_API_KEY`. A second run asks only for what is missing.
+
+    With --verify, exit code 3 says that contradicted claims are left; the file is written.
     """
     from pipeline.datasets.organ_lists import read_organ_list
     from pipeline.files.outputs import require_writable
@@ -66,6 +71,7 @@ def describe(
         model, base_url, key_env, header, query,
         output=output, temperature=temperature, seed=seed, max_answer_tokens=max_answer_tokens,
         timeout_seconds=timeout, retries=retries, tokens_per_image=tokens_per_image,
+        probe_again=probe_again,
     )  # fmt: skip
     limits = asking.Limits(
         samples, attempts, concurrency, rounds, max_tokens_total, max_cost, refresh
@@ -78,4 +84,9 @@ def describe(
         typer.echo(asking.preview(job))
         return
     judge = asking.judge(scans, descriptor, split) if verify else None
-    typer.echo(asking.write(job, asking.run(job, judge), target, save_answers))
+    result = asking.run(job, judge)
+    typer.echo(asking.write(job, result, target, save_answers))
+    if judge is not None:
+        typer.echo("\n".join(asking.verification_lines(result)))
+        if any(each.after for each in result.verified):
+            raise typer.Exit(LEFT_CONTRADICTED)

@@ -192,6 +192,20 @@ def summary(asked: DescribeResult, job: DescribeJob) -> str:
     )
 
 
+def verification_lines(result: DescribeResult) -> list[str]:
+    """What verification contradicted, corrected and left, per organ and aspect."""
+    lines = []
+    for each in result.verified:
+        head = f"{each.organ}, {each.aspect}: {len(each.before)} contradicted"
+        head += f", {len(each.corrected)} corrected, {len(each.after)} left"
+        lines.append(f"{head} ({'; '.join(each.after)})" if each.after else head)
+    left = sum(len(each.after) for each in result.verified)
+    before = sum(len(each.before) for each in result.verified)
+    corrected = sum(len(each.corrected) for each in result.verified)
+    lines.append(f"verified: {before} contradicted, {corrected} corrected, {left} left")
+    return lines
+
+
 def _shown(question: Question, cached: bool) -> str:
     head = f"--- {question.organ}, {question.aspect}, sample {question.sample}"
     head += " (already answered)" if cached else ""

@@ -1,16 +1,19 @@
 """One call of the chat protocol over HTTP, and its failures in words that never hold a secret."""
 
+import base64
 import json
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import openai
 
-from knowledge.providers.base.provider import IMAGE_TOKENS, ProviderOptions
+from knowledge.providers.base.provider import ProviderOptions
+from knowledge.providers.base.reply import EmptyReply, check_reply, parts_of, usage_of
 from knowledge.providers.base.retry import CallFailed
-from knowledge.providers.base.usage import EstimatedUsage, Usage
+from knowledge.providers.base.usage import Usage
 
 # Headers that carry a key of their own: with one of them no other key is sent.
 KEY_HEADERS = ("authorization", "api-key", "x-api-key")
@@ -19,11 +22,15 @@ MESSAGE_TOKENS = 30
 CALL_TOKENS = 300
 # Ways to fail before anything was sent, by the names of the client's HTTP library.
 _SECRET_LETTERS = 6
+# A server that is not ready yet, whatever its status says.
+_PASSING = re.compile(r"\b(loading|try again|overloaded|warming up|temporarily)\b", re.IGNORECASE)
+_SYSTEM_REFUSED = re.compile(
+    r"system\W{0,3}(role|message|prompt|instruction)s?\W.{0,40}(not|n't|un)\s?(be )?support"
+    r"|(not|n't|un)\s?support.{0,40}system\W{0,3}(role|message|prompt|instruction)"
+    r"|roles must alternate",
+    re.IGNORECASE | re.DOTALL,
+)
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
-
-
-class EmptyReply(Exception):
-    """The service answered, but not with a chat completion."""
 
 
 class LimitRenamed(CallFailed):
@@ -61,7 +68,7 @@ class ChatClient:
         self.needs_key = not (key or keyed) and urlsplit(self.url).hostname == "api.openai.com"
         values = [key, *options.headers.values()]
         values += [value for name, value in options.query.items() if name != "api-version"]
-        self._secrets = _secret_words(values)
+        self._secrets = _secret_pattern(values)
         self._limit_key = "max_tokens"
 
     def complete(self, body: dict[str, Any]) -> tuple[Any, Usage]:
@@ -76,8 +83,8 @@ class ChatClient:
         try:
             limit = {limit_key: self.options.max_answer_tokens}
             reply = create(**body, **limit, extra_headers=self._headers)
-            _check_reply(reply)
-            return reply, _usage(reply, body["messages"])
+            check_reply(reply)
+            return reply, usage_of(reply, body["messages"])
         except openai.BadRequestError as error:
             # Newer models of OpenAI have another word for the limit of the answer.
             if limit_key == "max_tokens" and "max_completion_tokens" in str(error):
@@ -93,7 +100,7 @@ class ChatClient:
         A token holds at least one byte of the text, as it stands or as a tokenizer rewrites it
         (NFKC). A picture counts as `tokens_per_image`.
         """
-        parts = _parts(body["messages"])
+        parts = parts_of(body["messages"])
         texts = [part["text"] for part in parts if part["type"] == "text"]
         pictures = len(parts) - len(texts)
         texts.append(json.dumps(body.get("response_format", {}), ensure_ascii=False))
@@ -147,26 +154,38 @@ class ChatClient:
                 f"{self.url} answered 404: it is no OpenAI-compatible address (these usually end "
                 f"in /v1), or it has no model {model!r}"
             )
-        names = (name if name.isprintable() else repr(name) for name in map(str, known[:20]))
+        given = (self.masked(str(name)) for name in known[:20])
+        names = (name if name.isprintable() else repr(name) for name in given)
         shown = ", ".join(names) or "none"
         return LookupError(f"no model {model!r} at {self.url}; there is {shown}")
 
     def _detail(self, error: BaseException) -> str:
         message = getattr(error, "message", "") or str(error) or type(error).__name__
-        words = " ".join(message.split())
+        words = " ".join(self.masked(message).split())
         line = "".join(letter if letter.isprintable() else "?" for letter in words)
-        for secret in self._secrets:
-            line = line.replace(secret, "***")
         return line if len(line) <= 300 else f"{line[:297]}..."
 
+    def masked(self, text: str) -> str:
+        """The text of a service without secrets, in whatever letters or encoding it echoes them."""
+        return self._secrets.sub("***", text) if self._secrets else text
 
-def _secret_words(values: Iterable[str]) -> list[str]:
+
+def _secret_pattern(values: Iterable[str]) -> re.Pattern[str] | None:
     """What must not be shown of secret values: every word, since a service may echo one alone.
 
-    Shorter words than 6 letters are no secrets, and would blot out ordinary text.
+    Upper and lower case, percent-encoding, base64 and JSON's escapes count as well. Shorter words
+    than 6 letters are no secrets, and would blot out ordinary text.
     """
     words = {word for value in values for word in value.split() if len(word) >= _SECRET_LETTERS}
-    return sorted(words - {"Bearer"}, key=len, reverse=True)
+    words -= {"Bearer"}
+    forms = set(words)
+    for word in words:
+        forms |= {quote(word), quote(word, safe=""), json.dumps(word)[1:-1]}
+        forms.add(base64.b64encode(word.encode()).decode().rstrip("="))
+    if not forms:
+        return None
+    longest_first = sorted(forms, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 
 
 def refuses_format(failed: CallFailed) -> bool:
@@ -175,7 +194,9 @@ def refuses_format(failed: CallFailed) -> bool:
     Some servers answer a `response_format` that they do not know with a 500 that names it.
     """
     error = failed.error
-    if not isinstance(error, openai.APIStatusError):
+    if not isinstance(error, openai.APIStatusError) or filtered(failed):
+        return False
+    if _PASSING.search(error.message):
         return False
     return error.status_code in (400, 422) or _names_format(error)
 
@@ -209,6 +230,7 @@ def _failure(error: Exception) -> CallFailed:
         status = error.status_code
         # An empty account is a 429 that is not worth a second call.
         again = status in (408, 409, 429) or status >= 500
+        again = again or bool(_PASSING.search(error.message))
         again = again and error.code != "insufficient_quota" and not _names_format(error)
         return CallFailed(
             error,
@@ -220,50 +242,21 @@ def _failure(error: Exception) -> CallFailed:
     unreadable = (
         openai.APIResponseValidationError | json.JSONDecodeError | RecursionError | EmptyReply
     )
-    return CallFailed(error, again=isinstance(error, unreadable), spent=None)
+    again = error.again if isinstance(error, EmptyReply) else isinstance(error, unreadable)
+    return CallFailed(error, again=again, spent=None)
 
 
-def _check_reply(reply: Any) -> None:
-    """Refuse what is no chat completion; the client hands on whatever JSON a service sends."""
-    choices = getattr(reply, "choices", None)
-    if not choices or not isinstance(choices, list):
-        raise EmptyReply("the reply holds no answer")
-    text = getattr(getattr(choices[0], "message", None), "content", 0)
-    if not isinstance(text, str | None):
-        raise EmptyReply("the reply's answer is no text")
-    if not isinstance(getattr(reply, "model", None), str | None):
-        raise EmptyReply("the reply's model is no name")
-    try:
-        (text or "").encode()
-    except UnicodeEncodeError:
-        raise EmptyReply("the reply's answer is no Unicode text") from None
+def filtered(failed: CallFailed) -> bool:
+    """Whether the service refused one question for its content, as Azure's filter does."""
+    error = failed.error
+    if not isinstance(error, openai.BadRequestError):
+        return False
+    body = str(error.body)
+    return error.code == "content_filter" or "ResponsibleAIPolicyViolation" in body
 
 
-def _usage(reply: Any, messages: list[dict[str, Any]]) -> Usage:
-    """What the server says it took; an estimate where it says nothing, or nothing sensible."""
-    usage = getattr(reply, "usage", None)
-    counts = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None) or 0
-    if not all(isinstance(count, int) and count >= 0 for count in counts) or not counts[0]:
-        text = reply.choices[0].message.content or ""
-        return EstimatedUsage(
-            calls=1, input_tokens=_estimate(messages), output_tokens=-(-len(text) // 4)
-        )
-    return Usage(calls=1, input_tokens=counts[0], output_tokens=counts[1])
-
-
-def _estimate(messages: list[dict[str, Any]]) -> int:
-    """Tokens of the texts, at four characters each, and of the pictures."""
-    return sum(
-        len(part["text"]) // 4 if part["type"] == "text" else IMAGE_TOKENS
-        for part in _parts(messages)
-    )
-
-
-def _parts(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The texts and pictures of a chat."""
-    contents = [message["content"] for message in messages]
-    return [
-        part
-        for content in contents
-        for part in (content if isinstance(content, list) else [{"type": "text", "text": content}])
-    ]
+def refuses_system(failed: CallFailed) -> bool:
+    """Whether the service's model takes no message with the role `system`."""
+    error = failed.error
+    known = isinstance(error, openai.APIStatusError) and error.status_code in (400, 422, 500)
+    return known and bool(_SYSTEM_REFUSED.search(str(error)))

@@ -1,9 +1,12 @@
 """The JSON object in a model's answer."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
+# A string, or a comma before a closing bracket outside of strings.
+_TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(\s*[}\]])', re.DOTALL)
 # Servers that build a grammar from a schema let line breaks stand inside strings.
 _DECODER = json.JSONDecoder(strict=False)
 
@@ -15,14 +18,18 @@ class InvalidAnswer(ValueError):
 def find_json(text: str) -> dict[str, Any]:
     """The JSON object of a text, wherever it stands (prose around it, a code fence).
 
-    Of several, the first with a key `text`; without one, the first. An object inside another that
-    is cut off does not count.
+    Of several, the last with a key `text`, since drafts come first; without one, the first. An
+    object inside another that is cut off does not count. Commas before a closing bracket, which
+    JSON forbids and models write, are left out where there is no object otherwise.
 
     Raises:
         InvalidAnswer: there is none.
     """
     found = list(_objects(text))
-    for value in found:
+    if not any("text" in value for value in found):
+        text = _TRAILING_COMMA.sub(lambda match: match[1] or match[2], text)
+        found = list(_objects(text))
+    for value in reversed(found):
         if "text" in value:
             return value
     if text.lstrip().startswith("{") and not _starts_whole(text):

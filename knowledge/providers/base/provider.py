@@ -68,6 +68,8 @@ class Answer:
 class ProviderOptions:
     """What a user can say about a service; each provider takes what concerns it.
 
+    `memory` is a file of what servers were found able to do; with `probe_again` it is not read.
+
     `headers` and `query` go out with every call; their values may be secret, and are never stored.
     `tokens_per_image` is the most that a picture may count, for limits. The costliest known is a
     large one in detail for GPT-4o mini: 2833 + 8 tiles * 5667 = 48169 (OpenAI, 2024).
@@ -86,6 +88,7 @@ class ProviderOptions:
     timeout_seconds: float = 120.0
     retries: int = 5
     memory: Path | None = None
+    probe_again: bool = False
     tokens_per_image: int = 50_000
 
 

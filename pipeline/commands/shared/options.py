@@ -179,6 +179,13 @@ Refresh = Annotated[
     bool,
     typer.Option(help="Ask again even where an answer is cached.", rich_help_panel="Answers kept"),
 ]
+ProbeAgain = Annotated[
+    bool,
+    typer.Option(
+        help="Find out anew what the server can do, whatever is remembered of it.",
+        rich_help_panel="Answers kept",
+    ),
+]
 SaveAnswers = Annotated[
     Path | None,
     typer.Option(

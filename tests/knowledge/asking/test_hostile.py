@@ -89,13 +89,13 @@ def reply(**changes: object) -> Reply:
     [
         reply(choices=[{"index": 0}]),
         reply(choices=[{"index": 0, "message": None}]),
-        reply(choices=[{"index": 0, "message": {"content": [{"type": "text", "text": "x"}]}}]),
+        reply(choices=[{"index": 0, "message": {"content": {"text": "x"}}}]),
         reply(choices="abc"),
         reply(model=5),
         Reply("The knob \ud800 is here."),
         Reply(raw=b'{"a":' * 100_000),
     ],
-    ids=["no message", "null", "parts", "no list", "no name", "no unicode", "deep"],
+    ids=["no message", "null", "object", "no list", "no name", "no unicode", "deep"],
 )
 def test_a_reply_that_is_no_chat_completion_is_an_error_of_the_service(broken: Reply) -> None:
     with (

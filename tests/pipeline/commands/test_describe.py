@@ -275,3 +275,31 @@ def test_shortening_stops_before_a_limit_and_goes_on_in_a_second_run(tak, tmp_pa
     assert "shortened by tiny: " in out
     assert "tokens, cost unknown" in out
     assert Bank.read(tmp_path / "b.h5").long_text == "shorten"
+
+
+@pytest.mark.parametrize(("stubborn", "code"), [(True, 3), (False, 0)])
+def test_verify_says_per_organ_what_it_contradicted_corrected_and_left(
+    tak, population, tmp_path, stubborn, code
+):
+    def behave(body):
+        if is_probe(body) or asked_organ(body) != "liver":
+            return good_answer(body)
+        corrected = len(body["messages"]) > 2 and not stubborn
+        relation = "right_of" if corrected else "left_of"
+        answer = json.loads(good_answer(body).content)
+        answer["claims"] = [{"relation": relation, "other": "spleen"}]
+        return Reply(json.dumps(answer))
+
+    with chat_server(behave) as server:
+        ended, out, err = tak(
+            "describe", population / "dataset.toml", "--template", "terse", "--provider",
+            "openai_compatible", "--model", "m", "--base-url", server.url, "--cache",
+            tmp_path / "cache", "--verify", "--scans", population, "-o", tmp_path / "d.json",
+        )  # fmt: skip
+    assert ended == code, err
+    number, left = (0, 1) if stubborn else (1, 0)
+    said = f"liver, position: 1 contradicted, {number} corrected, {left} left"
+    assert said + (" (liver left_of spleen)" if stubborn else "\n") in out
+    total = len([line for line in out.splitlines() if line.startswith("liver, ")])
+    assert f"verified: {total} contradicted, {total * number} corrected, {total * left} left" in out
+    assert (tmp_path / "d.json").is_file()
