@@ -7,6 +7,7 @@ import numpy as np
 
 from knowledge.bank.bank import Bank
 from knowledge.common.digests import canonical_json
+from knowledge.common.suggest import unknown
 from knowledge.descriptions import Description, DescriptionSet
 from knowledge.encoders.base.encoder import TextEncoder, Vectors
 
@@ -42,7 +43,7 @@ def encode(
         ValueError: a text is too long, or still is after the rule.
     """
     if long_text not in LONG_TEXT:
-        raise LookupError(f"no rule {long_text!r} for long texts; there is {', '.join(LONG_TEXT)}")
+        raise LookupError(unknown("rule for long texts", long_text, tuple(LONG_TEXT)))
     items = descriptions.descriptions
     texts = [item.text for item in items]
     if long_text == "shorten":

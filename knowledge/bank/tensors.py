@@ -10,6 +10,7 @@ import torch
 from knowledge.bank.bank import Bank
 from knowledge.bank.items import MAX_BYTES, printable
 from knowledge.common.files import write_whole
+from knowledge.common.suggest import unknown
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -107,7 +108,7 @@ def export_tensor(
         LookupError: the bank lacks a class or an aspect, or there is no such dtype.
     """
     if dtype not in DTYPES:
-        raise LookupError(f"no dtype {dtype!r}; there is {', '.join(DTYPES)}")
+        raise LookupError(unknown("dtype", dtype, tuple(DTYPES)))
     chosen = bank.select(classes or bank.classes, aspects)
     rows = np.ascontiguousarray(chosen.transpose(1, 0, 2)).reshape(-1, bank.width)
     buffer = io.BytesIO()

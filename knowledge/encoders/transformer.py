@@ -13,6 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import cached_file
 
+from knowledge.common.suggest import did_you_mean
 from knowledge.encoders.base import weights
 from knowledge.encoders.base.encoder import FINGERPRINT_SENTENCES, TextEncoder, Vectors, in_batches
 from knowledge.encoders.base.vocabulary import require_known_tokens
@@ -139,7 +140,9 @@ class _Sentences:
         prompts = {name: words for name, words in self.model.prompts.items() if words}
         if prompt and prompt not in prompts:
             known = ", ".join(sorted(prompts)) or "none"
-            raise LookupError(f"{spec}: no prompt {prompt!r}; there is {known}")
+            raise LookupError(
+                f"{spec}: no prompt {prompt!r}; there is {known}{did_you_mean(prompt, prompts)}"
+            )
         return prompts.get(prompt or self.model.default_prompt_name or "", "")
 
     @staticmethod

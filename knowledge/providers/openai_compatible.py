@@ -13,6 +13,7 @@ from pydantic import Field
 from knowledge.common.digests import canonical_json
 from knowledge.common.files import read_json, write_whole
 from knowledge.common.models import Strict
+from knowledge.common.suggest import unknown
 from knowledge.providers.base.budget import Budget
 from knowledge.providers.base.chat import (
     ChatClient,
@@ -91,7 +92,7 @@ class OpenAICompatible(Provider):
 
     def __init__(self, options: ProviderOptions, key: str) -> None:
         if options.output not in ("auto", *OUTPUTS):
-            raise LookupError(f"no output {options.output!r}; there is auto, {', '.join(OUTPUTS)}")
+            raise LookupError(unknown("output", options.output, ("auto", *OUTPUTS)))
         self.options = options
         self.max_answer_tokens = options.max_answer_tokens
         self._client = ChatClient(options, key)

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from knowledge.common.digests import digest_of
 from knowledge.common.files import read_toml
 from knowledge.common.models import Strict
+from knowledge.common.suggest import did_you_mean
 from knowledge.descriptions import BACKGROUND
 
 
@@ -109,6 +110,7 @@ class Template:
         if aspect not in self.wording.aspects:
             raise LookupError(
                 f"template {self.name} has no aspect {aspect!r}; there is {', '.join(self.aspects)}"
+                f"{did_you_mean(aspect, self.aspects)}"
             )
         question = self.wording.aspects[aspect]
         if organ == BACKGROUND:

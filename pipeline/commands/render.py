@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from knowledge.common.suggest import unknown
+
 
 def render(
     scans: Annotated[
@@ -41,7 +43,7 @@ def render(
     labeled = find_labeled(scans, descriptor=descriptor, split=split)
     chosen = case or next(iter(labeled.cases))
     if chosen not in labeled.cases:
-        raise LookupError(f"no labeled case {chosen!r}; there is {', '.join(labeled.cases)}")
+        raise LookupError(unknown("labeled case", chosen, tuple(labeled.cases)))
     labels, affine = labeled.cases[chosen]()
     surroundings = None
     if chosen in labeled.ct:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from knowledge.common.suggest import unknown
+
 
 def report(
     runs: Annotated[
@@ -57,8 +59,9 @@ def report(
     from pipeline.runs.devices import select_device
     from pipeline.terminal.progress import counted
 
-    if part not in ("validation", "test"):
-        raise LookupError(f"no part {part!r} to report; there is validation, test")
+    parts = ("validation", "test")
+    if part not in parts:
+        raise LookupError(unknown("part", part, parts))
     for run in runs:
         require_kind(run, "run")
     for path, kind in ((data, "prepared"), (bank, "bank"), (descriptions, "descriptions")):

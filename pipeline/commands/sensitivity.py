@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from knowledge.common.suggest import unknown
 from pipeline.commands.shared.interrupts import stopped_with
 from pipeline.commands.shared.options import Checkpoint, Device, Predictor
 
@@ -53,7 +54,7 @@ def sensitivity(
     from segmentation.data.preparation import load_prepared
 
     if part not in PARTS:
-        raise LookupError(f"no part {part!r} to score; there is {', '.join(PARTS)}")
+        raise LookupError(unknown("part", part, PARTS))
     folder = run if run.is_dir() else run.parent
     path = output or folder / f"sensitivity-{part}.json"
     require_writable(path, "")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from knowledge.common.digests import digest_of
+from knowledge.common.suggest import unknown
 from pipeline.files import shipped
 from segmentation.data.checks import Bounds, check_volumes, read_bounds, volume_warning
 from segmentation.data.descriptor import DatasetSpec
@@ -84,5 +85,5 @@ def rules_for(name: str, spec: DatasetSpec) -> str:
             )
         return protocol.rules
     if name not in known:
-        raise LookupError(f"no metric rules {name!r}; there is published, {', '.join(known)}")
+        raise LookupError(unknown("metric rules", name, ("published", *known)))
     return name

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from knowledge.common.suggest import unknown
 from pipeline.runs.devices import explain_device_errors, select_device
 from pipeline.runs.open_model import open_model
 from segmentation.data.descriptor import BACKGROUND, DatasetSpec
@@ -45,7 +46,7 @@ class Segmentation:
             LookupError: no organ of that name.
         """
         if organ not in self.organs:
-            raise LookupError(f"no organ {organ!r}; there is {', '.join(self.organs)}")
+            raise LookupError(unknown("organ", organ, tuple(self.organs)))
         return self.labels == self.organs[organ]["label"]
 
     def save(self, path: str | Path) -> None:

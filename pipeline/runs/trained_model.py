@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from knowledge.common.suggest import unknown
 from pipeline.config.recipe import RunConfig
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.inference.sliding_window import SlidingWindow, Tick
@@ -76,5 +77,5 @@ def choose_predictor(method: Method, name: str | None) -> str:
     if name is None:
         return next(iter(known))
     if name not in known:
-        raise LookupError(f"no predictor {name!r}; there is {', '.join(known)}")
+        raise LookupError(unknown("predictor", name, tuple(known)))
     return name

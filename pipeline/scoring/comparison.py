@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowledge.common.files import without_nan
+from knowledge.common.suggest import unknown
 from pipeline.scoring.evaluation import GROUPS, Evaluation, comparable
 from pipeline.scoring.results import Scored
 from segmentation.evaluation.statistics import LEVEL, holm, interval, nan_mean, signed_rank
@@ -49,7 +50,7 @@ def differences(one: Scored, other: Scored, metric: str = "dice") -> list[Paired
     """
     keys = [each.key for each in one.evaluation.metrics]
     if metric not in keys:
-        raise LookupError(f"no metric {metric!r}; there is {', '.join(keys)}")
+        raise LookupError(unknown("metric", metric, tuple(keys)))
     comparable(one.evaluation, other.evaluation)
     organs = one.evaluation.groups["all"]
     first, second = (_table(scored.evaluation, metric) for scored in (one, other))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from knowledge.common.suggest import unknown
 from pipeline.datasets.mask_folders import MaskFolder, OrganMasks, open_masks
 from pipeline.datasets.protocols import rules_for
 from pipeline.scoring.evaluation import Evaluation
@@ -54,7 +55,7 @@ def score_masks(
             written.
     """
     if asked.part not in PARTS:
-        raise LookupError(f"no part {asked.part!r} to score; there is {', '.join(PARTS)}")
+        raise LookupError(unknown("part", asked.part, PARTS))
     if not 0 <= asked.tolerance_mm < math.inf:  # NaN is neither
         raise ValueError(
             f"--tolerance {asked.tolerance_mm:g}: expected a distance in mm, 0 or more"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from knowledge.common.suggest import unknown
 from pipeline.datasets.protocols import claimed, rules_for
 from pipeline.runs.open_model import open_model
 from pipeline.runs.trained_model import TrainedModel
@@ -73,7 +74,7 @@ def score_run(
         OSError: nothing can be written to the folder; all of this is said before scoring.
     """
     if asked.part not in PARTS:
-        raise LookupError(f"no part {asked.part!r} to score; there is {', '.join(PARTS)}")
+        raise LookupError(unknown("part", asked.part, PARTS))
     if not 0 <= asked.tolerance_mm < math.inf:  # NaN is neither
         raise ValueError(f"--tolerance {asked.tolerance_mm:g}: a distance in mm, 0 or more")
     rules = rules_for(asked.rules, data.spec)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from knowledge.asking.assembly import literal
 from knowledge.asking.shortening import Shortener
+from knowledge.common.suggest import unknown
 from knowledge.describe import DescribeResult, describe
 from knowledge.descriptions import Claim
 from knowledge.encoders.base.encoder import TextEncoder
@@ -225,7 +226,7 @@ def judge(scans: Path | None, descriptor: str, split: str | None) -> ScanJudge:
 def pictures(choice: str, folder: Path | None, classes: tuple[str, ...]) -> Images | None:
     """The pictures of each class for `--images none|multi`."""
     if choice not in ("none", "multi"):
-        raise LookupError(f"no images {choice!r}; there is none, multi")
+        raise LookupError(unknown("images", choice, ("none", "multi")))
     if choice == "none":
         if folder is not None:
             raise ValueError("renderings are given, but --images is none: say --images multi")

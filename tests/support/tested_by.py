@@ -5,7 +5,6 @@ TESTED_BY = {
     "knowledge/common/digests.py": "tests/knowledge/providers/base/test_answer_store.py",
     "knowledge/common/files.py": "tests/knowledge/grounding/test_claims.py",
     "knowledge/common/models.py": "tests/pipeline/config/test_recipe.py",
-    "knowledge/common/suggest.py": "tests/pipeline/config/test_recipe_messages.py",
     "knowledge/describe.py": "tests/knowledge/asking/test_hostile.py",
     "knowledge/descriptions.py": "tests/knowledge/grounding/test_claims.py",
     "knowledge/providers/base/find_json.py": "tests/knowledge/asking/test_hostile.py",

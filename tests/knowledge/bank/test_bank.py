@@ -139,5 +139,5 @@ def test_truncation_drops_what_is_beyond_the_limit() -> None:
 
 
 def test_an_unknown_rule_for_long_texts_is_refused() -> None:
-    with pytest.raises(LookupError, match=r"no rule .cut. for long texts; there is error"):
+    with pytest.raises(LookupError, match=r"no rule for long texts .cut.; there is error"):
         encode(described(), Hashing(16), long_text="cut")

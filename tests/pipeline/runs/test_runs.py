@@ -124,7 +124,7 @@ def test_two_parts_that_share_an_image_are_refused(prepared, bank, tmp_path):
     ("words", "message"),
     [
         (["--recipe", "tac"], "no 'tac' among recipes: there is"),
-        (["--set", "method.name=magic"], "no 'magic' in segmentation.methods; there is"),
+        (["--set", "method.name=magic"], "no method 'magic'; there is"),
         (["--set", "training.epochs=3"], "unknown key"),
         (["--set", "text.aspects=['color']"], "lacks the aspect 'color'; there is shape, position"),
         (["--device", "cuda:9"], "this machine has"),
