@@ -13,6 +13,7 @@ from pipeline.runs.trained_model import TrainedModel
 from pipeline.scoring.evaluation import Evaluation
 from segmentation.data.case_files import Prepared, read_case
 from segmentation.evaluation.statistics import nan_mean
+from segmentation.inference.sliding_window import labels_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +32,8 @@ class ShownCase:
     rank: str
     scores: dict[str, float]
     image: NDArray[np.float32]
-    truth: NDArray[np.uint8]
-    prediction: NDArray[np.uint8]
+    truth: NDArray[np.integer]
+    prediction: NDArray[np.integer]
     entropy: NDArray[np.float32]
     affine: NDArray[np.float64]
     gray: tuple[float, float] = (0.0, 1.0)
@@ -84,8 +85,8 @@ def show_cases(
                 rank=rank,
                 scores={o: scores["dice"] for o, scores in evaluation.cases[name].items()},
                 image=np.asarray(case.image, np.float32),
-                truth=case.label.astype(np.uint8),
-                prediction=found.argmax(0).to(torch.uint8).cpu().numpy(),
+                truth=np.asarray(case.label),
+                prediction=labels_of(found),
                 entropy=entropy_of(found).cpu().numpy(),
                 affine=case.affine,
                 gray=_gray(case.image, prepared.spec.scaling),

@@ -79,8 +79,8 @@ def _means(volume: NDArray[np.float32], factor: Sequence[int]) -> NDArray[np.flo
 
 
 def _commonest(
-    labels: NDArray[np.uint8], factor: Sequence[int], shape: tuple[int, ...]
-) -> NDArray[np.uint8]:
+    labels: NDArray[np.integer], factor: Sequence[int], shape: tuple[int, ...]
+) -> NDArray[np.integer]:
     if tuple(factor) == (1, 1, 1):
         return labels
     lack = [(0, -size % side) for size, side in zip(labels.shape, factor, strict=True)]
@@ -88,7 +88,7 @@ def _commonest(
     return resample_labels(whole, (shape[0], shape[1], shape[2])).voxels
 
 
-def _busiest(labels: NDArray[np.uint8]) -> list[int]:
+def _busiest(labels: NDArray[np.integer]) -> list[int]:
     """The x, y and z whose slices show most of the organs; the middle without any."""
     organs = labels > 0
     if not organs.any():
@@ -96,7 +96,7 @@ def _busiest(labels: NDArray[np.uint8]) -> list[int]:
     return [int(organs.sum(axes).argmax()) for axes in ((1, 2), (0, 2), (0, 1))]
 
 
-def _center(labels: NDArray[np.uint8], value: int) -> list[int] | None:
+def _center(labels: NDArray[np.integer], value: int) -> list[int] | None:
     """The voxel of an organ that is nearest to its center of mass; None where it is absent."""
     mask = labels == value
     if not mask.any():

@@ -18,7 +18,7 @@ from segmentation.evaluation.rules import Metric, Rules, Scores, named
 from segmentation.evaluation.statistics import nan_deviation, nan_mean
 from segmentation.imaging.volume import canonical_shape, from_canonical
 from segmentation.inference.prediction import labels_at
-from segmentation.inference.sliding_window import most_probable
+from segmentation.inference.sliding_window import labels_of
 
 if TYPE_CHECKING:  # else `tak prepare` would wait for torch
     from pipeline.runs.trained_model import TrainedModel
@@ -182,7 +182,7 @@ def _score(
     if rules.grid == "scan":
         labels = _on_scan(planes, case)
     else:
-        labels = np.stack([most_probable(plane) for plane in planes])
+        labels = np.stack([labels_of(plane) for plane in planes])
     spacing = np.linalg.norm(case.source_affine[:3, :3], axis=0)
     spacing_mm = float(spacing[0]), float(spacing[1]), float(spacing[2])
     return rules.score(labels, truth, prepared.spec.classes, spacing_mm, tolerance_mm)

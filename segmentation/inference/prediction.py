@@ -21,7 +21,7 @@ from segmentation.imaging.volume import (
     from_canonical,
     label_type,
 )
-from segmentation.inference.sliding_window import most_probable
+from segmentation.inference.sliding_window import labels_of
 
 
 class PlaneSink(Protocol):
@@ -55,7 +55,7 @@ def predict_scan(
     shape = canonical_shape(scan.affine, size)
     labels = np.empty(shape, dtype=label_type(len(spec.classes)))
     for x, plane in enumerate(planes_at(planes_of(image), image.shape[0], shape)):
-        labels[x] = most_probable(plane)
+        labels[x] = labels_of(plane)
         if keep:
             keep(x, plane)
     return from_canonical(labels, scan.affine, size)
@@ -68,7 +68,7 @@ def labels_at(planes: Iterable[Tensor], depth: int, shape: Sequence[int]) -> NDA
         planes: `depth` planes of probabilities [C, y, z].
         shape: of the labels, which cover the same field of view.
     """
-    return np.stack([most_probable(plane) for plane in planes_at(planes, depth, shape)])
+    return np.stack([labels_of(plane) for plane in planes_at(planes, depth, shape)])
 
 
 @torch.inference_mode()

@@ -98,11 +98,11 @@ class SlidingWindow:
         self, network: nn.Module, image: Tensor, tick: Tick | None = None
     ) -> NDArray[np.integer]:
         """The most probable class of every voxel, [x, y, z], made plane by plane."""
-        return np.stack([most_probable(plane) for plane in self.planes(network, image, tick)])
+        return np.stack([labels_of(plane) for plane in self.planes(network, image, tick)])
 
 
-def most_probable(plane: Tensor) -> NDArray[np.integer]:
-    """The most probable class at every place of a plane [C, y, z]."""
+def labels_of(plane: Tensor) -> NDArray[np.integer]:
+    """The most probable class at every place of probabilities [C, ...], in the smallest type."""
     labels = losses.most_probable(plane[None])[0]  # three times as fast as argmax(0) on a CPU
     return labels.cpu().numpy().astype(label_type(len(plane)))
 
