@@ -51,7 +51,8 @@ def phantom(
     Subjects differ in shape, pose, orientation and voxel size. The folder also gets a descriptor,
     `dataset.toml`, and the lists of cases. A second call generates only missing scans.
 
-    Example: `tak phantom phantoms --labeled 4 --unlabeled 8 --jobs 2`
+    Examples: `tak phantom phantoms --labeled 4 --unlabeled 8 --jobs 2`,
+    `tak phantom amos --benchmark phantom-amos-small --jobs 2`
     """
     from pipeline.files import shipped
     from pipeline.terminal.progress import counted

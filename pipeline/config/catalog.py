@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from knowledge.bank.control_kinds import KINDS as CONTROLS
 from knowledge.common.suggest import unknown
 from knowledge.encoders.base.encoder import TextEncoder
 from knowledge.providers.base.provider import Provider
@@ -24,8 +25,7 @@ class Entry:
     """One thing that can be chosen.
 
     Attributes:
-        kind: method, loss, head, alignment, encoder, provider, layout, rules, recipe, descriptor,
-            protocol, wording or study.
+        kind: a key of `_KINDS`, such as method, encoder, recipe or study.
         options: keys of a recipe's table, where the kind has one.
     """
 
@@ -84,6 +84,10 @@ def _providers() -> list[Entry]:
     ]
 
 
+def _controls() -> list[Entry]:
+    return [Entry("control", name, text) for name, text in CONTROLS.items()]
+
+
 def _layouts() -> list[Entry]:
     return [Entry("layout", name, layout.expected) for name, layout in LAYOUTS.items()]
 
@@ -131,6 +135,8 @@ _KINDS: dict[str, Callable[[], list[Entry]]] = {
     "rules": _rules,
     "recipe": _files("recipe", "recipes"),
     "study": _files("study", "studies"),
+    "benchmark": _files("benchmark", "benchmarks"),
+    "control": _controls,
     "descriptor": _descriptors,
     "protocol": _protocols,
     "wording": _files("wording", "prompts"),
