@@ -7,6 +7,7 @@ Never imports `segmentation` or `pipeline`. The names exported here are the publ
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from knowledge.asking.describe import describe as describe
     from knowledge.bank.bank import Bank as Bank
     from knowledge.bank.encoding import encode as encode
     from knowledge.descriptions import DescriptionSet as DescriptionSet
@@ -20,9 +21,10 @@ _HOMES = {
     "Provider": "knowledge.providers.base.provider",
     "Template": "knowledge.questions.template",
     "TextEncoder": "knowledge.encoders.base.encoder",
+    "describe": "knowledge.asking.describe",
     "encode": "knowledge.bank.encoding",
 }
-__all__ = ["Bank", "DescriptionSet", "Provider", "Template", "TextEncoder", "encode"]
+__all__ = ["Bank", "DescriptionSet", "Provider", "Template", "TextEncoder", "describe", "encode"]
 
 
 def __getattr__(name: str) -> Any:

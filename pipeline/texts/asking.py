@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from knowledge.asking.assembly import literal
+from knowledge.asking.describe import DescribeResult, describe
 from knowledge.asking.shortening import Shortener
 from knowledge.common.suggest import unknown
-from knowledge.describe import DescribeResult, describe
 from knowledge.descriptions import Claim
 from knowledge.encoders.base.encoder import TextEncoder
 from knowledge.grounding.agreement import agreement

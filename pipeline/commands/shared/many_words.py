@@ -1,10 +1,10 @@
-"""Options that take all words up to the next option: `--classes liver spleen`, `--seeds 0 1 2`."""
+"""Options that take all words up to the next option: `--classes liver spleen`, `--job a=1 b=2`."""
 
 from typing import Any
 
 from typer.core import TyperCommand
 
-MANY = ("--classes", "--seeds")
+MANY = ("--classes", "--job")
 
 
 class ManyWords(TyperCommand):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from knowledge.asking.describe import describe
 from knowledge.asking.valid_answers import UnusableAnswers
-from knowledge.describe import describe
 from knowledge.providers.base.answer_store import AnswerCache, CachedAnswer
 from knowledge.providers.base.find_json import InvalidAnswer
 from knowledge.providers.base.provider import ProviderOptions

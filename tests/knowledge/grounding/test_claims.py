@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from knowledge.asking.assembly import literal
-from knowledge.describe import describe
+from knowledge.asking.describe import describe
 from knowledge.descriptions import Claim, DescriptionSet
 from knowledge.grounding.claims import CheckReport, check, contradictions, problems, summarize
 from knowledge.grounding.scene import ClaimVerdict, Scene

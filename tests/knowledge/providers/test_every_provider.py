@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from knowledge.describe import describe
+from knowledge.asking.describe import describe
 from knowledge.providers.base.budget import Budget
 from knowledge.providers.base.provider import Answer, Provider, ProviderOptions
 from knowledge.questions.template import Template

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from knowledge.describe import describe
+from knowledge.asking.describe import describe
 from knowledge.providers.base.answer_store import AnswerCache
 from knowledge.providers.base.provider import ProviderOptions
 from knowledge.providers.openai_compatible import OpenAICompatible

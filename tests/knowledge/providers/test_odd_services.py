@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from knowledge.asking.describe import describe
 from knowledge.asking.valid_answers import UnusableAnswers
-from knowledge.describe import describe
 from knowledge.providers.base.budget import Budget
 from knowledge.providers.base.provider import ProviderOptions
 from knowledge.providers.openai_compatible import OpenAICompatible

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from knowledge.asking.describe import DescribeResult, describe
 from knowledge.asking.valid_answers import UnusableAnswers
-from knowledge.describe import DescribeResult, describe
 from knowledge.providers.base.answer_store import AnswerCache
 from knowledge.providers.base.budget import Budget, BudgetSpent
 from knowledge.providers.base.provider import ProviderOptions

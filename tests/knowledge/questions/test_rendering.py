@@ -14,7 +14,7 @@ from tests.support.chat_server import chat_server
 
 pytest.importorskip("pyvista")
 
-from knowledge.describe import describe
+from knowledge.asking.describe import describe
 from knowledge.providers.base.provider import ProviderOptions
 from knowledge.providers.openai_compatible import OpenAICompatible
 from knowledge.questions.drawing import HIGHLIGHT, organ_colors

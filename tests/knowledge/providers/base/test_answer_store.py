@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from knowledge.asking.assembly import literal
+from knowledge.asking.describe import describe
 from knowledge.bank.encoding import encode
-from knowledge.describe import describe
 from knowledge.descriptions import DescriptionSet
 from knowledge.encoders.hashing import Hashing
 from knowledge.providers.base.answer_store import AnswerCache, AnswerStore, CachedAnswer

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from knowledge.describe import describe
+from knowledge.asking.describe import describe
 from knowledge.providers.base.answer_store import AnswerCache
 from knowledge.providers.base.budget import Budget, BudgetSpent
 from knowledge.providers.base.chat import CALL_TOKENS, MESSAGE_TOKENS, ChatClient
