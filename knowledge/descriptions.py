@@ -152,9 +152,9 @@ class DescriptionSet(Strict):
     @model_validator(mode="after")
     def _complete(self) -> "DescriptionSet":
         wanted = [(name, aspect) for name in self.classes for aspect in self.aspects]
-        found = [(item.organ, item.aspect) for item in self.descriptions]
-        if wanted != found:
-            raise ValueError(_difference(wanted, found))
+        present = [(item.organ, item.aspect) for item in self.descriptions]
+        if wanted != present:
+            raise ValueError(_difference(wanted, present))
         return self
 
     @classmethod
@@ -214,9 +214,9 @@ class DescriptionSet(Strict):
         return {(item.organ, item.aspect): item for item in self.descriptions}
 
 
-def _difference(wanted: list[tuple[str, str]], found: list[tuple[str, str]]) -> str:
-    missing = [f"{name}/{aspect}" for name, aspect in wanted if (name, aspect) not in found]
-    extra = [f"{name}/{aspect}" for name, aspect in found if (name, aspect) not in wanted]
+def _difference(wanted: list[tuple[str, str]], present: list[tuple[str, str]]) -> str:
+    missing = [f"{name}/{aspect}" for name, aspect in wanted if (name, aspect) not in present]
+    extra = [f"{name}/{aspect}" for name, aspect in present if (name, aspect) not in wanted]
     if missing or extra:
         return (
             f"descriptions do not match the class list: missing {', '.join(missing) or 'none'}; "

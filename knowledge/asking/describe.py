@@ -131,10 +131,10 @@ class _Asker:
         keys = [question_digest(question, self.provider) for question in asked]
         kept: dict[int, CachedAnswer] = {}
         if self.cache is not None and not self.refresh:
-            found = {index: self.cache.get(key) for index, key in enumerate(keys)}
+            cached = {index: self.cache.get(key) for index, key in enumerate(keys)}
             kept = {
                 index: answer
-                for index, answer in found.items()
+                for index, answer in cached.items()
                 if answer is not None and still_valid(answer, asked[index].organ, self.classes)
             }
 
@@ -222,15 +222,15 @@ class _Asker:
 
 def _complaint(evidence: list[str], slips: list[str]) -> str:
     """What is wrong with an answer, in words fit to show to the model; empty when nothing is."""
-    found = []
+    faults = []
     if evidence:
-        found.append(f"labeled scans of other patients contradict it: {'; '.join(evidence)}")
+        faults.append(f"labeled scans of other patients contradict it: {'; '.join(evidence)}")
     if slips:
-        found.append(f"its text and its claims exchange left and right: {'; '.join(slips)}")
-    if not found:
+        faults.append(f"its text and its claims exchange left and right: {'; '.join(slips)}")
+    if not faults:
         return ""
     return (
-        f"{'. Besides, '.join(found)}. Left and right are the patient's. Correct the text and the "
+        f"{'. Besides, '.join(faults)}. Left and right are the patient's. Correct the text and the "
         "claims"
     )
 

@@ -24,10 +24,10 @@ def readable(raw: Any, version: int, what: str) -> Any:
     Raises:
         ValueError: it is newer than `version`.
     """
-    found = raw.get("format_version") if isinstance(raw, dict) else None
-    if isinstance(found, int) and found > version:
+    stored = raw.get("format_version") if isinstance(raw, dict) else None
+    if isinstance(stored, int) and stored > version:
         raise ValueError(
-            f"{what} of format {found}; this version reads up to {version}: update tak-seg"
+            f"{what} of format {stored}; this version reads up to {version}: update tak-seg"
         )
     return raw
 

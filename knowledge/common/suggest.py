@@ -7,14 +7,14 @@ from difflib import get_close_matches
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like `name`, letter case and dashes aside; None if none is like it."""
     by_plain = {_plain(each): each for each in known}
-    found = get_close_matches(_plain(name), by_plain, n=1, cutoff=0.6)
-    return by_plain[found[0]] if found else None
+    matches = get_close_matches(_plain(name), by_plain, n=1, cutoff=0.6)
+    return by_plain[matches[0]] if matches else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean NAME?` for the end of a message; nothing where no known name is like it."""
-    found = nearest(name, known)
-    return "" if found is None else f"; did you mean {found}?"
+    near = nearest(name, known)
+    return "" if near is None else f"; did you mean {near}?"
 
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> str:

@@ -221,21 +221,21 @@ def _cycles(claims: tuple[Claim, ...]) -> list[str]:
 def _side_slips(descriptions: DescriptionSet) -> list[str]:
     """Texts with other sides than their claims; paired organs that are taken for their partner."""
     organs = [name for name in descriptions.classes if name != BACKGROUND]
-    found = []
+    issues = []
     for item in descriptions.descriptions:
         slips = exchanged_sides(item.organ, item.text, item.claims, organs)
-        found += [f"left and right exchanged: {item.organ}, {item.aspect}: {it}" for it in slips]
+        issues += [f"left and right exchanged: {item.organ}, {item.aspect}: {it}" for it in slips]
         mirrored = mirror(item.organ)
         if mirrored is None or mirrored not in descriptions.classes:
             continue
         text = item.text.lower()
         if mirrored.lower() in text and item.organ.lower() not in text:
-            found.append(
+            issues.append(
                 f"{item.organ}, {item.aspect}: the text names the {mirrored} and not the "
                 f"{item.organ}"
             )
         wrong = {"left": "right_of", "right": "left_of"}.get(side(item.organ) or "")
         for claim in item.claims:
             if claim.other == mirrored and claim.relation == wrong:
-                found.append(f"left and right exchanged: {claim}")
-    return found
+                issues.append(f"left and right exchanged: {claim}")
+    return issues

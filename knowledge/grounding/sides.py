@@ -61,7 +61,7 @@ def stated_sides(text: str, organ: str, organs: Iterable[str]) -> dict[str, set[
     names = "|".join(re.escape(name) for name in sorted({organ, *organs}, key=len, reverse=True))
     one = rf"(?:the\s+|both\s+)*(?:{names})\b(?!\s+(?:{_VERBS})\b)"
     phrase = rf"\b(left|right)\s+of\s+({one}(?:(?:,\s*|\s+and\s+|,\s*and\s+)(?:of\s+)?{one})*)"
-    found: dict[str, set[str]] = {}
+    sides: dict[str, set[str]] = {}
     for sentence in re.split(r"(?<=[.!?])\s+", text):
         before, end = "", 0
         for match in re.finditer(phrase, sentence, flags=re.IGNORECASE):
@@ -69,8 +69,8 @@ def stated_sides(text: str, organ: str, organs: Iterable[str]) -> dict[str, set[
             if not _is_about(organ, before, names):
                 continue
             for name in re.findall(rf"\b(?:{names})\b", match[2], flags=re.IGNORECASE):
-                found.setdefault(name.lower(), set()).add(match[1].lower())
-    return found
+                sides.setdefault(name.lower(), set()).add(match[1].lower())
+    return sides
 
 
 def _is_about(organ: str, before: str, names: str) -> bool:

@@ -49,9 +49,9 @@ def find_pictures(folder: Path, classes: tuple[str, ...]) -> dict[str, tuple[Pat
             f"{folder} has no pictures of {', '.join(missing)}: case {index.case} shows "
             f"{', '.join(index.pictures)}; render another case"
         )
-    found = {name: tuple(folder / file for file in index.pictures[name]) for name in classes}
-    for paths in found.values():
+    pictures = {name: tuple(folder / file for file in index.pictures[name]) for name in classes}
+    for paths in pictures.values():
         for path in paths:
             if not path.is_file():
                 raise FileNotFoundError(f"there is no picture {path}, which {INDEX} names")
-    return found
+    return pictures

@@ -116,7 +116,7 @@ def _tables(inspection: "Inspection") -> "list[Table]":
     table = Table(title="Organ volumes, ml")
     for name in ("organ", "cases", "least", "median", "most"):
         table.add_column(name, justify="left" if name == "organ" else "right")
-    for name, found in volumes.items():
-        range_ = (f"{f(found):.1f}" if found else "-" for f in (min, median, max))
-        table.add_row(name, str(len(found)), *range_)
+    for name, measured in volumes.items():
+        range_ = (f"{f(measured):.1f}" if measured else "-" for f in (min, median, max))
+        table.add_row(name, str(len(measured)), *range_)
     return [scans, table]

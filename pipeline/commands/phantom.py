@@ -84,13 +84,13 @@ def phantom(
     typer.echo(f"{out}: {number} scans made{present}; {len(spec.organs)} organs")
     if benchmark is not None:
         with counted("checked", total) as tick:
-            found = digest(out, population, jobs=jobs, progress=tick)
-        if found == chosen.sha256:
+            made = digest(out, population, jobs=jobs, progress=tick)
+        if made == chosen.sha256:
             typer.echo(f"the voxels are those of {chosen.name} {chosen.version} (sha256 verified)")
         else:
             typer.echo(
                 f"warning: the voxels differ from those of {chosen.name} {chosen.version}: sha256 "
-                f"{found}, expected {chosen.sha256 or 'none is recorded'}. Other processors and "
+                f"{made}, expected {chosen.sha256 or 'none is recorded'}. Other processors and "
                 "library versions round single voxels otherwise; say so beside figures",
                 err=True,
             )

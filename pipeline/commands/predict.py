@@ -72,27 +72,27 @@ def predict(
     from pipeline.prediction.targets import check_dicom_seg, targets
 
     require_kind(model, "run", "checkpoint", "bundle")
-    found = targets(scans, output)
+    planned = targets(scans, output)
     if dicom_seg:
-        check_dicom_seg(found)
+        check_dicom_seg(planned)
     chosen = Predictor(
         model, organs=classes, checkpoint=checkpoint, predictor=predictor, device=device
     )
-    make_folders(found)
+    make_folders(planned)
     work = ScanJob(chosen, model, skip_existing, save_probabilities, dicom_seg)
     with stopped_with("files that were written are whole; --skip-existing resumes"):
-        finished, faults = _segmented(work, found, output)
-    _tell(finished, len(found) - len(finished) - len(faults), as_json)
-    if len(faults) == 1 == len(found):
+        finished, faults = _segmented(work, planned, output)
+    _tell(finished, len(planned) - len(finished) - len(faults), as_json)
+    if len(faults) == 1 == len(planned):
         raise faults[0]
     if faults:
         for each in faults:
             typer.echo(f"error: {each}", err=True)
-        raise ValueError(f"{len(faults)} of {len(found)} scans could not be segmented")
+        raise ValueError(f"{len(faults)} of {len(planned)} scans could not be segmented")
 
 
 def _segmented(
-    work: "ScanJob", found: "Sequence[Target]", output: Path
+    work: "ScanJob", planned: "Sequence[Target]", output: Path
 ) -> "tuple[list[ScanResult], list[Exception]]":
     """Results scan by scan, and why other scans could not be segmented."""
     from dataclasses import replace
@@ -102,8 +102,8 @@ def _segmented(
 
     finished: list[ScanResult] = []
     faults: list[Exception] = []
-    with parts_of("segmenting", len(found)) as start:
-        for target in found:
+    with parts_of("segmenting", len(planned)) as start:
+        for target in planned:
             try:
                 done = work.segment(target, start(target.scan.name))
             except (ValueError, OSError, MemoryError) as fault:
@@ -111,7 +111,7 @@ def _segmented(
                 faults.append(OSError(f"{target.mask}: {fault}") if nameless else fault)
                 continue
             if done and not finished:
-                colors = write_colors(found, output, work.predictor.opened.spec.classes)
+                colors = write_colors(planned, output, work.predictor.opened.spec.classes)
                 done = replace(done, files=(*done.files, *colors))
             finished += [done] if done else []
     return finished, faults
@@ -125,8 +125,8 @@ def _tell(finished: "list[ScanResult]", skipped: int, as_json: bool) -> None:
         if done.report["warning"]:
             typer.echo(f"warning: {done.report['scan']}: {done.report['warning']}", err=True)
         if done.report.get("dicom_seg", "") is None:
-            told = "no organ was found, so no DICOM segmentation was written"
-            typer.echo(f"warning: {done.report['scan']}: {told}", err=True)
+            reason = "no organ was found, so no DICOM segmentation was written"
+            typer.echo(f"warning: {done.report['scan']}: {reason}", err=True)
     if as_json:
         typer.echo(json.dumps([done.report for done in finished], indent=2, ensure_ascii=False))
         return

@@ -68,9 +68,9 @@ def sensitivity(
         stopped_with("no figures were written"),
         counted("scoring", cases, stderr=as_json) as tick,
     ):
-        found = text_sensitivity(model, data, part, others, tick)
-    write_sensitivity(found, path)
-    Console(stderr=as_json).print(sensitivity_table(found))
+        figures = text_sensitivity(model, data, part, others, tick)
+    write_sensitivity(figures, path)
+    Console(stderr=as_json).print(sensitivity_table(figures))
     typer.echo(f"wrote {path}", err=as_json)
     if as_json:
         typer.echo(path.read_text(encoding="utf-8"), nl=False)

@@ -183,14 +183,14 @@ def _label_map(flat: Mapping[str, Path], case: str) -> Path | None:
 
 def _by_prefix(flat: Mapping[str, Path], cases: Sequence[str]) -> dict[str, dict[str, Path]]:
     """Masks by case and organ of files `CASE_ORGAN`; the longest name of a case wins."""
-    found: dict[str, dict[str, Path]] = {}
+    files: dict[str, dict[str, Path]] = {}
     for stem, path in flat.items():
         owners = [case for case in cases if stem.startswith(f"{case}_")]
         if owners:
             case = max(owners, key=len)
             organ = stem.removeprefix(f"{case}_").removeprefix("0000_")
-            found.setdefault(case, {})[organ] = path
-    return found
+            files.setdefault(case, {})[organ] = path
+    return files
 
 
 def _read(path: Path) -> Volume:

@@ -37,11 +37,11 @@ class OrganList:
             return {name: (label,) for name, label in self.labels.items()}
         if self.values.by_file:
             raise ValueError(f"{self.name} names mask files, not the labels of a label map")
-        found: dict[str, tuple[int, ...]] = dict.fromkeys(self.labels, ())
+        values: dict[str, tuple[int, ...]] = dict.fromkeys(self.labels, ())
         for value, index in self.values.classes.items():
             assert isinstance(value, int)
-            found[self.classes[index]] += (value,)
-        return found
+            values[self.classes[index]] += (value,)
+        return values
 
     @classmethod
     def of(cls, name: str, labels: Mapping[str, int]) -> Self:

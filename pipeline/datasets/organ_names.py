@@ -39,9 +39,9 @@ def match_organs(
     by_words: dict[tuple[str, ...], list[str]] = {}
     for name in names:
         by_words.setdefault(plain_words(name), []).append(name)
-    found, missing = dict(pairs), []
+    matched, missing = dict(pairs), []
     for organ, aliases in organs.items():
-        if organ in found:
+        if organ in matched:
             continue
         words = dict.fromkeys(plain_words(word) for word in (organ, *aliases))
         alike = [name for each in words for name in by_words.get(each, ())]
@@ -51,7 +51,7 @@ def match_organs(
                 f"--match '{organ}={alike[0]}'"
             )
         if alike:
-            found[organ] = alike[0]
+            matched[organ] = alike[0]
         else:
             missing.append(organ)
     if missing:
@@ -60,7 +60,7 @@ def match_organs(
             f"{where}: no label is named {_few(missing)}; there is {_few(names)}{hint}; "
             f"--match '{missing[0]}=NAME' says which it is"
         )
-    return {organ: found[organ] for organ in organs}
+    return {organ: matched[organ] for organ in organs}
 
 
 def _pairs(

@@ -62,10 +62,10 @@ def require_kind(path: Path, *wanted: str) -> Path:
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder{_beside(path)}")
-    found = kind_of(path)
-    if found is None or found in wanted or (path.is_dir() and set(_folder(path)) & set(wanted)):
+    actual = kind_of(path)
+    if actual is None or actual in wanted or (path.is_dir() and set(_folder(path)) & set(wanted)):
         return path
-    kind, needed = KINDS[found], " or ".join(KINDS[name].what for name in wanted)
+    kind, needed = KINDS[actual], " or ".join(KINDS[name].what for name in wanted)
     raise ValueError(f"{path} is {kind.what}, for {kind.taken}; here goes {needed}")
 
 

@@ -23,9 +23,9 @@ def require_writable(out: Path, made: str, *inputs: Path | None) -> Path:
         raise NotADirectoryError(f"-o {out}: {above} is a file, where a folder is needed")
     if any(given is not None and given.resolve() == out.resolve() for given in inputs):
         raise FileExistsError(f"-o {out} would be written over what it is made from")
-    found = kind_of(out) if out.is_file() else None
-    if found is not None and found != made:
-        raise FileExistsError(f"-o {out} is {KINDS[found].what} that would be lost; name another")
+    kind = kind_of(out) if out.is_file() else None
+    if kind is not None and kind != made:
+        raise FileExistsError(f"-o {out} is {KINDS[kind].what} that would be lost; name another")
     return out
 
 
@@ -39,7 +39,7 @@ def require_writable_folder(out: Path, *kinds: str) -> Path:
     above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not above.is_dir():
         raise NotADirectoryError(f"-o {out}: {above} is a file, where a folder is needed")
-    found = list(_folder(out)) if out.is_dir() else []
-    if found and not set(found) & set(kinds):
-        raise FileExistsError(f"-o {out} is {KINDS[found[0]].what}; name a folder of its own")
+    present = list(_folder(out)) if out.is_dir() else []
+    if present and not set(present) & set(kinds):
+        raise FileExistsError(f"-o {out} is {KINDS[present[0]].what}; name a folder of its own")
     return out

@@ -99,10 +99,10 @@ class Predictor:
         """
         volume = scan if isinstance(scan, Volume) else read_volume(scan)
         source = None if isinstance(scan, Volume) else Path(scan)
-        found = self.segment_volume(volume, source=source, tick=tick, keep=keep)
-        if found.doubt:
-            warnings.warn(f"{source or 'the scan'}: {found.doubt}", stacklevel=2)
-        return found
+        mask = self.segment_volume(volume, source=source, tick=tick, keep=keep)
+        if mask.doubt:
+            warnings.warn(f"{source or 'the scan'}: {mask.doubt}", stacklevel=2)
+        return mask
 
     def segment_volume(
         self,

@@ -59,21 +59,21 @@ def targets(inputs: Sequence[Path], output: Path) -> list[Target]:
     scans = [scan for given in inputs for scan in scans_of(given)]
     _check_modalities([given for given in inputs if _is_scan(given)])
     if _names_a_file(output, single):
-        found = [Target(scans[0], output)]
+        targets = [Target(scans[0], output)]
     else:
         masks = (output / name for name in _mask_names(scans))
-        found = [Target(scan, mask) for scan, mask in zip(scans, masks, strict=True)]
-    _check(found, output)
+        targets = [Target(scan, mask) for scan, mask in zip(scans, masks, strict=True)]
+    _check(targets, output)
     folders = [given for given in inputs if given.is_dir() and not _is_scan(given)]
     if any(folder.resolve() == output.resolve() for folder in folders):
         raise ValueError(
             f"-o {output}: holds the scans, and masks beside them would be taken for scans the "
             "next time; give another folder"
         )
-    return found
+    return targets
 
 
-def check_dicom_seg(found: Sequence[Target]) -> None:
+def check_dicom_seg(targets: Sequence[Target]) -> None:
     """Whether DICOM segmentations can be written for all of these, before any work is done.
 
     Raises:
@@ -83,7 +83,7 @@ def check_dicom_seg(found: Sequence[Target]) -> None:
         raise ValueError(
             "--dicom-seg needs highdicom, which is not installed: pip install 'tak-seg[dicom]'"
         )
-    other = [str(target.scan) for target in found if not target.scan.is_dir()]
+    other = [str(target.scan) for target in targets if not target.scan.is_dir()]
     if other:
         raise ValueError(
             f"--dicom-seg refers to the slices of a DICOM series, which {', '.join(other[:3])} "
@@ -158,8 +158,8 @@ def _names_a_file(output: Path, single: bool) -> bool:
 
 def _numbered(scan: Path) -> tuple[str, str] | None:
     """`case`, `0000` of `case_0000.nii.gz`; None for other names and for DICOM folders."""
-    found = None if scan.is_dir() else re.fullmatch(r"(.+)_(\d{4})", stem_of(scan))
-    return (found[1], found[2]) if found else None
+    match = None if scan.is_dir() else re.fullmatch(r"(.+)_(\d{4})", stem_of(scan))
+    return (match[1], match[2]) if match else None
 
 
 def _check_modalities(scans: Iterable[Path]) -> None:
@@ -192,11 +192,11 @@ def _mask_names(scans: Sequence[Path]) -> list[str]:
     return names
 
 
-def _check(found: Sequence[Target], output: Path) -> None:
-    check_output(output, [target.scan for target in found])
+def _check(targets: Sequence[Target], output: Path) -> None:
+    check_output(output, [target.scan for target in targets])
     taken: dict[Path, Path] = {}
-    sources = {target.scan.resolve() for target in found}
-    for target in found:
+    sources = {target.scan.resolve() for target in targets}
+    for target in targets:
         place = target.mask.resolve()
         if place in sources:
             raise ValueError(f"-o {output}: would overwrite the scan {target.mask}")

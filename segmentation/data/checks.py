@@ -191,12 +191,12 @@ def check_labeled(records: Mapping[str, Mapping[str, Any]], split: Split, out: P
 
 def _faults(records: Mapping[str, Mapping[str, Any]], folder: Path) -> dict[str, str]:
     """What is wrong with labeled cases that have background alone, on the grid or at all."""
-    found = {}
+    missing = {}
     for case, record in records.items():
         if not any(record["voxels_per_class"][1:]):
             with opened(folder / f"{case}.h5") as file:
-                found[case] = EMPTY if is_empty(file["source_label"][:]) else _LOST
-    return found
+                missing[case] = EMPTY if is_empty(file["source_label"][:]) else _LOST
+    return missing
 
 
 def image_digest(image: Array) -> str:
@@ -219,15 +219,15 @@ def check_images(prepared: Prepared) -> None:
             noted = prepared.cases[case].get("image_sha256")
             digest = noted or _digest_of(prepared.file(case))
             parts.setdefault(digest, []).append((part, case))
-    found = [
+    copies = [
         f"{case} ({part}) and {other} ({second})"
         for alike in parts.values()
         for (part, case), (second, other) in combinations(alike, 2)
         if part != second
     ]
-    if found:
+    if copies:
         raise ValueError(
-            f"{prepared.root}: the same image in two parts of the split: {'; '.join(found)}; "
+            f"{prepared.root}: the same image in two parts of the split: {'; '.join(copies)}; "
             "leave one of each out of the lists and prepare again"
         )
 

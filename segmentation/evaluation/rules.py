@@ -92,8 +92,8 @@ def _scan(
     overlap = dice(prediction, truth, classes)
     scores = {}
     for organ, (one, other) in _masks(prediction, truth, classes):
-        found = surface_scores(one, other, spacing_mm, tolerance_mm=tolerance_mm)
-        scores[organ] = {"dice": overlap[organ], **found._asdict()}
+        distances = surface_scores(one, other, spacing_mm, tolerance_mm=tolerance_mm)
+        scores[organ] = {"dice": overlap[organ], **distances._asdict()}
     return scores
 
 
@@ -155,8 +155,8 @@ def _masks(
     """(organ, (predicted, true)), both masks cut to the box around them, for every organ."""
     count = len(classes) - 1
     boxes = [ndimage.find_objects(labels, count) for labels in (prediction, truth)]
-    for index, (organ, *found) in enumerate(zip(classes[1:], *boxes, strict=True), start=1):
-        there = [box for box in found if box is not None] or [(slice(1),) * 3]
+    for index, (organ, *bounding) in enumerate(zip(classes[1:], *boxes, strict=True), start=1):
+        there = [box for box in bounding if box is not None] or [(slice(1),) * 3]
         box = tuple(
             slice(min(side.start or 0 for side in sides), max(side.stop for side in sides))
             for sides in zip(*there, strict=True)

@@ -82,9 +82,9 @@ def check_shapes(prediction: NDArray[np.generic], truth: NDArray[np.generic]) ->
 
 
 def _bounding_box(mask: Mask) -> tuple[slice, ...]:
-    found = ndimage.find_objects(mask.astype(np.uint8))[0]
-    assert found is not None
-    return found
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    assert box is not None
+    return box
 
 
 def _surfaces(one: Mask, other: Mask) -> tuple[Mask, Mask]:
@@ -95,5 +95,5 @@ def _surfaces(one: Mask, other: Mask) -> tuple[Mask, Mask]:
 
 
 def _distances(near: Mask, far: Mask, spacing_mm: Spacing) -> Distances:
-    found: Distances = ndimage.distance_transform_edt(~far, sampling=spacing_mm)[near]
-    return found
+    distances: Distances = ndimage.distance_transform_edt(~far, sampling=spacing_mm)[near]
+    return distances

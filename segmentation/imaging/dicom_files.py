@@ -137,12 +137,12 @@ def value_of(header: Dataset, keyword: str) -> Any:
 def folders_with_dicom(folder: Path, depth: int = 4) -> list[Path]:
     """The folder and those below it, to some depth, that hold a DICOM file directly."""
     inside = sorted(folder.iterdir())
-    found = [folder] if any(is_dicom_file(path) for path in inside) else []
+    folders = [folder] if any(is_dicom_file(path) for path in inside) else []
     if depth > 0:
         for path in inside:
             if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
-                found += folders_with_dicom(path, depth - 1)
-    return found
+                folders += folders_with_dicom(path, depth - 1)
+    return folders
 
 
 @contextmanager

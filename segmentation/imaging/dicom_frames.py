@@ -224,9 +224,9 @@ def _check_positions(path: Path, frames: Sequence[Frame]) -> None:
         raise ValueError(f"{path}: all {len(frames)} slices are at the same position")
     if min(copies) > 1:
         named = sorted({frame.group for frame in frames if frame.group})
-        told = f" ({one_line(', '.join(named[:4]))})" if len(named) > 1 else ""
+        names = f" ({one_line(', '.join(named[:4]))})" if len(named) > 1 else ""
         raise ValueError(
-            f"{path}: {min(copies)} slices at every position, several phases or stacks{told}; "
+            f"{path}: {min(copies)} slices at every position, several phases or stacks{names}; "
             "give each a folder of its own"
         )
     steps = np.linalg.norm(np.diff(places, axis=0), axis=1)

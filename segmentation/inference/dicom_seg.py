@@ -75,9 +75,9 @@ def write_dicom_seg(
     if not frames.any():
         raise ValueError(f"{series}: the mask is empty, and an empty DICOM segmentation is invalid")
     with quiet():
-        found = _segmentation(slices, frames, organs, shades, algorithm, version)
+        segmentation = _segmentation(slices, frames, organs, shades, algorithm, version)
     with replacing(path) as partial, quiet():
-        found.save_as(partial)
+        segmentation.save_as(partial)
 
 
 def _segmentation(
@@ -88,7 +88,7 @@ def _segmentation(
     algorithm: str,
     version: str,
 ) -> Segmentation:
-    found = Segmentation(
+    segmentation = Segmentation(
         source_images=slices,
         pixel_array=frames,
         segmentation_type="BINARY",
@@ -107,9 +107,9 @@ def _segmentation(
         content_label="SEGMENTATION",
         content_description="Made by a research network; not for diagnosis",
     )
-    found.ContentCreatorName = ""  # has to be there, may be empty (type 2 of PS3.3, 10.9)
-    found.SeriesDescription = f"{algorithm} segmentation"[:64]
-    return found
+    segmentation.ContentCreatorName = ""  # has to be there, may be empty (type 2 of PS3.3, 10.9)
+    segmentation.SeriesDescription = f"{algorithm} segmentation"[:64]
+    return segmentation
 
 
 def _described(
@@ -119,7 +119,7 @@ def _described(
     if organ.snomed is not None:
         name = organ.name.replace(organ.side or "", "").strip()
         kind = Code(organ.snomed, "SCT", name.capitalize())
-    found = SegmentDescription(
+    description = SegmentDescription(
         segment_number=number,
         segment_label=organ.name[:64],
         segmented_property_category=codes.SCT.AnatomicalStructure,
@@ -134,9 +134,9 @@ def _described(
     )
     if organ.side is not None:
         side = highdicom.sr.CodedConcept.from_code(_SIDES[organ.side])
-        kinds = found.SegmentedPropertyTypeCodeSequence
+        kinds = description.SegmentedPropertyTypeCodeSequence
         kinds[0].SegmentedPropertyTypeModifierCodeSequence = [side]
-    return found
+    return description
 
 
 def _check(slices: Sequence[pydicom.Dataset], labels: Array, series: Path) -> None:

@@ -87,8 +87,8 @@ def digest(
     every = [(case, part) for part, cases in population.parts().items() for case in cases]
     work = partial(_case_digest, out=out, masks=population.masks)
     digests = {}
-    for case, found in map_processes(work, every, jobs):
-        digests[case] = found
+    for case, case_digest in map_processes(work, every, jobs):
+        digests[case] = case_digest
         if progress:
             progress(case)
     lines = "".join(f"{case} {digests[case]}\n" for case in sorted(digests))

@@ -25,18 +25,18 @@ def find_json(text: str) -> dict[str, Any]:
     Raises:
         InvalidAnswer: there is none.
     """
-    found = list(_objects(text))
-    if not any("text" in value for value in found):
+    objects = list(_objects(text))
+    if not any("text" in value for value in objects):
         text = _TRAILING_COMMA.sub(lambda match: match[1] or match[2], text)
-        found = list(_objects(text))
-    for value in reversed(found):
+        objects = list(_objects(text))
+    for value in reversed(objects):
         if "text" in value:
             return value
     if text.lstrip().startswith("{") and not _starts_whole(text):
         raise InvalidAnswer(f"the answer is cut-off JSON: {_short(text)!r}")
-    if not found:
+    if not objects:
         raise InvalidAnswer(f"no JSON object in the answer {_short(text)!r}")
-    return found[0]
+    return objects[0]
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

@@ -121,13 +121,13 @@ def _layout(root: Path, layout: str | None) -> str:
     if not root.is_dir():
         reason = "is a file" if root.exists() else "there is no such folder"
         raise NotADirectoryError(f"{root}: {reason}; expected a folder of scans and masks")
-    found = checked_layout(layout) if layout else detect_layout(root)
-    if found is None:
+    name = checked_layout(layout) if layout else detect_layout(root)
+    if name is None:
         forms = "; ".join(f"{n}: {each.expected}" for n, each in LAYOUTS.items() if not each.arrays)
         raise FileNotFoundError(f"{root}: scans and masks in no known layout ({forms})")
-    if LAYOUTS[found].arrays:
-        raise ValueError(f"--layout {found}: shared arrays have the descriptor of their protocol")
-    return found
+    if LAYOUTS[name].arrays:
+        raise ValueError(f"--layout {name}: shared arrays have the descriptor of their protocol")
+    return name
 
 
 def _progress(counted: Counted | None, total: int) -> AbstractContextManager[Callable[[str], None]]:

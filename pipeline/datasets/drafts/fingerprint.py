@@ -97,8 +97,8 @@ class Fingerprint:
 
     def volume_ml(self, index: int) -> float:
         """Median volume of an organ; 0 for one that no measured case has."""
-        found = [organ.volume_ml for organ in self.organ(index)]
-        return median(found) if found else 0.0
+        volumes = [organ.volume_ml for organ in self.organ(index)]
+        return median(volumes) if volumes else 0.0
 
     def sides(self, right: int, left: int) -> list[float]:
         """How far the right organ is to the right of the left one, mm, in the cases with both."""
@@ -172,10 +172,10 @@ def measure(
     """
     measured = []
     reader = Files(trust_headers=True, values=values)
-    for found in map_processes(partial(_measure_case, reader=reader), cases, jobs):
-        measured.append(found)
+    for case in map_processes(partial(_measure_case, reader=reader), cases, jobs):
+        measured.append(case)
         if progress:
-            progress(found.case)
+            progress(case.case)
     return Fingerprint(tuple(sorted(measured, key=lambda one: one.case)), of_cases)
 
 

@@ -80,11 +80,11 @@ def _named(
 
 def _shipped_organs() -> dict[tuple[str, ...], Organ]:
     """Organs of the shipped descriptors by the words of their names."""
-    found: dict[tuple[str, ...], Organ] = {}
+    organs: dict[tuple[str, ...], Organ] = {}
     for name in sorted(path.stem for path in shipped.reference("data").glob("*.toml")):
         for organ in DatasetSpec.read(shipped.reference("data") / f"{name}.toml").organs:
-            found.setdefault(plain_words(organ.name), organ)
-    return found
+            organs.setdefault(plain_words(organ.name), organ)
+    return organs
 
 
 def measured_organs(
