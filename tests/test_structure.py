@@ -59,6 +59,8 @@ ALIKE = {  # registries: every file is one choice of the same kind
     "knowledge/encoders",
     "knowledge/providers",
     "segmentation/methods",
+    "segmentation/networks/heads",
+    "segmentation/networks/alignments",
     "pipeline/commands",
 }
 HOME = {

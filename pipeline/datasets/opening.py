@@ -128,7 +128,9 @@ def _is_prepared(folder: Path) -> bool:
 
 def _is_bare(folder: Path) -> bool:
     """Whether a folder has scans in a known layout, and no descriptor."""
-    if not folder.is_dir() or (folder / OWN).is_file() or layouts_in(folder):
+    if not require_kind(folder, "raw", "lists").is_dir():
+        return False
+    if (folder / OWN).is_file() or layouts_in(folder):
         return False
     return detect_layout(folder) is not None
 

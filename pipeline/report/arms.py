@@ -52,18 +52,18 @@ class Arm:
     @property
     def scored(self) -> Scored | None:
         """The scores case by case, averaged over the seeds; None where no run was scored."""
-        found = self.evaluations
-        return Scored(self.label, len(found), mean_of(found)) if found else None
+        evaluations = self.evaluations
+        return Scored(self.label, len(evaluations), mean_of(evaluations)) if evaluations else None
 
     def over_seeds(self, name: str, metric: str) -> tuple[float, float]:
         """Mean and standard deviation of an organ or group; over seeds, or over cases of one."""
-        found = [
+        scores = [
             one.group(name, metric) if name in one.groups else one.organ(name, metric)
             for one in self.evaluations
         ]
-        if len(found) < 2:
-            return found[0] if found else (float("nan"), float("nan"))
-        means = [mean for mean, _ in found if not np.isnan(mean)]
+        if len(scores) < 2:
+            return scores[0] if scores else (float("nan"), float("nan"))
+        means = [mean for mean, _ in scores if not np.isnan(mean)]
         deviation = float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
         return nan_mean(means), deviation
 
@@ -122,8 +122,8 @@ def _check_classes(first: RunData, run: RunData) -> None:
     parts = [f"{run.path} alone knows {', '.join(o for o in own if o not in known)}"]
     parts += [f"{first.path} alone knows {', '.join(o for o in known if o not in own)}"]
     parts = [part for part in parts if not part.endswith("knows ")]
-    told = "; ".join(parts) or f"{run.path} has them in another order than {first.path}"
-    raise ValueError(f"runs of one report have the same classes: {told}; report them apart")
+    differences = "; ".join(parts) or f"{run.path} has them in another order than {first.path}"
+    raise ValueError(f"runs of one report have the same classes: {differences}; report them apart")
 
 
 def _check_comparable(runs: Sequence[RunData]) -> None:
@@ -164,27 +164,27 @@ def _departures(run: RunData, first: RunData) -> tuple[str, ...]:
     chosen = {key for key in own | theirs if key.endswith(".name")}
     other = {key.split(".")[0] for key in chosen if own[key] != theirs[key]}
     other |= set() if run.config.needs_bank and first.config.needs_bank else {"text"}
-    found = []
+    changes = []
     for key in dict.fromkeys([*sorted(chosen), *own, *theirs]):
         before, after = theirs.get(key, "the default"), own.get(key, "the default")
         if before != after and (key in chosen or key.split(".")[0] not in other):
-            found.append(f"{key.removesuffix('.name')} {after} instead of {before}")
+            changes.append(f"{key.removesuffix('.name')} {after} instead of {before}")
     if run.bank_digest and first.bank_digest and run.bank_digest != first.bank_digest:
-        found.append("other text vectors")
+        changes.append("other text vectors")
     if run.data_digest and first.data_digest and run.data_digest != first.data_digest:
-        found.append("another preparation or split of the data")
-    return tuple(found)
+        changes.append("another preparation or split of the data")
+    return tuple(changes)
 
 
 def _settings(config: RunConfig) -> dict[str, str]:
     """The entries of a recipe by the names that `--set` knows, title and seed left out."""
     tables = config.model_dump(mode="json", exclude={"title", "seed"})
-    found = {}
+    values = {}
     for table, entries in tables.items():
         options = entries.pop("options", {})
         for key, value in (entries | options).items():
-            found[f"{table}.{key}"] = json.dumps(value).strip('"').replace("null", "none")
-    return found
+            values[f"{table}.{key}"] = json.dumps(value).strip('"').replace("null", "none")
+    return values
 
 
 def _labels(arms: Sequence[Sequence[RunData]]) -> list[str]:

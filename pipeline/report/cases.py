@@ -78,7 +78,7 @@ def show_cases(
         case = read_case(prepared.file(name))
         if case.label is None:
             raise ValueError(f"{case.path}: case {name} has no label to show")
-        found = opened.classify(torch.from_numpy(case.image).float())
+        probabilities = opened.classify(torch.from_numpy(case.image).float())
         shown.append(
             ShownCase(
                 name=name,
@@ -86,8 +86,8 @@ def show_cases(
                 scores={o: scores["dice"] for o, scores in evaluation.cases[name].items()},
                 image=np.asarray(case.image, np.float32),
                 truth=np.asarray(case.label),
-                prediction=labels_of(found),
-                entropy=entropy_of(found).cpu().numpy(),
+                prediction=labels_of(probabilities),
+                entropy=entropy_of(probabilities).cpu().numpy(),
                 affine=case.affine,
                 gray=_gray(case.image, prepared.spec.scaling),
             )

@@ -147,9 +147,9 @@ def _scored(arm: Arm, prepared: Prepared, asked: ReportRequest, counted: Counted
             rules = rules_for(asked.rules, run.spec)
             cases = getattr(prepared.split, asked.part)
             with counted(f"scoring {run.name}", len(cases)) as tick:
-                found = evaluate(opened, prepared, asked.part, tick, rules=rules)
-            write_results(found, run.path / evaluation_name(asked.part, rules))
-            run = replace(run, evaluation=found)
+                evaluation = evaluate(opened, prepared, asked.part, tick, rules=rules)
+            write_results(evaluation, run.path / evaluation_name(asked.part, rules))
+            run = replace(run, evaluation=evaluation)
         runs.append(run)
     return replace(arm, runs=tuple(runs))
 

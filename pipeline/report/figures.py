@@ -103,9 +103,9 @@ def _name_point(
     text = axes.annotate(name, place, away, textcoords="offset points", va="center",
                          fontsize=10.5, color=INK, zorder=4)  # fmt: skip
     if gain is not None and gain == gain:
-        told = signed(gain)
-        color = GAIN if told.startswith("+") else LOSS if told.startswith("−") else MUTED
-        axes.annotate(told, (1, 0.5), (4, 0), xycoords=text, textcoords="offset points",
+        shown = signed(gain)
+        color = GAIN if shown.startswith("+") else LOSS if shown.startswith("−") else MUTED
+        axes.annotate(shown, (1, 0.5), (4, 0), xycoords=text, textcoords="offset points",
                       va="center", fontsize=10.5, fontweight="bold", color=color,
                       zorder=4)  # fmt: skip
 
@@ -115,13 +115,13 @@ def draw_maps(figure: Figure, maps: Sequence[Mapping[str, Any]], columns: int) -
     places = figure.subplots(-(-len(maps) // columns), columns, squeeze=False).ravel()
     for axes in places[len(maps) :]:
         axes.axis("off")
-    for axes, found in zip(places, maps, strict=False):
-        _draw_map(axes, found)
+    for axes, matrix in zip(places, maps, strict=False):
+        _draw_map(axes, matrix)
 
 
-def _draw_map(axes: Axes, found: Mapping[str, Any]) -> None:
+def _draw_map(axes: Axes, matrix: Mapping[str, Any]) -> None:
     paper, tones = np.array(to_rgb(PAPER)), {"alike": to_rgb(ALIKE), "opposed": to_rgb(OPPOSED)}
-    cells, size = found["cells"], len(found["names"])
+    cells, size = matrix["cells"], len(matrix["names"])
     picture = np.tile(paper, (size, size, 1))
     for row in range(size):
         for column in range(size):
@@ -134,9 +134,9 @@ def _draw_map(axes: Axes, found: Mapping[str, Any]) -> None:
                       fontsize=7, color=color)  # fmt: skip
     axes.imshow(picture)
     axes.set_xticks(range(size), [str(n + 1) for n in range(size)], fontsize=8)
-    axes.set_yticks(range(size), [f"{n} {name}" for n, name in enumerate(found["names"], 1)])
+    axes.set_yticks(range(size), [f"{n} {name}" for n, name in enumerate(matrix["names"], 1)])
     axes.tick_params(axis="x", top=True, bottom=False, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)
-    axes.set_title(found["title"])
-    axes.set_xlabel(found["words"], loc="left", fontsize=9)
+    axes.set_title(matrix["title"])
+    axes.set_xlabel(matrix["words"], loc="left", fontsize=9)

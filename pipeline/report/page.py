@@ -78,8 +78,8 @@ def prose(sentence: str) -> Markup:
 
 def digest_of_script(script: str) -> str:
     """What the content security policy calls the one script that may run."""
-    found = hashlib.sha256(script.encode()).digest()
-    return f"sha256-{base64.b64encode(found).decode()}"
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def absences(material: Material) -> Mapping[str, str]:
@@ -97,9 +97,9 @@ def absences(material: Material) -> Mapping[str, str]:
     if material.shape_cases:
         pictures = f"Not shown: no case of the part {material.part} has a score for any organ."
         shapes_absent = f"Not shown: none of {material.shape_cases} labeled scans shows an organ."
-    told = "This run has no text: it was trained with a convolutional head and no contrast."
+    note = "This run has no text: it was trained with a convolutional head and no contrast."
     if first.bank_digest is not None:
-        told = "Not shown: the run's folder holds no copy of its bank. Give it by --bank FILE."
+        note = "Not shown: the run's folder holds no copy of its bank. Give it by --bank FILE."
     return {
         "scores": scores,
         "baseline": _no_baseline(material),
@@ -109,7 +109,7 @@ def absences(material: Material) -> Mapping[str, str]:
         "log": f"No learning curves: {first.name} has no log.jsonl.",
         "losses": "No loss was logged.",
         "validation": "The run was not validated while it was trained.",
-        "texts": told,
+        "texts": note,
         "claims": _no_claims(material),
     }
 

@@ -78,12 +78,12 @@ def organ_panels(arms: Sequence[Arm]) -> list[Panel]:
         for run in arm.runs:
             known = run.log.organs
             wanted = run.config.inference.predictor or next(iter(known), None)
-            found = known.get(wanted, {}) if wanted else {}
-            for name, points in found.items():
+            curves = known.get(wanted, {}) if wanted else {}
+            for name, points in curves.items():
                 if name in panels:
                     panels[name].append(Curve(look, points, marked=True))
-            if found:
-                panels["mean of all"].append(Curve(look, _mean(found), marked=True))
+            if curves:
+                panels["mean of all"].append(Curve(look, _mean(curves), marked=True))
     return [
         Panel(name, tuple(curves), percent=True, steps=_steps(arms))
         for name, curves in panels.items()

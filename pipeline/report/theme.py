@@ -132,8 +132,8 @@ def signed(points: float) -> str:
     """A difference in points with its sign; none where it rounds to 0, a dash if unknown."""
     if points != points:
         return "–"
-    told = f"{points:+.1f}"
-    return "0.0" if float(told) == 0 else told.replace("-", "−")
+    shown = f"{points:+.1f}"
+    return "0.0" if float(shown) == 0 else shown.replace("-", "−")
 
 
 def short(value: float, digits: int = 1) -> str:

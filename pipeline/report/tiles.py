@@ -52,7 +52,7 @@ def tile(case: ShownCase, cut: Cut, layer: str, classes: Sequence[str], *, side:
     The patient's right, or front, is on the left; head, or front, is up.
     """
     spacing = np.delete(np.linalg.norm(case.affine[:3, :3], axis=0), cut.axis)
-    image, truth, found, entropy = (
+    image, truth, prediction, entropy = (
         _upright(np.take(volume, cut.place, cut.axis))
         for volume in (case.image, case.truth, case.prediction, case.entropy)
     )
@@ -62,11 +62,11 @@ def tile(case: ShownCase, cut: Cut, layer: str, classes: Sequence[str], *, side:
     zoom = size / gray.shape
     shade = _zoomed(gray, zoom, 1)[..., None] * np.full(3, 255.0)
     if layer in ("truth", "prediction"):
-        labels = _zoomed(truth if layer == "truth" else found, zoom, 0)
+        labels = _zoomed(truth if layer == "truth" else prediction, zoom, 0)
         shade = _tinted(shade, np.array(colors(classes))[labels], _TINT * (labels > 0))
     elif layer == "error":
         table = np.array([(0, 0, 0), *ERRORS.values()])
-        kinds = error_kinds(_zoomed(truth, zoom, 0), _zoomed(found, zoom, 0))
+        kinds = error_kinds(_zoomed(truth, zoom, 0), _zoomed(prediction, zoom, 0))
         shade = _tinted(shade * 0.7, table[kinds], 0.85 * (kinds > 0))
     elif layer == "uncertainty":
         much = _zoomed(glow, zoom, 1).clip(0, 1)
@@ -75,13 +75,13 @@ def tile(case: ShownCase, cut: Cut, layer: str, classes: Sequence[str], *, side:
     return np.rint(shade.clip(0, 255)).astype(np.uint8)
 
 
-def error_kinds(truth: NDArray[np.uint8], found: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def error_kinds(truth: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """0 right, 1 an organ missed, 2 an organ where none is, 3 one organ taken for another."""
     kinds = np.zeros(truth.shape, np.uint8)
-    wrong = truth != found
-    kinds[wrong & (found == 0)] = 1
+    wrong = truth != prediction
+    kinds[wrong & (prediction == 0)] = 1
     kinds[wrong & (truth == 0)] = 2
-    kinds[wrong & (truth > 0) & (found > 0)] = 3
+    kinds[wrong & (truth > 0) & (prediction > 0)] = 3
     return kinds
 
 
@@ -123,8 +123,8 @@ def tile_figure(
     width = _WIDTH * len(layers) + 30
     with drawing(width, sum(heights) + 8 * len(rows) + 26 + 21 * lines) as figure:
         axes = figure.subplots(len(rows), len(layers), squeeze=False, height_ratios=heights)
-        for line, found, (words, _, _) in zip(axes, pictures, rows, strict=True):
-            for place, picture in zip(line, found, strict=True):
+        for line, line_pictures, (words, _, _) in zip(axes, pictures, rows, strict=True):
+            for place, picture in zip(line, line_pictures, strict=True):
                 place.imshow(picture)
                 place.set_xticks([])
                 place.set_yticks([])

@@ -63,8 +63,8 @@ def _figures(material: Material) -> dict[str, bytes]:
         "vectors": _vectors,
     }
     assert tuple(drawn) == FIGURES
-    found = {name: draw(material) for name, draw in drawn.items()}
-    return {name: content for name, content in found.items() if content is not None}
+    sections = {name: draw(material) for name, draw in drawn.items()}
+    return {name: content for name, content in sections.items() if content is not None}
 
 
 def _losses(material: Material) -> bytes | None:
@@ -128,7 +128,7 @@ def _vectors(material: Material) -> bytes | None:
     maps = cosine_maps(material)
     if not maps:
         return None
-    aspects = len({found["aspect"] for found in maps})
+    aspects = len({each["aspect"] for each in maps})
     columns = aspects if aspects > 1 else len(maps)
     side = 130 + 24 * len(maps[0]["names"])
     with drawing(columns * (side + 40), -(-len(maps) // columns) * side) as figure:

@@ -49,10 +49,10 @@ def adopt(
     plain = config.model_dump(mode="json", exclude_none=True)
     folder.write_config(config)
     folder.keep_bank(bank)
-    told: dict[str, Any] = {"run": plain, "dataset": spec.model_dump(mode="json")}
-    told["vectors"] = None if setting.vectors is None else list(setting.vectors.shape)
+    metadata: dict[str, Any] = {"run": plain, "dataset": spec.model_dump(mode="json")}
+    metadata["vectors"] = None if setting.vectors is None else list(setting.vectors.shape)
     identity = Identity(setting.classes, digest)
-    save(TrainState(step, method.state_dict(), {}, {}, None, identity, told), folder.best)
+    save(TrainState(step, method.state_dict(), {}, {}, None, identity, metadata), folder.best)
 
 
 def read_published(path: Path) -> Mapping[str, Tensor]:

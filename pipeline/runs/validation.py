@@ -33,7 +33,7 @@ def validator(
         networks = method.predictors()
         first = config.inference.predictor or next(iter(networks))
         order = [first, *(name for name in networks if name != first)]
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in order}
+        scores: dict[str, list[dict[str, float]]] = {name: [] for name in order}
         predicted = np.zeros(len(classes), dtype=np.int64)
         shown: tuple[Case, NDArray[np.integer]] | None = None
         for done, name in enumerate(names):
@@ -43,7 +43,7 @@ def validator(
             image = torch.from_numpy(case.image).float().to(device)
             for predictor in order:
                 labels = window.labels(networks[predictor], image)
-                found[predictor].append(dice(labels, case.label, classes))
+                scores[predictor].append(dice(labels, case.label, classes))
                 if predictor == first:
                     predicted += np.bincount(labels.ravel(), minlength=len(classes))
                     shown = shown or (case, labels)
@@ -55,7 +55,7 @@ def validator(
             measures = state.measures(classes)
             pictures["text/code_cosines"] = code_map(state.cosines.numpy(), classes)
         voxels = dict(zip(classes[1:], predicted[1:].tolist(), strict=True))
-        means = {name: _mean_over_cases(cases) for name, cases in found.items()}
+        means = {name: _mean_over_cases(cases) for name, cases in scores.items()}
         return Validation(means, voxels, measures, pictures)
 
     return validate

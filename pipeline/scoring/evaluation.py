@@ -80,8 +80,8 @@ class Evaluation:
 
         By the rules `scan`; the others count an empty mask as a value like any other.
         """
-        found = [scores[name] for scores in self.cases.values()]
-        return sum(s["dice"] == 0 and math.isnan(s.get("hd95_mm", 0)) for s in found)
+        scores_of_organ = [scores[name] for scores in self.cases.values()]
+        return sum(s["dice"] == 0 and math.isnan(s.get("hd95_mm", 0)) for s in scores_of_organ)
 
 
 def evaluate(

@@ -60,7 +60,7 @@ def published_notes() -> tuple[str, ...]:
 @cache
 def settings() -> tuple[PublishedTable, ...]:
     """All published tables."""
-    found = []
+    tables = []
     for table in _content()["settings"].values():
         spec = _descriptor(table["protocol"])
         methods = {
@@ -72,8 +72,8 @@ def settings() -> tuple[PublishedTable, ...]:
             for method, row in table["methods"].items()
         }
         known = {key: table[key] for key in ("protocol", "split", "part", "rules")}
-        found.append(PublishedTable(**known, methods=methods, means=means))
-    return tuple(found)
+        tables.append(PublishedTable(**known, methods=methods, means=means))
+    return tuple(tables)
 
 
 def setting_for(claim: ProtocolLabel, part: str, rules: str) -> PublishedTable:

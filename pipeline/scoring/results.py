@@ -51,16 +51,16 @@ def read_scored(path: Path, part: str) -> Scored:
             f"{path}: no {name} there or in its folders seed-*; `tak evaluate {path} PREPARED "
             f"--part {part}` writes it"
         )
-    found = [read_evaluation(file) for file in files]
-    for file, other in zip(files[1:], found[1:], strict=True):
-        comparable(found[0], other)
-        if other.split != found[0].split:
+    evaluations = [read_evaluation(file) for file in files]
+    for file, other in zip(files[1:], evaluations[1:], strict=True):
+        comparable(evaluations[0], other)
+        if other.split != evaluations[0].split:
             raise ValueError(
-                f"{file} is of the split {other.split} and {files[0]} of {found[0].split}; seeds "
-                "of one run are trained on the same cases"
+                f"{file} is of the split {other.split} and {files[0]} of {evaluations[0].split}; "
+                "seeds of one run are trained on the same cases"
             )
     _check_seeds([RunFolder(file.parent).config for file in files])
-    return Scored(path.name or str(path), len(found), mean_of(found))
+    return Scored(path.name or str(path), len(evaluations), mean_of(evaluations))
 
 
 def _check_seeds(configs: Sequence[Path]) -> None:
@@ -107,14 +107,14 @@ def read_evaluation(path: Path) -> Evaluation:
     return Evaluation(**{**known, "cases": cases, "groups": groups})
 
 
-def mean_of(found: Sequence[Evaluation]) -> Evaluation:
+def mean_of(evaluations: Sequence[Evaluation]) -> Evaluation:
     """One evaluation whose scores are means over seeds, where scored."""
-    first = found[0]
+    first = evaluations[0]
     keys = [metric.key for metric in first.metrics]
     cases = {
         case: {
             organ: {
-                metric: nan_mean([each.cases[case][organ][metric] for each in found])
+                metric: nan_mean([each.cases[case][organ][metric] for each in evaluations])
                 for metric in keys
             }
             for organ in first.groups["all"]

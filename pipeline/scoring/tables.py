@@ -129,7 +129,7 @@ def _p(value: float) -> str:
 def _caption(one: Scored, other: Scored, rows: Sequence[PairedDifference]) -> str:
     """What the numbers rest on, and what they cannot say."""
     cases = len(one.evaluation.cases)
-    told = [
+    notes = [
         f"{one.evaluation.part}, {one.evaluation.protocol}, {cases} cases, "
         f"seeds {one.seeds} and {other.seeds}. Interval: of the mean, Student's t over cases, not "
         "seeds. p: Wilcoxon signed-rank, of symmetry about 0 and not of the mean; adj.: Holm over "
@@ -137,16 +137,16 @@ def _caption(one: Scored, other: Scored, rows: Sequence[PairedDifference]) -> st
     ]
     splits = one.evaluation.split, other.evaluation.split
     if splits[0] != splits[1]:
-        told.append(f"Trained on different splits: {splits[0]} and {splits[1]}.")
+        notes.append(f"Trained on different splits: {splits[0]} and {splits[1]}.")
     for scored in (one, other):
         if scored.evaluation.note:
-            told.append(f"{scored.name}: {scored.evaluation.note}.")
+            notes.append(f"{scored.name}: {scored.evaluation.note}.")
     if cases < 6:
-        told.append(f"With {cases} cases no p falls below {2 ** (1 - cases):g}.")
+        notes.append(f"With {cases} cases no p falls below {2 ** (1 - cases):g}.")
     unpaired = sum(row.unpaired for row in rows if row.row not in GROUPS)
     if unpaired:
-        told.append(f"Scored in one run alone and left out: {unpaired}.")
-    return " ".join(told)
+        notes.append(f"Scored in one run alone and left out: {unpaired}.")
+    return " ".join(notes)
 
 
 def beside_table(evaluation: Evaluation, setting: PublishedTable, methods: Sequence[str]) -> Group:
@@ -171,19 +171,19 @@ def show_scores(scored: ScoredRun, *, stderr: bool) -> None:
             console.print(f"- {note}", markup=False, highlight=False)
 
 
-def sensitivity_table(found: Mapping[str, Sensitivity]) -> Table:
+def sensitivity_table(figures: Mapping[str, Sensitivity]) -> Table:
     """A row per organ: Dice with the model's own text, and what other texts take from it."""
     table = Table(box=SIMPLE_HEAD, title="Dice in percent, and what another text takes from it")
     table.add_column("organ")
     table.add_column("own", justify="right")
-    for name in found:
+    for name in figures:
         table.add_column(name, justify="right")
-    first = next(iter(found.values()))
+    first = next(iter(figures.values()))
     for organ, dice in first.dice.items():
-        lost = [_percent(-each.dice_lost[organ]) for each in found.values()]
+        lost = [_percent(-each.dice_lost[organ]) for each in figures.values()]
         table.add_row(organ, _percent(dice, sign=False), *lost)
     table.add_section()
-    changed = [f"{100 * each.changed:.1f} %" for each in found.values()]
+    changed = [f"{100 * each.changed:.1f} %" for each in figures.values()]
     table.add_row("voxels changed", "", *changed)
     return table
 

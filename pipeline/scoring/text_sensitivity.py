@@ -100,12 +100,12 @@ def text_sensitivity(
             scores[other].append(_dice(labels, case.label, len(organs)))
         tick(name)
     before = dict(zip(organs, _means(scores["own"]), strict=True))
-    found = {}
+    figures = {}
     for other in others:
         after = dict(zip(organs, _means(scores[other]), strict=True))
         lost = {organ: before[organ] - after[organ] for organ in organs}
-        found[other] = Sensitivity(nan_mean(changed[other]), before, lost)
-    return found
+        figures[other] = Sensitivity(nan_mean(changed[other]), before, lost)
+    return figures
 
 
 @contextmanager
@@ -130,9 +130,9 @@ def _vectors_of(model: TrainedModel) -> list[Tensor]:
     return [tensor for name, tensor in tensors if name.rpartition(".")[2] == "vectors"]
 
 
-def write_sensitivity(found: dict[str, Sensitivity], path: Path) -> Path:
+def write_sensitivity(figures: dict[str, Sensitivity], path: Path) -> Path:
     """The figures as JSON; null where an organ was in no case."""
-    content = {name: asdict(each) for name, each in found.items()}
+    content = {name: asdict(each) for name, each in figures.items()}
     write_whole(path, json.dumps(without_nan(content), indent=2, allow_nan=False) + "\n")
     return path
 
@@ -145,9 +145,9 @@ def _dice(labels: NDArray, truth: NDArray, organs: int) -> list[float]:
     """Dice of every organ; NaN where neither has it."""
     scores = []
     for label in range(1, organs + 1):
-        found, real = labels == label, truth == label
-        size = int(found.sum() + real.sum())
-        scores.append(2 * int((found & real).sum()) / size if size else math.nan)
+        predicted, real = labels == label, truth == label
+        size = int(predicted.sum() + real.sum())
+        scores.append(2 * int((predicted & real).sum()) / size if size else math.nan)
     return scores
 
 

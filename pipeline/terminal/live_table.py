@@ -47,8 +47,8 @@ class Watcher:
         elif not self.console.is_terminal:
             self._plain_line()
         for warning in record.get("warnings", ()):
-            told = f"warning: step {record['step']}: {warning}"
-            self.console.print(Text(told, style="yellow"))
+            message = f"warning: step {record['step']}: {warning}"
+            self.console.print(Text(message, style="yellow"))
 
     def tick(self, case: str, done: int, total: int) -> None:
         """A validation begins with another case."""
@@ -74,10 +74,10 @@ class Watcher:
 
     def _validation_line(self) -> str:
         step, means = self.standing.means[-1]
-        told = ", ".join(f"{name} {percent(mean)}" for name, mean in means.items())
+        scores = ", ".join(f"{name} {percent(mean)}" for name, mean in means.items())
         best_step, best = self.standing.best()
         best_told = f"best {percent(best)} at step {best_step}"
-        return f"step {step}: validation Dice, %: {told} ({best_told})"
+        return f"step {step}: validation Dice, %: {scores} ({best_told})"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The live table at this moment."""

@@ -110,8 +110,8 @@ def _nested(values: list[object]) -> bool:
 def show_statistics(bank: Bank, pairs: int) -> None:
     """Print how well each aspect tells the classes apart."""
     table = Table("aspect", "norms", "mean cosine", "effective rank", "left/right separation")
-    found = statistics(bank, pairs)
-    for item in found:
+    rows = statistics(bank, pairs)
+    for item in rows:
         norms = f"{item.smallest_norm:.2f} to {item.largest_norm:.2f}, mean {item.mean_norm:.2f}"
         sides = "no pairs" if item.side_separation is None else f"{item.side_separation:.2f}"
         table.add_row(
@@ -123,15 +123,15 @@ def show_statistics(bank: Bank, pairs: int) -> None:
         )
     console = Console()
     console.print(table)
-    for item in found:
+    for item in rows:
         for cosine, one, other in item.pairs:
             console.print(plain(f"{item.aspect}: {one} and {other} are alike ({cosine:.3f})"))
 
 
-def show_difference(one: Bank, other: Bank, found: Sequence[VectorDifference]) -> None:
+def show_difference(one: Bank, other: Bank, differences: Sequence[VectorDifference]) -> None:
     """Print cosines of the shared vectors, least alike first, and what only one bank has."""
     table = Table("class", "aspect", "cosine", "text")
-    for item in sorted(found, key=lambda item: item.cosine):
+    for item in sorted(differences, key=lambda item: item.cosine):
         text = "same" if item.same_text else "differs"
         table.add_row(plain(item.organ), plain(item.aspect), f"{item.cosine:.4f}", text)
     console = Console()
@@ -141,8 +141,8 @@ def show_difference(one: Bank, other: Bank, found: Sequence[VectorDifference]) -
         only += [name for name in first.aspects if name not in second.aspects]
         if only:
             console.print(plain(f"only in the {label}: {', '.join(only)}"), soft_wrap=True)
-    mean = sum(item.cosine for item in found) / len(found)
-    console.print(f"{len(found)} vectors in both, mean cosine {mean:.4f}")
+    mean = sum(item.cosine for item in differences) / len(differences)
+    console.print(f"{len(differences)} vectors in both, mean cosine {mean:.4f}")
 
 
 def plain(text: str) -> Text:

@@ -93,8 +93,6 @@ TESTED_BY = {
     "segmentation/networks/heads/base/head.py": (
         "tests/segmentation/networks/heads/test_every_head.py"
     ),
-    "segmentation/networks/heads/conv.py": "tests/segmentation/networks/test_networks.py",
-    "segmentation/networks/heads/text.py": "tests/segmentation/networks/test_networks.py",
     "segmentation/training/run_files.py": "tests/segmentation/training/test_monitor.py",
     "pipeline/scoring/truth.py": "tests/pipeline/scoring/test_score_masks.py",
 }

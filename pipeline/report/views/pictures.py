@@ -92,17 +92,17 @@ def uncertainty(material: Material) -> dict[str, Any] | None:
         return None
     case, classes = doubtful(material), material.first.spec.classes
     cut = most_wrong(case, 2)
-    found = share_of_errors_found(case, UNSURE)
+    share = share_of_errors_found(case, UNSURE)
     words = (
         "Entropy of the class probabilities: 0 where the network is sure of one class, 1 where "
         "all classes are equally likely. "
     )
-    if found == found:
+    if share == share:
         wrong, right = (case.entropy[where].mean() for where in (case.wrong, ~case.wrong))
         words += (
             f"In case {case.name} it is {wrong:.2f} on average where the prediction is wrong and "
             f"{right:.2f} where it is right; the {100 * UNSURE:.0f}\u00a0% most uncertain voxels "
-            f"hold {100 * found:.0f}\u00a0% of all wrong ones."
+            f"hold {100 * share:.0f}\u00a0% of all wrong ones."
         )
     low, high = case.entropy_scale
     place = f"axial slice {cut.place + 1} of {case.truth.shape[2]}"

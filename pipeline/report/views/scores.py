@@ -91,16 +91,16 @@ def _few(entries: Sequence[str]) -> str:
 
 def cautions(material: Material) -> list[str]:
     """What to know before the numbers are believed: runs that are not done, old scores."""
-    found = []
+    rows = []
     for run in (run for arm in material.arms for run in arm.runs):
         if run.unfinished:
-            found.append(
+            rows.append(
                 f"Run `{run.name}` is not done: its log ends at step {run.log.step} of "
                 f"{run.config.training.steps}. It is in training, or was stopped (`tak train "
                 "--resume`)."
             )
-        found += _old_scores(run)
-    return found
+        rows += _old_scores(run)
+    return rows
 
 
 def _old_scores(run: RunData) -> list[str]:
@@ -251,8 +251,8 @@ def _missed(arm: Arm) -> str:
         name: sum(one.missed(name) for one in arm.evaluations)
         for name in arm.evaluations[0].groups["all"]
     }
-    told = [f"{name} ({count})" for name, count in counts.items() if count]
-    if not told:
+    missed = [f"{name} ({count})" for name, count in counts.items() if count]
+    if not missed:
         return ""
     pairs = len(arm.evaluations) * len(arm.evaluations[0].cases)
-    return f"Wholly missed or invented, in how many of {pairs} predictions: {', '.join(told)}."
+    return f"Wholly missed or invented, in how many of {pairs} predictions: {', '.join(missed)}."

@@ -47,10 +47,10 @@ def texts(material: Material) -> dict[str, Any]:
 
 def _problems(outcome: CheckReport | None) -> list[str]:
     """What is wrong with the texts before any scan is looked at, relations in words."""
-    found = list(outcome.problems) if outcome else []
+    problems = list(outcome.problems) if outcome else []
     for relation in RELATIONS:
-        found = [problem.replace(relation, relation.replace("_", " ")) for problem in found]
-    return found
+        problems = [problem.replace(relation, relation.replace("_", " ")) for problem in problems]
+    return problems
 
 
 def _words(material: Material) -> str:
@@ -79,8 +79,8 @@ def cosine_maps(material: Material) -> list[dict[str, Any]]:
     if config.center:
         kinds.append((vectors - vectors.mean(0, keepdims=True), "as the head reads them, centered"))
     return [
-        {"aspect": aspect} | _map(found[:, column], classes, f"{aspect.capitalize()}, {words}")
-        for found, words in kinds
+        {"aspect": aspect} | _map(cosines[:, column], classes, f"{aspect.capitalize()}, {words}")
+        for cosines, words in kinds
         for column, aspect in enumerate(aspects)
     ]
 

@@ -100,8 +100,8 @@ def _scores(metrics: Mapping[str, Any]) -> str:
 
 def _dice(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
     """Mean and deviation of Dice by organ, then by group, of an evaluation's JSON."""
-    organs = {name: found["dice"] for name, found in evaluation["organs"].items()}
-    means = {f"mean of {name}": found["dice"] for name, found in evaluation["means"].items()}
+    organs = {name: scores["dice"] for name, scores in evaluation["organs"].items()}
+    means = {f"mean of {name}": scores["dice"] for name, scores in evaluation["means"].items()}
     return organs | means
 
 

@@ -149,7 +149,7 @@ def _metrics(folder: RunFolder, model: TrainedModel) -> dict[str, Any]:
     Raises:
         ValueError: a damaged file, or one of another version.
     """
-    found = {}
+    contents = {}
     for path in folder.evaluations():
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -159,8 +159,8 @@ def _metrics(folder: RunFolder, model: TrainedModel) -> dict[str, Any]:
         if lacking:
             raise ValueError(f"{path}: lacks {', '.join(sorted(lacking))}; evaluate again")
         if (content["step"], content["predictor"]) == (model.step, model.predictor):
-            found[path.name] = content
-    return found
+            contents[path.name] = content
+    return contents
 
 
 def _json(content: Any) -> bytes:
