@@ -1,9 +1,11 @@
 """Registries: a folder of modules is a registry, its module names are the choices."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TypeVar
 
 from knowledge.common.suggest import did_you_mean
@@ -47,3 +49,22 @@ def load_choice(package: str, name: str, base: type[T]) -> type[T]:
             f"{package}.{name}: expected one subclass of {base.__name__}, got {len(kinds)}"
         )
     return kinds[0]
+
+
+def states(package: str, name: str, attribute: str) -> bool:
+    """Whether the class of a choice sets an attribute to True, read from its source.
+
+    For plans, which must not wait for torch to be imported; inherited values are not seen.
+    """
+    folder = importlib.import_module(package).__path__[0]
+    path = Path(folder) / f"{canonical(name, names(package))}.py"
+    if not path.is_file():
+        return False
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for kind in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        for line in kind.body:
+            targets = line.targets if isinstance(line, ast.Assign) else []
+            named = [node.id for node in targets if isinstance(node, ast.Name)]
+            if attribute in named and isinstance(line, ast.Assign):
+                return isinstance(line.value, ast.Constant) and line.value.value is True
+    return False

@@ -10,6 +10,7 @@ from typing import Any
 import tomli_w
 
 from knowledge.common.files import read_text
+from pipeline.config.registry import states
 from pipeline.experiments.study import Study
 from pipeline.experiments.study_file import Value
 from pipeline.files import shipped
@@ -71,12 +72,10 @@ def raw_recipe(recipe: Path, changes: Mapping[str, Value]) -> dict[str, Any]:
 
 
 def reads_text(recipe: Mapping[str, Any]) -> bool:
-    """Whether the head or the alignment of a raw recipe reads text."""
-    from pipeline.config import options
-
+    """Whether the head or the alignment of a raw recipe reads text; does not import torch."""
     head = recipe.get("head", {}).get("name", "conv")
     alignment = recipe.get("alignment", {}).get("name", "none")
-    return options.reads_text(head, alignment)
+    return alignment != "none" or states("segmentation.networks.heads", head, "reads_text")
 
 
 def find_recipe(study: Study, name: str) -> Path:

@@ -1,5 +1,7 @@
 """DICOM series written by SimpleITK, and an oblique image to write."""
 
+import locale
+
 import numpy as np
 import SimpleITK
 from scipy.spatial.transform import Rotation
@@ -24,6 +26,8 @@ def write_series(
 ) -> None:
     """One file per slice; their names run against their positions."""
     folder.mkdir(exist_ok=True)
+    # The writer of GDCM leaves the locale C, in which later tests would read ASCII alone.
+    before = locale.setlocale(locale.LC_ALL)
     writer = SimpleITK.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     direction = np.array(image.GetDirection()).reshape(3, 3)
@@ -49,3 +53,4 @@ def write_series(
             flat.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"slice{depth - k:03}{series[-1]}.dcm"))
         writer.Execute(flat)
+    locale.setlocale(locale.LC_ALL, before)

@@ -6,7 +6,7 @@ import torch
 from pipeline.config.catalog import find
 from pipeline.config.options import constructor, option_names
 from pipeline.config.recipe_files import read_config
-from pipeline.config.registry import load_choice, names
+from pipeline.config.registry import load_choice, names, states
 from pipeline.files import shipped
 from pipeline.runs.build import RunInputs, network_builder
 from segmentation.networks.heads.base.head import Head, HeadInputs
@@ -103,3 +103,9 @@ def test_the_catalog_lists_the_head_with_its_options(name):
 def test_a_typo_in_the_head_table_is_answered(change, reason):
     with pytest.raises(ValueError, match=reason.replace("?", r"\?")):
         read_config(shipped.find("recipes", "demo"), ["head.name=text", change])
+
+
+@pytest.mark.parametrize("name", names("segmentation.networks.heads"))
+def test_plans_know_without_an_import_whether_a_head_reads_text(name):
+    kind = load_choice("segmentation.networks.heads", name, Head)
+    assert states("segmentation.networks.heads", name, "reads_text") == kind.reads_text
