@@ -21,6 +21,8 @@ def read_toml(path: Path, model: type[Model]) -> Model:
         raw = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{path} is not valid TOML: nested too deeply") from None
     return checked(raw, model, path)
 
 
@@ -30,6 +32,8 @@ def read_json(path: Path, model: type[Model]) -> Model:
         raw = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON (truncated?): {error}") from error
+    except RecursionError:
+        raise ValueError(f"{path} is not valid JSON: nested too deeply") from None
     return checked(raw, model, path)
 
 

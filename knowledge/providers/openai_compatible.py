@@ -8,24 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field
-
-from knowledge.common.digests import canonical_json
-from knowledge.common.files import read_json, write_whole
-from knowledge.common.models import Strict
 from knowledge.common.suggest import unknown
 from knowledge.providers.base.budget import Budget
-from knowledge.providers.base.chat import (
-    ChatClient,
-    LimitRenamed,
-    filtered,
-    refuses_format,
-    refuses_system,
-)
+from knowledge.providers.base.chat import ChatClient, LimitRenamed
 from knowledge.providers.base.find_json import InvalidAnswer, find_json
 from knowledge.providers.base.provider import OUTPUTS, Answer, Provider, ProviderOptions, Question
-from knowledge.providers.base.reply import text_of
+from knowledge.providers.base.refusals import (
+    refuses_content,
+    refuses_format,
+    refuses_system_role,
+)
+from knowledge.providers.base.reply import has_thoughts, text_of
 from knowledge.providers.base.retry import CallFailed, Retry
+from knowledge.providers.base.server_memory import ServerMemory
 from knowledge.providers.base.thoughts import without_thoughts
 from knowledge.providers.base.usage import Usage
 
@@ -53,29 +48,8 @@ PROBE = Question(
 
 _FILTERED = "the service's content filter stopped the answer"
 _EMPTY = "the answer is empty"
-_PASSING = (_FILTERED, _EMPTY)  # say nothing of what a server can do
+_PASSING = (_FILTERED, _EMPTY)  # say nothing about what a server can do
 PROBE_ATTEMPTS = 3  # of one output, while the answers say nothing about it
-
-
-class Remembered(Strict):
-    """What a server and model can do, and when they were probed (ISO 8601, UTC)."""
-
-    url: str
-    model: str
-    output: str
-    date: str
-
-
-class ServerMemory(Strict):
-    """What servers were found able to do.
-
-    Attributes:
-        outputs: by address and model, of version 0.1; read no more, since passing faults of a
-            probe were remembered as well.
-    """
-
-    servers: list[Remembered] = Field(default_factory=list)
-    outputs: dict[str, str] = Field(default_factory=dict)
 
 
 class OpenAICompatible(Provider):
@@ -97,6 +71,7 @@ class OpenAICompatible(Provider):
         self.max_answer_tokens = options.max_answer_tokens
         self._client = ChatClient(options, key)
         self._retry = Retry(options.retries)
+        self._memory = ServerMemory(options.memory)
         self._lock = threading.Lock()
         self._output = None if options.output == "auto" else options.output
         self._probed = Usage()
@@ -137,17 +112,14 @@ class OpenAICompatible(Provider):
             output = self._settled_output(budget)
             reply, spent = self._send(question, output, budget)
         except CallFailed as failed:
-            if filtered(failed):
+            if refuses_content(failed):
                 # The service refuses this question; the others go on.
                 return self._answer("", output, failed.total, fault=_FILTERED)
-            # Not chained: what the service said may quote the key.
             raise self._client.explain(failed) from None
-        choice = reply.choices[0]
-        text = self._client.masked(text_of(reply))
-        fault = self._client.masked(_fault(choice, text, self.max_answer_tokens))
-        model = self._client.masked(reply.model or self.options.model)
-        service = self._client.masked(str(getattr(reply, "system_fingerprint", None) or ""))
-        return self._answer(text, output, spent, fault=fault, model=model, service=service)
+        text = text_of(reply)
+        fault = _fault(reply.choices[0], text, self.max_answer_tokens)
+        service = str(getattr(reply, "system_fingerprint", None) or "")
+        return self._answer(text, output, spent, fault=fault, model=reply.model, service=service)
 
     def _answer(
         self,
@@ -156,7 +128,7 @@ class OpenAICompatible(Provider):
         spent: Usage,
         *,
         fault: str,
-        model: str = "",
+        model: str | None = None,
         service: str = "",
     ) -> Answer:
         """An answer of now, with what the probe took if it has not been counted yet."""
@@ -175,26 +147,36 @@ class OpenAICompatible(Provider):
     def _settled_output(self, budget: Budget) -> str:
         with self._lock:
             if self._output is None:
-                known = None if self.options.probe_again else self._remembered()
-                self._output = known or self._probe(budget)
+                known = None if self.options.probe_again else self._memory.get(*self._server)
+                self._output = known if known in OUTPUTS else self._probe(budget)
             return self._output
 
     def _probe(self, budget: Budget) -> str:
         """The best output that this server and model can do, by asking a small question.
 
-        One that stays undecided, since its answers are empty, filtered or cut off, is used in
-        this run if nothing better is certain, and not remembered.
+        Outputs that stay undecided, since all answers were empty or filtered, are tried again when
+        another has worked. Only what is certain is remembered.
         """
         undecided: list[str] = []
         for output in OUTPUTS[:-1]:
-            can = self._can(output, budget)
-            if can:
-                return undecided[0] if undecided else self._remember(output)
-            if can is None:
+            works = self._works(output, budget)
+            if works is None:
                 undecided.append(output)
+            elif works:
+                return self._better_than(output, undecided, budget)
         return undecided[0] if undecided else self._remember("plain")
 
-    def _can(self, output: str, budget: Budget) -> bool | None:
+    def _better_than(self, certain: str, undecided: list[str], budget: Budget) -> str:
+        """The first output that works after all, else the one that is certain to work."""
+        still_undecided = False
+        for output in undecided:
+            works = self._works(output, budget)
+            if works:
+                return output if still_undecided else self._remember(output)
+            still_undecided = still_undecided or works is None
+        return certain if still_undecided else self._remember(certain)
+
+    def _works(self, output: str, budget: Budget) -> bool | None:
         """Whether the server can do an output; None if its answers do not say.
 
         Raises:
@@ -205,7 +187,7 @@ class OpenAICompatible(Provider):
             try:
                 reply, spent = self._send(PROBE, output, budget)
             except CallFailed as failed:
-                if filtered(failed):
+                if refuses_content(failed):
                     self._probed = self._probed + failed.total
                     continue
                 if output == "text" or not refuses_format(failed):
@@ -213,21 +195,31 @@ class OpenAICompatible(Provider):
                 self._probed = self._probed + failed.total
                 return False
             self._probed = self._probed + spent
-            choice, answer = reply.choices[0], without_thoughts(text_of(reply)).strip()
-            if choice.finish_reason == "length" and (not answer or answer.startswith("{")):
-                raise OSError(
-                    f"{self._client.url}: the answer of {self.options.model} to the smallest of "
-                    f"questions was cut off after {self.max_answer_tokens} tokens, probably by its "
-                    "thoughts: give more (--max-answer-tokens)"
-                )
-            if not answer or _fault(choice, answer, self.max_answer_tokens) in _PASSING:
-                continue
-            try:
-                find_json(answer)
-            except InvalidAnswer:
-                return False
-            return True
+            works = self._understood(reply)
+            if works is not None:
+                return works
         return None
+
+    def _understood(self, reply: Any) -> bool | None:
+        """Whether a reply to the probe is JSON; None if it is empty or filtered.
+
+        Raises:
+            OSError: it was cut off, which says nothing about the output.
+        """
+        choice, answer = reply.choices[0], without_thoughts(text_of(reply)).strip()
+        try:
+            find_json(answer)
+            return True
+        except InvalidAnswer:
+            pass
+        if choice.finish_reason == "length":
+            raise OSError(
+                f"{self._client.url}: the answer of {self.options.model} to the smallest question "
+                f"was cut off after {self.max_answer_tokens} tokens, often because of its "
+                "thoughts: allow more (--max-answer-tokens), or name the output (--output plain)"
+            )
+        fault = _fault(choice, answer, self.max_answer_tokens)
+        return None if fault.startswith(_PASSING) else False
 
     def _send(self, question: Question, output: str, budget: Budget) -> tuple[Any, Usage]:
         """The server's reply, and what it took with the attempts that came to nothing."""
@@ -237,10 +229,10 @@ class OpenAICompatible(Provider):
             reply, spent = self._sent(question, output, budget)
             return reply, renamed.total + spent
         except CallFailed as failed:
-            if not (self._system_role and question.system and refuses_system(failed)):
+            if not (self._system_role and question.system and refuses_system_role(failed)):
                 raise
-            self._system_role = False  # its text goes to the head of the question from here on
-            reply, spent = self._sent(question, output, budget)
+            reply, spent = self._sent(_without_system(question), output, budget)
+            self._system_role = False  # which has been the reason
             return reply, failed.total + spent
 
     def _sent(self, question: Question, output: str, budget: Budget) -> tuple[Any, Usage]:
@@ -250,8 +242,8 @@ class OpenAICompatible(Provider):
 
     def _body(self, question: Question, output: str) -> dict[str, Any]:
         """The request, but for the limit of the answer."""
-        if not self._system_role and question.system:
-            question = replace(question, system="", task=f"{question.system}\n\n{question.task}")
+        if not self._system_role:
+            question = _without_system(question)
         messages = _messages(question, output)
         body: dict[str, Any] = {"model": self.options.model, "messages": messages}
         if self.options.temperature is not None:
@@ -267,35 +259,20 @@ class OpenAICompatible(Provider):
             body["response_format"] = {"type": "json_object"}
         return body
 
-    def _remembered(self) -> str | None:
-        for known in self._memory():
-            if (known.url, known.model) == self._server and known.output in OUTPUTS:
-                return known.output
-        return None
-
     def _remember(self, output: str) -> str:
-        if self.options.memory is not None:
-            others = [known for known in self._memory() if (known.url, known.model) != self._server]
-            url, model = self._server
-            date = datetime.now(UTC).isoformat(timespec="seconds")
-            now = Remembered(url=url, model=model, output=output, date=date)
-            content = ServerMemory(servers=[*others, now]).model_dump(exclude={"outputs"})
-            write_whole(self.options.memory, canonical_json(content))
+        self._memory.put(*self._server, output)
         return output
-
-    def _memory(self) -> list[Remembered]:
-        """What the memory file says; a damaged one is written anew."""
-        memory = self.options.memory
-        if memory is None or not memory.is_file():
-            return []
-        try:
-            return read_json(memory, ServerMemory).servers
-        except ValueError:
-            return []
 
     @property
     def _server(self) -> tuple[str, str]:
         return self._client.url, self.options.model
+
+
+def _without_system(question: Question) -> Question:
+    """The question with its system text at the head of the task."""
+    if not question.system:
+        return question
+    return replace(question, system="", task=f"{question.system}\n\n{question.task}")
 
 
 def _messages(question: Question, output: str) -> list[dict[str, Any]]:
@@ -334,6 +311,8 @@ def _fault(choice: Any, text: str, limit: int) -> str:
         )
     if choice.finish_reason == "length":
         return f"the answer was cut off after {limit} tokens (--max-answer-tokens); be briefer"
-    if choice.finish_reason == "content_filter":
+    if str(choice.finish_reason).startswith("content_filter"):
         return _FILTERED
-    return "" if text.strip() else _EMPTY
+    if text.strip():
+        return ""
+    return f"{_EMPTY} beside its thoughts" if has_thoughts(choice) else _EMPTY

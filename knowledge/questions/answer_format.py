@@ -8,13 +8,16 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from knowledge.common.models import Strict, problems
 from knowledge.descriptions import BACKGROUND, RELATIONS, Claim, Relation
-from knowledge.providers.base.find_json import InvalidAnswer, _short, find_json
-from knowledge.providers.base.thoughts import without_thoughts
+from knowledge.providers.base.find_json import (
+    MOST_CHARACTERS,
+    InvalidAnswer,
+    find_json,
+    shortened,
+)
+from knowledge.providers.base.thoughts import unknown_mark, without_thoughts
 
 # Small models that are held to a schema otherwise list without end.
 MOST_ITEMS = 12
-# Far more than any answer needs, a long chain of thought included; more would take long to search.
-MOST_CHARACTERS = 100_000
 # Marks that turn the direction of writing, so that text shows otherwise than it reads.
 _TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -37,6 +40,8 @@ class Reading(Strict):
     @field_validator("text")
     @classmethod
     def _one_paragraph(cls, text: str) -> str:
+        if mark := unknown_mark(text):
+            raise ValueError(f"must be the answer alone, in sentences, without {mark!r}")
         return _one_line(text)
 
     @field_validator("attributes")
@@ -49,7 +54,7 @@ class Reading(Strict):
     def _organ_asked_about(cls, organ: str, info: ValidationInfo) -> str:
         asked = str((info.context or {})["organ"])
         if organ.strip().lower() != asked.lower():
-            raise ValueError(f"must be {asked!r}, the organ asked about, not {_short(organ)!r}")
+            raise ValueError(f"must be {asked!r}, the organ asked about, not {shortened(organ)!r}")
         return asked
 
     @field_validator("claims")
@@ -62,7 +67,9 @@ class Reading(Strict):
         for claim in claims:
             if claim.other not in others:
                 known = ", ".join(others) or "none"
-                raise ValueError(f"{_short(claim.other)!r} is not one of the other organs: {known}")
+                raise ValueError(
+                    f"{shortened(claim.other)!r} is not one of the other organs: {known}"
+                )
         return claims
 
     def about(self) -> tuple[Claim, ...]:
@@ -88,7 +95,7 @@ def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> 
         raise InvalidAnswer(f"the answer is longer than {MOST_CHARACTERS} characters")
     answer = without_thoughts(text)
     if text.strip() and not answer.strip():
-        raise InvalidAnswer(f"the answer holds thoughts and nothing else: {_short(text)!r}")
+        raise InvalidAnswer(f"the answer holds thoughts and nothing else: {shortened(text)!r}")
     try:
         if output == "plain":
             return _read_prose(answer, organ)
@@ -153,11 +160,10 @@ def format_hint(organ: str, organs: tuple[str, ...]) -> str:
 
 
 def _read_prose(text: str, organ: str) -> Reading:
-    sentences = " ".join(text.split())
-    if organ.lower() not in sentences.lower():
-        raise InvalidAnswer(f"the answer {_short(text)!r} does not name the {organ}")
+    if organ.lower() not in " ".join(text.split()).lower():
+        raise InvalidAnswer(f"the answer {shortened(text)!r} does not name the {organ}")
     return Reading.model_validate(
-        {"organ": organ, "text": sentences, "claims": (), "attributes": ()},
+        {"organ": organ, "text": text, "claims": (), "attributes": ()},
         context={"organ": organ, "organs": []},
     )
 

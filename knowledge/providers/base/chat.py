@@ -1,16 +1,17 @@
 """One call of the chat protocol over HTTP, and its failures in words that never hold a secret."""
 
-import base64
 import json
-import re
 import unicodedata
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import openai
 
 from knowledge.providers.base.provider import ProviderOptions
+from knowledge.providers.base.receiving import receive
+from knowledge.providers.base.redaction import Redactor
+from knowledge.providers.base.refusals import worth_repeating
 from knowledge.providers.base.reply import EmptyReply, check_reply, parts_of, usage_of
 from knowledge.providers.base.retry import CallFailed
 from knowledge.providers.base.usage import Usage
@@ -21,20 +22,31 @@ KEY_HEADERS = ("authorization", "api-key", "x-api-key")
 MESSAGE_TOKENS = 30
 CALL_TOKENS = 300
 # Ways to fail before anything was sent, by the names of the client's HTTP library.
-_SECRET_LETTERS = 6
-# A server that is not ready yet, whatever its status says.
-_PASSING = re.compile(r"\b(loading|try again|overloaded|warming up|temporarily)\b", re.IGNORECASE)
-_SYSTEM_REFUSED = re.compile(
-    r"system\W{0,3}(role|message|prompt|instruction)s?\W.{0,40}(not|n't|un)\s?(be )?support"
-    r"|(not|n't|un)\s?support.{0,40}system\W{0,3}(role|message|prompt|instruction)"
-    r"|roles must alternate",
-    re.IGNORECASE | re.DOTALL,
-)
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
+
+
+_FAILURES = (openai.OpenAIError, TimeoutError, json.JSONDecodeError, RecursionError, EmptyReply)
 
 
 class LimitRenamed(CallFailed):
     """The service has another word for the limit of the answer; the next call uses it."""
+
+
+class _Http(openai.DefaultHttpxClient):
+    """The HTTP client under that of OpenAI; follows no redirect.
+
+    Whoever a service points to would get the headers, keys among them, and the question.
+    """
+
+    def __init__(self, seconds: float, redactor: Redactor) -> None:
+        super().__init__(follow_redirects=False)
+        self._seconds = seconds
+        self._redactor = redactor
+
+    def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+        """The whole reply, without secrets."""
+        unread = partial(super().send, stream=True, **options)
+        return receive(unread, request, seconds=self._seconds, redactor=self._redactor)
 
 
 class ChatClient:
@@ -55,20 +67,19 @@ class ChatClient:
         self._headers: dict[str, Any] = {"Connection": "close", **options.headers}
         if not any(name.lower() == "authorization" for name in options.headers):
             self._headers |= {"Authorization": openai.Omit()} if keyed or not key else {}
+        secrets = [key, *options.headers.values()]
+        secrets += [value for name, value in options.query.items() if name != "api-version"]
+        self._redactor = Redactor(secrets)
         self._client = openai.OpenAI(
             api_key=key or "none",
             base_url=_checked(options.base_url),
             timeout=options.timeout_seconds,
             max_retries=0,
             default_query=dict(options.query),
-            # Whoever a service points to would get the headers, keys among them, and the question.
-            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+            http_client=_Http(options.timeout_seconds, self._redactor),
         )
         self.url = str(self._client.base_url).rstrip("/")
         self.needs_key = not (key or keyed) and urlsplit(self.url).hostname == "api.openai.com"
-        values = [key, *options.headers.values()]
-        values += [value for name, value in options.query.items() if name != "api-version"]
-        self._secrets = _secret_pattern(values)
         self._limit_key = "max_tokens"
 
     def complete(self, body: dict[str, Any]) -> tuple[Any, Usage]:
@@ -91,7 +102,7 @@ class ChatClient:
                 self._limit_key = "max_completion_tokens"
                 raise LimitRenamed(error, again=False, spent=Usage(calls=1)) from None
             raise _failure(error) from None
-        except (openai.OpenAIError, json.JSONDecodeError, RecursionError, EmptyReply) as error:
+        except _FAILURES as error:
             raise _failure(error) from None
 
     def at_most(self, body: dict[str, Any]) -> Usage:
@@ -125,7 +136,7 @@ class ChatClient:
             )
         if isinstance(error, openai.NotFoundError):
             return self._not_found()
-        if isinstance(error, openai.APITimeoutError):
+        if isinstance(error, openai.APITimeoutError | TimeoutError):
             seconds = self.options.timeout_seconds
             return OSError(f"no answer from {url} within {seconds:g} s (--timeout)")
         if isinstance(error, openai.APIConnectionError):
@@ -149,60 +160,21 @@ class ChatClient:
         model = self.options.model
         try:
             known = [item.id for item in self._client.models.list(extra_headers=self._headers)]
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+        except (*_FAILURES, ValueError, TypeError, AttributeError):
             return OSError(
                 f"{self.url} answered 404: it is no OpenAI-compatible address (these usually end "
                 f"in /v1), or it has no model {model!r}"
             )
-        given = (self.masked(str(name)) for name in known[:20])
-        names = (name if name.isprintable() else repr(name) for name in given)
+        names = (name if str(name).isprintable() else repr(name) for name in known[:20])
         shown = ", ".join(names) or "none"
         return LookupError(f"no model {model!r} at {self.url}; there is {shown}")
 
     def _detail(self, error: BaseException) -> str:
         message = getattr(error, "message", "") or str(error) or type(error).__name__
-        words = " ".join(self.masked(message).split())
+        # Errors of the HTTP library quote what a server sent before it was a reply.
+        words = " ".join(self._redactor.text(message).split())
         line = "".join(letter if letter.isprintable() else "?" for letter in words)
         return line if len(line) <= 300 else f"{line[:297]}..."
-
-    def masked(self, text: str) -> str:
-        """The text of a service without secrets, in whatever letters or encoding it echoes them."""
-        return self._secrets.sub("***", text) if self._secrets else text
-
-
-def _secret_pattern(values: Iterable[str]) -> re.Pattern[str] | None:
-    """What must not be shown of secret values: every word, since a service may echo one alone.
-
-    Upper and lower case, percent-encoding, base64 and JSON's escapes count as well. Shorter words
-    than 6 letters are no secrets, and would blot out ordinary text.
-    """
-    words = {word for value in values for word in value.split() if len(word) >= _SECRET_LETTERS}
-    words -= {"Bearer"}
-    forms = set(words)
-    for word in words:
-        forms |= {quote(word), quote(word, safe=""), json.dumps(word)[1:-1]}
-        forms.add(base64.b64encode(word.encode()).decode().rstrip("="))
-    if not forms:
-        return None
-    longest_first = sorted(forms, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
-
-
-def refuses_format(failed: CallFailed) -> bool:
-    """Whether the service cannot give the output asked for: it says so, or the call is malformed.
-
-    Some servers answer a `response_format` that they do not know with a 500 that names it.
-    """
-    error = failed.error
-    if not isinstance(error, openai.APIStatusError) or filtered(failed):
-        return False
-    if _PASSING.search(error.message):
-        return False
-    return error.status_code in (400, 422) or _names_format(error)
-
-
-def _names_format(error: openai.APIStatusError) -> bool:
-    return error.status_code not in (401, 403, 429) and "response_format" in error.message
 
 
 def _checked(base_url: str | None) -> str | None:
@@ -227,36 +199,14 @@ def _failure(error: Exception) -> CallFailed:
         unsent = type(error.__cause__).__name__ in _NEVER_SENT
         return CallFailed(error, again=True, spent=Usage() if unsent else None)
     if isinstance(error, openai.APIStatusError):
-        status = error.status_code
-        # An empty account is a 429 that is not worth a second call.
-        again = status in (408, 409, 429) or status >= 500
-        again = again or bool(_PASSING.search(error.message))
-        again = again and error.code != "insufficient_quota" and not _names_format(error)
         return CallFailed(
             error,
-            again=again,
+            again=worth_repeating(error),
             # A gateway gave up waiting for a model that may still have answered.
-            spent=None if status == 504 else Usage(calls=1),
+            spent=None if error.status_code == 504 else Usage(calls=1),
             retry_after=error.response.headers.get("retry-after", ""),
         )
-    unreadable = (
-        openai.APIResponseValidationError | json.JSONDecodeError | RecursionError | EmptyReply
-    )
-    again = error.again if isinstance(error, EmptyReply) else isinstance(error, unreadable)
-    return CallFailed(error, again=again, spent=None)
-
-
-def filtered(failed: CallFailed) -> bool:
-    """Whether the service refused one question for its content, as Azure's filter does."""
-    error = failed.error
-    if not isinstance(error, openai.BadRequestError):
-        return False
-    body = str(error.body)
-    return error.code == "content_filter" or "ResponsibleAIPolicyViolation" in body
-
-
-def refuses_system(failed: CallFailed) -> bool:
-    """Whether the service's model takes no message with the role `system`."""
-    error = failed.error
-    known = isinstance(error, openai.APIStatusError) and error.status_code in (400, 422, 500)
-    return known and bool(_SYSTEM_REFUSED.search(str(error)))
+    if isinstance(error, EmptyReply):
+        return CallFailed(error, again=error.again, spent=None)
+    unreadable = openai.APIResponseValidationError | json.JSONDecodeError | RecursionError
+    return CallFailed(error, again=isinstance(error, unreadable | TimeoutError), spent=None)

@@ -1,5 +1,6 @@
 """A reply of the chat protocol: checked, its text, and what it took."""
 
+import re
 from typing import Any
 
 from knowledge.providers.base.provider import IMAGE_TOKENS
@@ -18,12 +19,27 @@ class EmptyReply(Exception):
         self.again = again
 
 
+# Reasons that stay the same however often one asks.
+_PERMANENT = re.compile(
+    r"invalid|quota|credit|billing|payment|not.?found|no such|does not exist|unsupported"
+    r"|not supported|unauthorized|authenticat|permission|forbidden|api.?key|context.?length"
+    r"|moderation",
+    re.IGNORECASE,
+)
+
+
 def check_reply(reply: Any) -> None:
-    """Refuse what is no chat completion; the client hands on whatever JSON a service sends."""
+    """Refuse what is no chat completion; the client hands on whatever JSON a service sends.
+
+    Raises:
+        EmptyReply: with the service's reason where it gives one.
+    """
     choices = getattr(reply, "choices", None)
     if not choices or not isinstance(choices, list):
-        _raise_reported(reply)
-        raise EmptyReply("the reply holds no answer")
+        raise _reported(reply) or EmptyReply("the reply holds no answer")
+    for part in (reply, choices[0]):
+        if getattr(part, "error", None) and (reported := _reported(part)):
+            raise reported
     text = _content(choices[0])
     if text is None:
         raise EmptyReply("the reply's answer is no text")
@@ -40,6 +56,12 @@ def text_of(reply: Any) -> str:
     return _content(reply.choices[0]) or ""
 
 
+def has_thoughts(choice: Any) -> bool:
+    """Whether thoughts stand beside the answer, or instead of it."""
+    message = choice.message
+    return any(getattr(message, name, None) for name in ("reasoning_content", "reasoning"))
+
+
 def _content(choice: Any) -> str | None:
     """A string, or a list of parts of which those with text count; None for anything else."""
     content = getattr(getattr(choice, "message", None), "content", 0)
@@ -47,29 +69,45 @@ def _content(choice: Any) -> str | None:
         return content or ""
     if not isinstance(content, list):
         return None
-    texts = []
-    for part in content:
-        fields = part if isinstance(part, dict) else getattr(part, "__dict__", {})
-        if fields.get("type") in ("text", "output_text") and isinstance(fields.get("text"), str):
-            texts.append(fields["text"])
-    return "".join(texts)
+    return "".join(map(_text_of_part, content))
 
 
-def _raise_reported(reply: Any) -> None:
-    """Some gateways report an error with status 200.
+def _text_of_part(part: Any) -> str:
+    """The text of a part, unless that is a thought or a picture."""
+    if isinstance(part, str):
+        return part
+    fields = _fields(part)
+    text = fields.get("text")
+    answers = fields.get("type", "text") in ("text", "output_text")
+    return text if answers and isinstance(text, str) else ""
 
-    Raises:
-        EmptyReply: with the service's reason.
-    """
-    error = getattr(reply, "error", None)
-    if not error:
-        return
-    fields = error if isinstance(error, dict) else {"message": str(error)}
-    message = str(fields.get("message") or fields)
-    code = str(fields.get("code") or fields.get("status") or "")
-    passing = code in ("408", "409", "429") or code.startswith("5") or not code.isdigit()
-    permanent = any(word in message.lower() for word in ("invalid", "quota", "credit", "not found"))
-    raise EmptyReply(f"an error in the reply: {message}", again=passing and not permanent)
+
+def _fields(value: Any) -> dict[str, Any]:
+    """The fields of a JSON object, as the client hands it on."""
+    return value if isinstance(value, dict) else {**getattr(value, "__dict__", {}), **_extra(value)}
+
+
+def _extra(value: Any) -> dict[str, Any]:
+    return getattr(value, "model_extra", None) or {}
+
+
+def _reported(reply: Any) -> EmptyReply | None:
+    """The error that a reply, or a choice of one, reports though its status is 200."""
+    fields = _fields(reply)
+    error = next((fields[name] for name in ("error", "errors", "detail") if fields.get(name)), None)
+    if isinstance(error, list):
+        error = error[0]
+    if error is None:
+        error = fields if fields.get("message") else None
+    if error is None:
+        return None
+    reported = {"message": error} if isinstance(error, str) else _fields(error)
+    message = str(reported.get("message") or reported.get("msg") or reported)
+    codes = [str(reported.get(name) or "") for name in ("code", "status", "type")]
+    number = next((code for code in codes if code.isdigit()), "")
+    again = number in ("", "408", "409", "429") or number.startswith("5")
+    again = again and not _PERMANENT.search(" ".join([message, *codes]))
+    return EmptyReply(f"an error in the reply: {message}", again=again)
 
 
 def usage_of(reply: Any, messages: list[dict[str, Any]]) -> Usage:

@@ -50,6 +50,55 @@ def test_a_passing_fault_of_the_probe_is_repeated_and_the_schema_stays(fault, tm
     assert known["date"].startswith("20")
 
 
+def test_an_output_whose_answers_are_always_empty_gives_way_to_one_that_works(tmp_path):
+    memory = tmp_path / "servers.json"
+
+    def behave(body: Body) -> Reply:
+        schema = body.get("response_format", {}).get("type") == "json_schema"
+        return EMPTY if schema else good_answer(body)
+
+    with chat_server(behave) as server:
+        result = describe(TEMPLATE, CLASSES, provider(server.url, memory=memory))
+    assert outputs(result) == {"json_object_schema"}
+    assert not memory.exists()
+
+
+def test_an_output_that_was_filtered_is_tried_again_when_another_works(tmp_path):
+    memory, calls = tmp_path / "servers.json", []
+
+    def behave(body: Body) -> Reply:
+        calls.append(body)
+        return FILTERED if len(calls) <= 4 else good_answer(body)
+
+    with chat_server(behave) as server:
+        result = describe(TEMPLATE, CLASSES, provider(server.url, memory=memory))
+    assert outputs(result) == {"json_schema"}
+    assert json.loads(memory.read_text())["servers"][0]["output"] == "json_schema"
+
+
+@pytest.mark.parametrize("fault", [Reply("busy", status=503), Reply(delay_seconds=1.0)])
+def test_a_probe_that_fails_for_good_is_an_error_and_not_remembered(fault, tmp_path, monkeypatch):
+    monkeypatch.setattr("knowledge.providers.base.retry.FIRST_WAIT_SECONDS", 0.01)
+    memory = tmp_path / "servers.json"
+    with chat_server(lambda body: fault) as server, pytest.raises(OSError, match=r"503|within"):
+        describe(TEMPLATE, CLASSES, provider(server.url, memory=memory, timeout_seconds=0.2))
+    assert not memory.exists()
+
+
+def test_a_higher_limit_restores_the_schema_of_a_reasoning_model(tmp_path):
+    def behave(body: Body) -> Reply:
+        if body["max_tokens"] < 2000:
+            return Reply(None, finish_reason="length")
+        return good_answer(body)
+
+    memory = tmp_path / "servers.json"
+    with chat_server(behave) as server:
+        with pytest.raises(OSError, match="--max-answer-tokens"):
+            describe(TEMPLATE, CLASSES, provider(server.url, memory=memory))
+        higher = provider(server.url, memory=memory, max_answer_tokens=4000)
+        assert outputs(describe(TEMPLATE, CLASSES, higher)) == {"json_schema"}
+
+
 def test_a_probe_that_stays_undecided_is_not_remembered(tmp_path):
     memory = tmp_path / "servers.json"
     with chat_server(lambda body: EMPTY if is_probe(body) else good_answer(body)) as server:
@@ -58,7 +107,9 @@ def test_a_probe_that_stays_undecided_is_not_remembered(tmp_path):
     assert not memory.exists()
 
 
-@pytest.mark.parametrize("content", ["", "<think>Okay, the user wants", '{"ready": tr'])
+@pytest.mark.parametrize(
+    "content", ["", "<think>Okay, the user wants", '{"ready": tr', "Okay, the user wants"]
+)
 def test_a_probe_cut_off_in_its_thoughts_asks_for_a_higher_limit(content, tmp_path):
     memory = tmp_path / "servers.json"
     with (
@@ -131,7 +182,7 @@ def test_thoughts_beside_or_instead_of_the_answer_are_never_the_answer():
 
     with (
         chat_server(instead) as server,
-        pytest.raises(UnusableAnswers, match="the answer is empty"),
+        pytest.raises(UnusableAnswers, match="the answer is empty beside its thoughts"),
     ):
         describe(TEMPLATE, CLASSES, provider(server.url))
 
@@ -155,12 +206,21 @@ def test_an_error_in_a_200_keeps_its_reason_and_is_repeated_only_where_that_help
     assert len(server.requests) == calls
 
 
-def test_a_filter_that_refuses_one_organ_names_it_and_the_others_are_kept(tmp_path):
-    refusal = {"error": {"message": "The response was filtered", "code": "content_filter"}}
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"message": "The response was filtered", "code": "content_filter"}, 400),
+        ({"message": "x", "innererror": {"code": "ResponsibleAIPolicyViolation"}}, 400),
+        ({"message": "Content Exists Risk", "code": "invalid_request_error"}, 400),
+        ({"message": "model requires moderation on OpenInference", "code": 403}, 403),
+    ],
+)
+def test_a_filter_that_refuses_one_organ_names_it_and_the_others_are_kept(error, status):
+    refusal = {"error": error}
 
     def behave(body: Body) -> Reply:
         if not is_probe(body) and asked_organ(body) == "spleen":
-            return Reply(raw=json.dumps(refusal).encode(), status=400)
+            return Reply(raw=json.dumps(refusal).encode(), status=status)
         return good_answer(body)
 
     with (
@@ -177,20 +237,40 @@ def test_a_filter_that_refuses_one_organ_names_it_and_the_others_are_kept(tmp_pa
     [
         "System role not supported",
         "Conversation roles must alternate user/assistant/user/assistant/...",
-        "Developer instruction is not enabled: system message is not supported by this model",
+        "Developer instruction is not enabled for models/gemma-3-1b-it",
+        "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+        "Only user and assistant roles are supported!",
+        "Input should be 'user' or 'assistant'",
     ],
 )
-def test_a_model_without_a_system_role_gets_its_text_in_the_question(message):
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_model_without_a_system_role_gets_its_text_in_the_question(message, status):
     def behave(body: Body) -> Reply:
         if any(turn["role"] == "system" for turn in body["messages"]):
-            return Reply(message, status=400)
+            return Reply(message, status=status)
         return good_answer(body)
 
     with chat_server(behave) as server:
         describe(TEMPLATE, CLASSES, provider(server.url))
+        assert len(server.questions) == len(CLASSES) + 1
         last = server.questions[-1]["messages"]
     assert [turn["role"] for turn in last] == ["user"]
     assert last[0]["content"].startswith("Be brief.")
+
+
+def test_a_complaint_that_only_sounds_like_one_of_roles_is_shown():
+    with (
+        chat_server(
+            lambda body: (
+                good_answer(body)
+                if is_probe(body)
+                else Reply("the system message is odd", status=400)
+            )
+        ) as server,
+        pytest.raises(OSError, match="the system message is odd"),
+    ):
+        describe(TEMPLATE, ("background",), provider(server.url))
+    assert [turn["role"] for turn in server.questions[-1]["messages"]] == ["user"]
 
 
 @pytest.mark.parametrize("echo", ["{}", "%{}", "upper", "base64"])

@@ -20,6 +20,7 @@ def reply(content, **fields):
         ([{"type": "text", "text": "a"}, {"type": "image", "text": "b"}], "a"),
         ([SimpleNamespace(type="output_text", text="a"), {"type": "text", "text": "b"}], "ab"),
         ([{"type": "text", "text": 5}], ""),
+        (["a", {"text": "b"}, {"type": "thinking", "text": "c"}], "ab"),
     ],
 )
 def test_the_text_of_an_answer_is_that_of_its_parts(content, text):
@@ -38,6 +39,12 @@ def test_the_text_of_an_answer_is_that_of_its_parts(content, text):
         (SimpleNamespace(error={"message": "busy", "code": 400}), "busy", False),
         (SimpleNamespace(error={"message": "Insufficient credits"}), "credits", False),
         (SimpleNamespace(error="model crashed"), "model crashed", True),
+        (SimpleNamespace(object="error", message="no such model", code=404), "no such", False),
+        (SimpleNamespace(detail="Unauthorized"), "Unauthorized", False),
+        (SimpleNamespace(errors=[{"code": 7003, "message": "no route"}]), "no route", False),
+        (SimpleNamespace(error={"type": "invalid_request_error", "message": "x"}), "x", False),
+        (SimpleNamespace(choices=[], error={"message": "slow", "status": 504}), "slow", True),
+        (SimpleNamespace(choices=[SimpleNamespace(error={"code": 502})]), "502", True),
     ],
 )
 def test_what_is_no_answer_says_why_and_whether_to_ask_again(broken, said, again):

@@ -5,13 +5,30 @@ import json
 import pytest
 
 from knowledge.providers.base.find_json import InvalidAnswer, find_json
-from knowledge.providers.base.thoughts import MARKS, without_thoughts
+from knowledge.providers.base.thoughts import unknown_mark, without_thoughts
 from knowledge.questions.answer_format import read_answer
 
 DRAFT = json.dumps(
     {"organ": "liver", "text": "A draft that must not stand.", "claims": [], "attributes": []}
 )
 FINAL = DRAFT.replace("A draft that must not stand.", "The liver lies on the right.")
+MARKS = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ('<thinking duration="3">', "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<|think|>", "<|/think|>"),
+    ("<seed:think>", "</seed:think>"),
+    ("<scratchpad>", "</scratchpad>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|channel>thought\n", "<channel|>"),
+    ("<unused94>thought\n", "<unused95>"),
+    ("Here is my thought process:", "Here is my response:"),
+]
 HARMONY = "<|channel|>analysis<|message|>{}<|end|><|start|>assistant<|channel|>final<|message|>{}"
 
 
@@ -35,6 +52,61 @@ def test_of_harmonys_channels_the_final_one_counts():
     assert json.loads(without_thoughts(text)) == json.loads(FINAL)
     alone = HARMONY.partition("<|end|>")[0].format(DRAFT)
     assert without_thoughts(alone) == ""
+
+
+def test_the_final_channel_is_read_with_and_without_harmonys_marks():
+    final = "<|channel|>final <|constrain|>json<|message|>"
+    text = f"<|channel|>analysis<|message|>Hm. {DRAFT}<|end|><|start|>assistant{final}{FINAL}"
+    assert json.loads(without_thoughts(text)) == json.loads(FINAL)
+    assert json.loads(without_thoughts(f"analysisWe need {DRAFT}assistantfinal{FINAL}")) == (
+        json.loads(FINAL)
+    )
+    assert without_thoughts(f"analysisWe need {DRAFT}") == ""
+
+
+def test_thoughts_may_mention_marks_of_another_kind():
+    text = f"<think>Not [THINK], not <reasoning>. {DRAFT}</think>{FINAL}"
+    assert json.loads(without_thoughts(text)) == json.loads(FINAL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<answer>The liver is large.</answer>",
+        "<|START_RESPONSE|>The liver is large.<|END_RESPONSE|>",
+        "<think>Hm.</think><|begin_of_box|>The liver is large.<|end_of_box|>",
+    ],
+)
+def test_marks_around_the_answer_are_no_part_of_it(text):
+    assert read_answer(text, "plain", "liver", ("liver",)).text == "The liver is large."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<musing>About the liver.</musing> The liver is large.",
+        "<|muse|>About the liver.<|/muse|> The liver is large.",
+        "[MUSING] About the liver. [/MUSING] The liver is large.",
+        "**Thinking process:** the user asks about the liver. The liver is large.",
+        "Reasoning\nThe user asks about the liver.",
+    ],
+)
+def test_prose_with_marks_or_headings_of_unknown_thoughts_is_refused(text):
+    with pytest.raises(InvalidAnswer, match="without '"):
+        read_answer(text, "plain", "liver", ("liver",))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The liver (a < b > c) is < 5 mm [1] from [CT] the wall.",
+        "The analysis of shape: a wedge. Reasoning helps: it is the liver.",
+        "Thinking of a wedge, one sees the liver.",
+    ],
+)
+def test_ordinary_prose_holds_no_marks(text):
+    assert unknown_mark(text) == ""
+    assert read_answer(text, "plain", "liver", ("liver",)).text == text
 
 
 def test_text_without_marks_stays_as_it_is():
