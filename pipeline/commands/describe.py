@@ -5,7 +5,9 @@ from pathlib import Path
 import typer
 
 from pipeline.commands.shared import options as of
+from pipeline.commands.shared.interrupts import signals_postponed, stopped_with
 
+KEPT = "nothing new was asked or written; the same command starts again"
 LEFT_CONTRADICTED = 3  # exit code: written, but labeled scans contradict some of it
 
 
@@ -56,37 +58,39 @@ def describe(
 
     With --verify, exit code 3 says that contradicted claims are left; the file is written.
     """
-    from pipeline.datasets.organ_lists import read_organ_list
-    from pipeline.files.outputs import require_writable
-    from pipeline.texts import asking, services
+    with stopped_with(KEPT):
+        with signals_postponed():
+            from pipeline.datasets.organ_lists import read_organ_list
+            from pipeline.files.outputs import require_writable
+            from pipeline.texts import asking, services
 
-    wording, listed = asking.wording(template, var or []), read_organ_list(descriptor)
-    target = out or Path("descriptions") / f"{listed.name}.json"
-    if not dry_run:
-        require_writable(target, "descriptions", answers, Path(descriptor))
-    if wording.literal:
-        typer.echo(asking.write_literal(wording, listed.classes, target))
-        return
-    service = services.service(
-        model, base_url, key_env, header, query,
-        output=output, temperature=temperature, seed=seed, max_answer_tokens=max_answer_tokens,
-        timeout_seconds=timeout, retries=retries, tokens_per_image=tokens_per_image,
-        probe_again=probe_again,
-    )  # fmt: skip
-    limits = asking.Limits(
-        samples, attempts, concurrency, rounds, max_tokens_total, max_cost, refresh
-    )
-    asked = services.make_provider(provider, wording, service, answers, cache)
-    seen = asking.pictures(images, renderings, listed.classes)
-    kept, quote = services.answer_cache(cache), services.quote_of(model, prices)
-    job = asking.DescribeJob(wording, listed.classes, asked, limits, kept, quote, seen)
-    if dry_run:
-        typer.echo(asking.preview(job))
-        return
-    judge = asking.judge(scans, descriptor, split) if verify else None
-    result = asking.run(job, judge)
-    typer.echo(asking.write(job, result, target, save_answers))
-    if judge is not None:
-        typer.echo("\n".join(asking.verification_lines(result)))
-        if any(each.after for each in result.verified):
-            raise typer.Exit(LEFT_CONTRADICTED)
+        wording, listed = asking.wording(template, var or []), read_organ_list(descriptor)
+        target = out or Path("descriptions") / f"{listed.name}.json"
+        if not dry_run:
+            require_writable(target, "descriptions", answers, Path(descriptor))
+        if wording.literal:
+            typer.echo(asking.write_literal(wording, listed.classes, target))
+            return
+        service = services.service(
+            model, base_url, key_env, header, query,
+            output=output, temperature=temperature, seed=seed, max_answer_tokens=max_answer_tokens,
+            timeout_seconds=timeout, retries=retries, tokens_per_image=tokens_per_image,
+            probe_again=probe_again,
+        )  # fmt: skip
+        limits = asking.Limits(
+            samples, attempts, concurrency, rounds, max_tokens_total, max_cost, refresh
+        )
+        asked = services.make_provider(provider, wording, service, answers, cache)
+        seen = asking.pictures(images, renderings, listed.classes)
+        kept, quote = services.answer_cache(cache), services.quote_of(model, prices)
+        job = asking.DescribeJob(wording, listed.classes, asked, limits, kept, quote, seen)
+        if dry_run:
+            typer.echo(asking.preview(job))
+            return
+        judge = asking.judge(scans, descriptor, split) if verify else None
+        result = asking.run(job, judge)
+        typer.echo(asking.write(job, result, target, save_answers))
+        if judge is not None:
+            typer.echo("\n".join(asking.verification_lines(result)))
+            if any(each.after for each in result.verified):
+                raise typer.Exit(LEFT_CONTRADICTED)

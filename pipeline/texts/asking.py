@@ -93,9 +93,11 @@ def run(job: DescribeJob, judge: ScanJudge | None = None) -> DescribeResult:
                 rounds=limits.rounds,
                 progress=lambda question: tick(f"{question.organ}, {question.aspect}"),
             )
-        except BaseException as end:
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_kept(budget, job)) from None
+        except Exception:
             if provider.costs:
-                print(_so_far(budget, end, job.quote), file=sys.stderr)
+                print(f"spent before the end: {took(budget.spent, job.quote)}", file=sys.stderr)
             raise
     if judge is None:
         return result
@@ -107,12 +109,14 @@ def _budget(limits: Limits, quote: PriceQuote) -> Budget:
     return Budget(max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd, price=quote.price)
 
 
-def _so_far(budget: Budget, end: BaseException, quote: PriceQuote) -> str:
-    line = f"spent before the end: {took(budget.spent, quote)}"
-    if isinstance(end, KeyboardInterrupt):
-        line = f"interrupted; {line}, besides calls under way; what was answered is kept, a second "
-        line += "run asks only for the rest"
-    return line
+def _kept(budget: Budget, job: DescribeJob) -> str:
+    """After an interrupt: what was spent, what was kept and how to resume."""
+    if not job.provider.costs:
+        return "nothing was written; the same command replays all answers"
+    return (
+        f"{took(budget.spent, job.quote)} spent, besides calls under way; valid answers are kept "
+        f"in {job.cache.folder}, and the same command asks only for the rest"
+    )
 
 
 def took(spent: Usage, quote: PriceQuote) -> str:
