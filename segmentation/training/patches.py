@@ -167,6 +167,7 @@ def batches(stream: PatchStream, start: int, stop: int, *, workers: int = 0) -> 
 
     Raises:
         ValueError, OSError: a case that cannot be read, as if it was read in this process.
+        ChildProcessError: a worker died while it handed over a batch.
     """
     loader = DataLoader(
         _ReturnsErrors(stream),
@@ -176,7 +177,16 @@ def batches(stream: PatchStream, start: int, stop: int, *, workers: int = 0) -> 
         worker_init_fn=_leave_signals_to_parent,
         pin_memory=torch.cuda.is_available() and stream.device is None,
     )
-    for batch in loader:
+    received = iter(loader)
+    while True:
+        try:
+            batch = next(received, None)
+        except (OSError, EOFError) as fault:
+            # A case that cannot be read is returned, not raised: only a connection fails here.
+            # Its traceback would keep the loader, and so the other workers, alive.
+            raise _killed_worker(workers) from fault.with_traceback(None)
+        if batch is None:
+            return
         if isinstance(batch, Exception):
             raise batch
         yield batch
@@ -209,11 +219,15 @@ def explain_killed_worker(workers: int) -> Iterator[None]:
     except RuntimeError as fault:
         if "DataLoader worker" not in str(fault):
             raise
-        raise ChildProcessError(
-            f"one of training.workers = {workers} data processes was killed, perhaps because "
-            "memory ran out; set training.workers or training.cached_cases lower and --resume "
-            "from the last checkpoint"
-        ) from fault
+        raise _killed_worker(workers) from fault
+
+
+def _killed_worker(workers: int) -> ChildProcessError:
+    return ChildProcessError(
+        f"one of training.workers = {workers} data processes was killed, perhaps because "
+        "memory ran out; set training.workers or training.cached_cases lower and --resume "
+        "from the last checkpoint"
+    )
 
 
 def _leave_signals_to_parent(_worker: int) -> None:

@@ -53,3 +53,22 @@ def test_a_killed_worker_ends_training_within_seconds(prepared, tmp_path):
         child.terminate()  # as Python does at its exit, once more than the loader
         child.join(20)
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("fault", [ConnectionResetError, EOFError])
+def test_a_worker_that_dies_while_it_hands_over_a_batch_is_named(
+    prepared, tmp_path, monkeypatch, fault
+):
+    """The socket over which a worker passes shared memory breaks before torch sees its death."""
+
+    def broken(*_):
+        raise fault()
+
+    monkeypatch.setattr(
+        "torch.utils.data.dataloader._MultiProcessingDataLoaderIter._get_data", broken
+    )
+    trainer = make_trainer(prepared, tmp_path / "run", workers=1)
+    with pytest.raises(ChildProcessError, match=r"training.workers = 1 .* was killed.*--resume"):
+        trainer.run()
+    gc.collect()
+    assert not multiprocessing.active_children()
