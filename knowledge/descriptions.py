@@ -1,4 +1,4 @@
-"""What was said of one organ, by whom, to which question; and the set of it for an organ list."""
+"""Descriptions of organs: texts, claims and their origin, and the set for a class list."""
 
 import json
 from functools import cached_property
@@ -42,12 +42,12 @@ class Claim(Strict):
 
 
 class Origin(Strict):
-    """Who said it, to which question, when, and what it cost.
+    """Provenance of a sample: provider, model, question, date and cost.
 
     Attributes:
-        model: the name that the service gave itself, often a dated one.
-        service: the state of the service by its own account; "" where it says none.
-        date: when the answer came (ISO 8601, UTC); "" where nobody noted it.
+        model: the name that the service reports, often with a date.
+        service: fingerprint of the state of the service; "" where it reports none.
+        date: of the answer (ISO 8601, UTC); "" if unknown.
         content_digest: digest of the sample as it was answered; "" in files of earlier versions.
     """
 
@@ -83,7 +83,7 @@ class Sample(Strict):
 
     @property
     def edited(self) -> bool:
-        """Whether the content differs from the answer; unknown counts as unchanged."""
+        """Whether the content differs from the answer; False where the digest is unknown."""
         return self.origin.content_digest not in ("", self.content_digest)
 
     def sealed(self) -> "Sample":
@@ -93,7 +93,7 @@ class Sample(Strict):
 
 
 class Description(Strict):
-    """What is known of one aspect of one organ: one or more samples, of which the first counts."""
+    """The description of one aspect of one organ: samples, of which the first is used."""
 
     organ: str
     aspect: str
@@ -101,22 +101,22 @@ class Description(Strict):
 
     @property
     def text(self) -> str:
-        """The sentences of the sample that counts."""
+        """The sentences of the first sample."""
         return self.samples[0].text
 
     @property
     def claims(self) -> tuple[Claim, ...]:
-        """What the sample that counts claims about other organs."""
+        """The claims of the first sample."""
         return self.samples[0].claims
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """The shape words of the sample that counts."""
+        """The shape words of the first sample."""
         return self.samples[0].attributes
 
     @property
     def origin(self) -> Origin:
-        """Where the sample that counts comes from."""
+        """The origin of the first sample."""
         return self.samples[0].origin
 
 
@@ -124,10 +124,10 @@ class DescriptionSet(Strict):
     """The descriptions of a whole class list (background first), one per class and aspect.
 
     Invariants: every class has every aspect exactly once, in the order of `classes` and `aspects`.
-    `variables` are the template's, with those that the user set. `totals` is what all answers took,
-    failed attempts counted; `cost_usd` is known where the model's price is. `verified_on` names the
-    cases whose labels corrected the answers; `supported_share` was measured on the texts of digest
-    `supported_share_of`, on such cases too unless it is independent.
+    `variables` are the template's, with those that the user set. `totals` is the usage of all
+    answers, failed attempts counted; `cost_usd` is known where the model's price is. `verified_on`
+    names the cases whose labels corrected the answers; `supported_share` was measured on the texts
+    of digest `supported_share_of`, on such cases too unless it is independent.
     """
 
     format_version: int = FORMAT_VERSION
@@ -151,10 +151,10 @@ class DescriptionSet(Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> "DescriptionSet":
-        wanted = [(name, aspect) for name in self.classes for aspect in self.aspects]
+        expected = [(name, aspect) for name in self.classes for aspect in self.aspects]
         present = [(item.organ, item.aspect) for item in self.descriptions]
-        if wanted != present:
-            raise ValueError(_difference(wanted, present))
+        if expected != present:
+            raise ValueError(_difference(expected, present))
         return self
 
     @classmethod
@@ -163,7 +163,7 @@ class DescriptionSet(Strict):
         return read_json(path, cls)
 
     def write(self, path: Path) -> None:
-        """Write as JSON (UTF-8, indented), whole or not at all."""
+        """Write as JSON (UTF-8, indented), atomically."""
         text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
         write_whole(path, text + "\n")
 
@@ -199,7 +199,7 @@ class DescriptionSet(Strict):
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of what was said (names, texts, claims, attributes), not of who said it."""
+        """The sha256 of names, texts, claims and attributes, without their origin."""
         return digest_of(
             [
                 [item.organ, item.aspect, sample.text, sample.attributes]
@@ -214,9 +214,9 @@ class DescriptionSet(Strict):
         return {(item.organ, item.aspect): item for item in self.descriptions}
 
 
-def _difference(wanted: list[tuple[str, str]], present: list[tuple[str, str]]) -> str:
-    missing = [f"{name}/{aspect}" for name, aspect in wanted if (name, aspect) not in present]
-    extra = [f"{name}/{aspect}" for name, aspect in present if (name, aspect) not in wanted]
+def _difference(expected: list[tuple[str, str]], present: list[tuple[str, str]]) -> str:
+    missing = [f"{name}/{aspect}" for name, aspect in expected if (name, aspect) not in present]
+    extra = [f"{name}/{aspect}" for name, aspect in present if (name, aspect) not in expected]
     if missing or extra:
         return (
             f"descriptions do not match the class list: missing {', '.join(missing) or 'none'}; "

@@ -1,4 +1,4 @@
-"""Asking until an answer is usable: validity, parallel calls, assembly, shortening.
+"""Description sets from language models: valid answers, parallel calls, assembly, shortening.
 
 Imports `questions`, `providers`, `descriptions` and `common`.
 """

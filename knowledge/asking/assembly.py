@@ -1,4 +1,4 @@
-"""Valid answers made into a description set and into a store; sets that nobody was asked for."""
+"""Description sets and answer stores from valid answers; description sets of literal templates."""
 
 from knowledge.common.digests import digest_of
 from knowledge.descriptions import Description, DescriptionSet, Origin, Sample
@@ -17,7 +17,7 @@ def assemble(
     asked: list[Question],
     answers: list[CachedAnswer],
 ) -> DescriptionSet:
-    """Questions and their valid answers, in the order of `questions`, as a description set."""
+    """The description set of questions and their valid answers, in the order of `questions`."""
     samples: dict[tuple[str, str], list[Sample]] = {}
     for question, answer in zip(asked, answers, strict=True):
         reading = read_answer(answer.raw, answer.output, question.organ, classes)
@@ -43,7 +43,7 @@ def assemble(
 
 
 def literal(template: Template, classes: tuple[str, ...]) -> DescriptionSet:
-    """The descriptions of a literal template: its own words, filled in; nobody is asked."""
+    """The descriptions of a literal template, which need no model."""
     descriptions = []
     for organ in classes:
         for aspect in template.aspects:
@@ -72,7 +72,7 @@ def literal(template: Template, classes: tuple[str, ...]) -> DescriptionSet:
 def as_store(
     template: Template, provider: Provider, asked: list[Question], answers: list[CachedAnswer]
 ) -> AnswerStore:
-    """The raw answers as a store that `recorded` replays with no key."""
+    """The raw answers as a store for the provider `recorded`, which needs no key."""
     outputs = {answer.output for answer in answers}
     output = "plain" if outputs == {"plain"} else "text"
     parameters = {**provider.identity, "output": output}

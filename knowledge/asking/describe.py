@@ -1,4 +1,4 @@
-"""Ask about every organ and aspect, check the answers, correct them on evidence, keep them."""
+"""Describe every organ and aspect: questions, valid answers, corrections by labeled scans."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,13 +16,13 @@ from knowledge.questions.answer_format import read_answer
 from knowledge.questions.questions import Images, question_digest, questions
 from knowledge.questions.template import Template
 
-# Claims in, and for each that labeled scans contradict the evidence in words.
+# Maps claims to evidence in words, for those that labeled scans contradict.
 Judge = Callable[[tuple[Claim, ...]], Mapping[Claim, str]]
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What verification said against the answer to one question, before and after corrections.
+    """Problems of the answer to one question, before and after corrections.
 
     Attributes:
         before, after: claims that labeled scans contradict, as `liver left_of spleen`, and
@@ -36,15 +36,15 @@ class Verified:
 
     @property
     def corrected(self) -> tuple[str, ...]:
-        """What no longer stands against the answer."""
+        """The problems that the corrections solved."""
         return tuple(problem for problem in self.before if problem not in self.after)
 
 
 @dataclass(frozen=True)
 class DescribeResult:
-    """Descriptions, raw answers, what this run spent, and what verification found, if it was run.
+    """Descriptions, raw answers, usage of this run, and the problems that verification found.
 
-    `verified` has the questions with a problem before or after corrections.
+    `verified` has the questions with a problem before or after corrections; empty without a judge.
     """
 
     descriptions: DescriptionSet
@@ -71,16 +71,15 @@ def describe(
 ) -> DescribeResult:
     """Descriptions of a class list (background first) by a provider.
 
-    Every valid answer is cached as soon as it comes, so an interrupted run loses nothing and
-    the next asks only for what is missing; `refresh` asks for all again. With a `judge`, answers
-    whose claims it contradicts, or whose text puts an organ on the other side than its claims do,
-    are shown the evidence and asked for again, at most `rounds` times, as the first version of the
-    TAK paper did with a second agent.
+    Every valid answer is cached at once, so an interrupted run loses nothing and the next asks only
+    for the rest; `refresh` asks for all again. With a `judge`, a question is asked again with the
+    evidence, at most `rounds` times, if the judge contradicts claims of its answer or if text and
+    claims exchange sides, as the first version of the TAK paper did with a second agent.
 
     Raises:
         UnusableAnswers: after all other questions were asked; names those without an answer.
-        BudgetSpent, OSError, LookupError: when the calls under way have ended, with their answers
-            kept.
+        BudgetSpent, OSError, LookupError: after the calls in progress have ended and their
+            answers were cached.
     """
     asked = questions(template, classes, samples, images)
     budget = budget or Budget()
@@ -110,7 +109,7 @@ def describe(
 
 @dataclass
 class _Asker:
-    """How questions are asked in one run."""
+    """Asks the questions of one run."""
 
     provider: Provider
     classes: tuple[str, ...]
@@ -120,19 +119,19 @@ class _Asker:
     refresh: bool
     budget: Budget
     progress: Callable[[Question], None]
-    insisted: set[int] = field(default_factory=set)
+    unchanged: set[int] = field(default_factory=set)
 
     def answer(self, asked: list[Question], *, counted: bool = True) -> list[CachedAnswer]:
-        """Valid answers, in the order of the questions; cached ones are not asked for.
+        """Valid answers, in the order of the questions, from the cache or the provider.
 
-        `counted`: whether each is a step of the progress, as corrections are not.
+        `counted`: whether each is a step of the progress; corrections are none.
         """
         progress = self.progress if counted else lambda question: None
         keys = [question_digest(question, self.provider) for question in asked]
-        kept: dict[int, CachedAnswer] = {}
+        valid: dict[int, CachedAnswer] = {}
         if self.cache is not None and not self.refresh:
             cached = {index: self.cache.get(key) for index, key in enumerate(keys)}
-            kept = {
+            valid = {
                 index: answer
                 for index, answer in cached.items()
                 if answer is not None and still_valid(answer, asked[index].organ, self.classes)
@@ -145,13 +144,13 @@ class _Asker:
             )
 
         def keep(index: int, answer: CachedAnswer) -> None:
-            kept[index] = answer
+            valid[index] = answer
             if self.cache is not None:
                 self.cache.put(keys[index], answer)
 
-        for index in kept:
+        for index in valid:
             progress(asked[index])
-        missing = [index for index in range(len(asked)) if index not in kept]
+        missing = [index for index in range(len(asked)) if index not in valid]
         in_parallel(
             work,
             keep,
@@ -161,14 +160,14 @@ class _Asker:
             budget=self.budget,
             progress=lambda index: progress(asked[index]),
         )
-        return [kept[index] for index in range(len(asked))]
+        return [valid[index] for index in range(len(asked))]
 
     def correct(
         self, asked: list[Question], answers: list[CachedAnswer], judge: Judge
     ) -> list[CachedAnswer]:
-        """The answers, with those asked for again that the judge or their own text contradicts.
+        """The answers, with new ones for those that the judge or their own text contradicts.
 
-        One that a model insisted on, word for word, is not asked for a second time.
+        A question whose answer stayed the same, word for word, is not asked again.
         """
         evidence, slips = self._against(asked, answers, judge)
         complaints = [
@@ -178,7 +177,7 @@ class _Asker:
         wrong = [
             index
             for index, complaint in enumerate(complaints)
-            if complaint and index not in self.insisted
+            if complaint and index not in self.unchanged
         ]
         again = [
             replace(asked[index], turns=(Turn(answers[index].raw, complaints[index]),))
@@ -188,7 +187,7 @@ class _Asker:
         for index, answer in zip(wrong, self.answer(again, counted=False), strict=True):
             result[index] = _later(answers[index], answer)
             if answer.raw == answers[index].raw:
-                self.insisted.add(index)
+                self.unchanged.add(index)
         return result
 
     def problems(
@@ -221,7 +220,7 @@ class _Asker:
 
 
 def _complaint(evidence: list[str], slips: list[str]) -> str:
-    """What is wrong with an answer, in words fit to show to the model; empty when nothing is."""
+    """The problems of an answer, in words for the model; empty if there are none."""
     faults = []
     if evidence:
         faults.append(f"labeled scans of other patients contradict it: {'; '.join(evidence)}")
@@ -236,7 +235,7 @@ def _complaint(evidence: list[str], slips: list[str]) -> str:
 
 
 def _later(before: CachedAnswer, after: CachedAnswer) -> CachedAnswer:
-    """The later answer, with what both cost; a correction is one that changed something."""
+    """The later answer, with the usage of both; counts as a correction if it differs."""
     return after.model_copy(
         update={
             "attempts": before.attempts + after.attempts,

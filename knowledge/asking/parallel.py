@@ -1,4 +1,4 @@
-"""Several questions at once, in threads that an interruption leaves behind."""
+"""Concurrent questions, in threads that an interrupt does not wait for."""
 
 import queue
 import threading
@@ -19,22 +19,22 @@ def in_parallel(
     budget: Budget,
     progress: Callable[[int], None] = lambda index: None,
 ) -> None:
-    """Run `work` on every index, at most `concurrency` at once, and `keep` each answer as it comes.
+    """Run `work` on every index, at most `concurrency` at once, and `keep` each answer at once.
 
-    `keep` is called by one thread at a time. Unusable answers are gathered; any other error lets
-    the calls under way end, keeps their answers, and allows no further one. An interruption
-    (Ctrl-C) waits for nothing: what comes later is not kept.
+    `keep` is called by one thread at a time. Unusable answers are collected; after any other error
+    the calls in progress end and their answers are kept, and no further call is made. An interrupt
+    (Ctrl-C) waits for nothing: answers that come later are dropped.
 
     Raises:
-        UnusableAnswers: after everything else was asked; says which of so many `questions`, those
-            answered before included, have no answer.
+        UnusableAnswers: after everything else was asked; names those of all `questions`, cached
+            ones included, that have no answer.
     """
     done: queue.SimpleQueue[tuple[int, Exception | None] | None] = queue.SimpleQueue()
-    crew = _Crew(work, keep, indices, budget, done)
+    workers = _Workers(work, keep, indices, budget, done)
     running = min(concurrency, len(indices))
     for _ in range(running):
-        # Daemons, since the interpreter waits for all other threads before it ends.
-        threading.Thread(target=crew.run, daemon=True).start()
+        # Daemons, since the interpreter waits for other threads before it exits.
+        threading.Thread(target=workers.run, daemon=True).start()
     failed: dict[int, str] = {}
     fatal: Exception | None = None
     try:
@@ -53,16 +53,16 @@ def in_parallel(
                 progress(index)
     except BaseException:
         budget.stop()
-        crew.leave()
+        workers.drop_later()
         raise
     if fatal is not None:
         raise fatal
     if failed:
-        raise _together([failed[index] for index in sorted(failed)], questions)
+        raise _summary([failed[index] for index in sorted(failed)], questions)
 
 
-class _Crew:
-    """What the threads share: questions to take, and a lock under which answers are kept."""
+class _Workers:
+    """State that the threads share: open questions, and a lock for keeping answers."""
 
     def __init__(
         self,
@@ -74,39 +74,39 @@ class _Crew:
     ) -> None:
         self._work = work
         self._keep = keep
-        self._todo = iter(indices)
+        self._open = iter(indices)
         self._budget = budget
         self._done = done
         self._keeping = threading.Lock()
-        self._left = False
+        self._dropping = False
 
     def run(self) -> None:
-        """One thread: questions until there are none left or asking is stopped."""
+        """Body of a thread: answer questions until none is left or the budget is stopped."""
         while not self._budget.stopped.is_set():
             with self._keeping:
-                index = next(self._todo, None)
+                index = next(self._open, None)
             if index is None:
                 break
             self._done.put((index, self._answered(index)))
         self._done.put(None)
 
-    def leave(self) -> None:
-        """From now on nothing is kept; returns when nobody is writing any more."""
+    def drop_later(self) -> None:
+        """Drop all later answers; returns when no answer is being written."""
         with self._keeping:
-            self._left = True
+            self._dropping = True
 
     def _answered(self, index: int) -> Exception | None:
         try:
             answer = self._work(index)
             with self._keeping:
-                if not self._left:
+                if not self._dropping:
                     self._keep(index, answer)
         except Exception as error:
             return error
         return None
 
 
-def _together(failures: list[str], asked: int) -> UnusableAnswers:
+def _summary(failures: list[str], asked: int) -> UnusableAnswers:
     more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
     return UnusableAnswers(
         f"{len(failures)} of {asked} questions: {'; '.join(failures[:3])}{more}; the other "

@@ -1,4 +1,4 @@
-"""Texts too long for an encoder, shortened by a model until they fit."""
+"""Shortening of texts that are too long for an encoder, by a model."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,7 @@ _WORDS_PER_TOKEN = 0.65
 
 
 class Shortener:
-    """Asks a model for a shorter text, and again while it is too long by the encoder's count."""
+    """Asks a model for a shorter text until it fits by the token count of the encoder."""
 
     def __init__(
         self,
@@ -41,14 +41,14 @@ class Shortener:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The provider's, with the digest of the wording."""
+        """The identity of the provider, with the digest of the prompt."""
         return {**self.provider.identity, "template_digest": digest_of(TASK)}
 
     def __call__(self, description: Description, limit: int) -> str:
         """A text of at most `limit` tokens.
 
         Raises:
-            UnusableAnswers: the model does not manage that in `attempts` answers.
+            UnusableAnswers: all `attempts` answers are too long.
         """
         question = _question(description, limit)
         for _ in range(self.attempts):
@@ -67,9 +67,9 @@ class Shortener:
 
     def _ask(self, question: Question) -> CachedAnswer:
         key = question_digest(question, self.provider)
-        known = self.cache.get(key) if self.cache is not None else None
-        if known is not None and still_valid(known, question.organ, (question.organ,)):
-            return known
+        cached = self.cache.get(key) if self.cache is not None else None
+        if cached is not None and still_valid(cached, question.organ, (question.organ,)):
+            return cached
         answer = ask_until_valid(question, (question.organ,), self.provider, budget=self.budget)
         if self.cache is not None:
             self.cache.put(key, answer)

@@ -1,4 +1,4 @@
-"""Ask until an answer can be used, within a budget."""
+"""Valid answers: questions asked again, with the fault, until an answer is usable."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from knowledge.questions.answer_format import read_answer
 
 
 class UnusableAnswers(ValueError):
-    """A model kept giving answers that cannot be used: to `failed` of `asked` questions."""
+    """`failed` of `asked` questions have no usable answer."""
 
     def __init__(self, message: str, *, failed: int = 1, asked: int = 1) -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class UnusableAnswers(ValueError):
 
 
 def still_valid(answer: CachedAnswer, organ: str, classes: tuple[str, ...]) -> bool:
-    """Whether this version, which may be stricter than the one that kept it, can use an answer."""
+    """Whether a cached answer passes the checks of this version, which may be stricter."""
     try:
         read_answer(answer.raw, answer.output, organ, classes)
     except InvalidAnswer:
@@ -36,7 +36,7 @@ def ask_until_valid(
     attempts: int = 3,
     budget: Budget,
 ) -> CachedAnswer:
-    """Ask, check, and ask again with the complaint, at most `attempts` times.
+    """The first valid answer of at most `attempts`, each asked for with the fault of the last.
 
     Raises:
         UnusableAnswers: none of the answers is valid.

@@ -1,4 +1,4 @@
-"""Strict files: TOML and JSON read into frozen models; files written whole or not at all."""
+"""TOML and JSON files read into strict models, and files written atomically."""
 
 import json
 import os
@@ -38,9 +38,9 @@ def read_json(path: Path, model: type[Model]) -> Model:
 
 
 def read_text(path: Path) -> str:
-    """The file's text, which must be UTF-8; a byte order mark is left out."""
+    """The text of a UTF-8 file, without its byte order mark."""
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, where a file is needed")
+        raise IsADirectoryError(f"{path}: expected a file, got a folder")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
@@ -50,9 +50,10 @@ def read_text(path: Path) -> str:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write beside the target, then rename: readers see the old file or the new, never a part."""
+    """Write a file atomically: readers see the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
+    # In the same folder, since a rename is atomic within one file system alone.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -65,7 +66,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def without_nan(content: Any) -> Any:
-    """NaN as null: JSON knows no NaN."""
+    """The content with null for NaN, which JSON cannot express."""
     if isinstance(content, dict):
         return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, list | tuple):

@@ -11,15 +11,15 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """A frozen model that refuses unknown keys and numbers that are infinite or none at all."""
+    """A frozen model that refuses unknown keys, NaN and infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def readable(raw: Any, version: int, what: str) -> Any:
-    """What a file holds, if its `format_version` is one that this version of tak-seg reads.
+    """The content of a file, checked for a `format_version` that this version of tak-seg reads.
 
-    To be asked before unknown keys are: a newer format may have keys that this one has not.
+    Call it before unknown keys are checked: a newer format may have more keys.
 
     Raises:
         ValueError: it is newer than `version`.
@@ -33,7 +33,7 @@ def readable(raw: Any, version: int, what: str) -> Any:
 
 
 def checked(raw: Any, model: type[Model], where: object) -> Model:
-    """`raw` as a model, or a ValueError that says where, which key and what is wrong."""
+    """`raw` as a model; ValueError names the place, the key and the fault."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -41,9 +41,9 @@ def checked(raw: Any, model: type[Model], where: object) -> Model:
 
 
 def problems(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """The first few complaints of pydantic as `key: what is wrong`, on one line.
+    """The first validation errors as `key: message`, on one line.
 
-    With the model, an unknown key is answered with the key that it resembles.
+    With the model, the message of an unknown key suggests the most similar known one.
     """
     lines = []
     for item in error.errors()[:5]:
@@ -59,7 +59,7 @@ def problems(error: ValidationError, model: type[BaseModel] | None = None) -> st
 
 
 def keys_at(model: type[BaseModel] | None, table: Sequence[str | int]) -> tuple[str, ...]:
-    """The keys that a table of a model has; none where the path leads to no table of known keys."""
+    """The keys of a table within a model; empty if the path leads to no model."""
     for part in table:
         field = model.model_fields.get(str(part)) if model else None
         inner = field.annotation if field else None

@@ -24,7 +24,7 @@ from knowledge.providers.base.server_memory import ServerMemory
 from knowledge.providers.base.thoughts import without_thoughts
 from knowledge.providers.base.usage import Usage
 
-# The schema holds every kind of rule that an answer's has: what works here works there.
+# The schema has every kind of rule that the schema of an answer has.
 PROBE = Question(
     organ="",
     aspect="",
@@ -48,18 +48,18 @@ PROBE = Question(
 
 _FILTERED = "the service's content filter stopped the answer"
 _EMPTY = "the answer is empty"
-_PASSING = (_FILTERED, _EMPTY)  # say nothing about what a server can do
-PROBE_ATTEMPTS = 3  # of one output, while the answers say nothing about it
+_PASSING = (_FILTERED, _EMPTY)  # prove nothing about the output
+PROBE_ATTEMPTS = 3  # of one output, while its answers are empty or filtered
 
 
 class OpenAICompatible(Provider):
     """Chat completions with structured output, as far as the server can do that.
 
-    With `output="auto"` the server is probed once per run, best way first: a JSON schema that it
-    enforces, its JSON mode with a schema beside it (llama-cpp-python), its JSON mode, JSON asked
-    for in words, plain sentences. What worked is remembered in the file `memory` and recorded with
-    each answer; only what the server refused or answered with other text counts as what it cannot
-    do. Tool calls are never used.
+    With `output="auto"` the server is probed once, best output first: an enforced JSON schema, JSON
+    mode with a schema (llama-cpp-python), JSON mode, JSON requested in the prompt, plain sentences.
+    The result is remembered in the file `memory` and recorded with each answer; an output counts as
+    unsupported only if the server refused it or answered it with other text. Tool calls are never
+    used.
     """
 
     name: ClassVar[str] = "openai_compatible"
@@ -79,7 +79,11 @@ class OpenAICompatible(Provider):
 
     @classmethod
     def from_options(cls, options: ProviderOptions) -> "OpenAICompatible":
-        """Needs `model`; the key comes from the environment, and local servers need none."""
+        """The provider of a model; the key comes from the environment, local servers need none.
+
+        Raises:
+            ValueError: no `model`.
+        """
         if not options.model:
             raise ValueError("the provider openai_compatible needs a model (--model NAME)")
         return cls(options, os.environ.get(options.key_env, ""))
@@ -131,7 +135,7 @@ class OpenAICompatible(Provider):
         model: str | None = None,
         service: str = "",
     ) -> Answer:
-        """An answer of now, with what the probe took if it has not been counted yet."""
+        """An answer with the date of now, and with the usage of the probe if not counted yet."""
         with self._lock:
             usage, self._probed = spent + self._probed, Usage()
         return Answer(
@@ -152,7 +156,7 @@ class OpenAICompatible(Provider):
             return self._output
 
     def _probe(self, budget: Budget) -> str:
-        """The best output that this server and model can do, by asking a small question.
+        """The best output that this server and model support, found by a small question.
 
         Outputs that stay undecided, since all answers were empty or filtered, are tried again when
         another has worked. Only what is certain is remembered.
@@ -177,7 +181,7 @@ class OpenAICompatible(Provider):
         return certain if still_undecided else self._remember(certain)
 
     def _works(self, output: str, budget: Budget) -> bool | None:
-        """Whether the server can do an output; None if its answers do not say.
+        """Whether the server supports an output; None if its answers leave that open.
 
         Raises:
             CallFailed: the call failed otherwise.
@@ -222,7 +226,7 @@ class OpenAICompatible(Provider):
         return None if fault.startswith(_PASSING) else False
 
     def _send(self, question: Question, output: str, budget: Budget) -> tuple[Any, Usage]:
-        """The server's reply, and what it took with the attempts that came to nothing."""
+        """The reply of the server, and its usage with that of failed attempts."""
         try:
             return self._sent(question, output, budget)
         except LimitRenamed as renamed:
@@ -241,7 +245,7 @@ class OpenAICompatible(Provider):
         return self._retry.run(lambda: self._client.complete(body), worst, budget)
 
     def _body(self, question: Question, output: str) -> dict[str, Any]:
-        """The request, but for the limit of the answer."""
+        """The request without the limit of the answer."""
         if not self._system_role:
             question = _without_system(question)
         messages = _messages(question, output)
@@ -276,7 +280,7 @@ def _without_system(question: Question) -> Question:
 
 
 def _messages(question: Question, output: str) -> list[dict[str, Any]]:
-    """The chat so far: system, question with pictures, earlier answers with complaints."""
+    """The messages: system, question with pictures, earlier answers with complaints."""
     text = question.task
     if output != "plain" and question.format_hint:
         text = f"{text}\n\n{question.format_hint}"

@@ -44,13 +44,15 @@ class Recorded(Provider):
                 f"({question.template_digest[:12]}): use that template, or ask a model"
             )
         if question.images:
-            raise ValueError("recorded answers look at no pictures; leave out --images")
-        kept = self.store.get(question.organ, question.aspect, question.sample)
+            raise ValueError(
+                "recorded answers cannot be combined with pictures; leave out --images"
+            )
+        stored = self.store.get(question.organ, question.aspect, question.sample)
         return Answer(
-            text=kept.raw,
-            model=kept.model or self.store.model,
+            text=stored.raw,
+            model=stored.model or self.store.model,
             output=str(self.store.parameters.get("output", "text")),
             usage=Usage(),
-            service=kept.service,
-            date=kept.date,
+            service=stored.service,
+            date=stored.date,
         )

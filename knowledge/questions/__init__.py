@@ -1,4 +1,4 @@
-"""What is asked: templates, questions, the format of answers, pictures of organs.
+"""Questions to models: templates, the format of answers, pictures of organs.
 
 Imports `providers`, `descriptions` and `common`.
 """

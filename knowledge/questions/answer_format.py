@@ -1,4 +1,4 @@
-"""A raw answer read and checked: JSON, JSON found in prose, or plain sentences."""
+"""Format of answers: schema, instructions, and validation of raw answers."""
 
 import json
 import unicodedata
@@ -16,10 +16,10 @@ from knowledge.providers.base.find_json import (
 )
 from knowledge.providers.base.thoughts import unknown_mark, without_thoughts
 
-# Small models that are held to a schema otherwise list without end.
+# Without a limit, small models under a schema list items without end.
 MOST_ITEMS = 12
-# Marks that turn the direction of writing, so that text shows otherwise than it reads.
-_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# Bidirectional controls, with which displayed text differs from stored text.
+_BIDIRECTIONAL = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 class AnsweredClaim(Strict):
@@ -73,7 +73,7 @@ class Reading(Strict):
         return claims
 
     def about(self) -> tuple[Claim, ...]:
-        """The claims with their organ, each once."""
+        """The distinct claims, with their organ."""
         stated = (
             Claim(organ=self.organ, relation=claim.relation, other=claim.other)
             for claim in self.claims
@@ -82,9 +82,9 @@ class Reading(Strict):
 
 
 def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> Reading:
-    """The checked content of an answer that was asked for as `output`.
+    """The validated content of a raw answer in the form `output`.
 
-    What a reasoning model thought aloud before its answer is left out (`without_thoughts`).
+    Thoughts of a reasoning model are removed first (`without_thoughts`).
 
     Raises:
         InvalidAnswer: no JSON in it, a key missing or of the wrong type, an organ that is not in
@@ -108,7 +108,7 @@ def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> 
 
 
 def other_organs(organ: str, organs: tuple[str, ...] | list[str]) -> list[str]:
-    """The organs that a claim about `organ` may name."""
+    """The organs that a claim about `organ` may refer to."""
     if organ == BACKGROUND:
         return []
     return [name for name in organs if name not in (organ, BACKGROUND)]
@@ -140,7 +140,7 @@ def answer_schema(organ: str, organs: tuple[str, ...]) -> dict[str, Any]:
 
 
 def format_hint(organ: str, organs: tuple[str, ...]) -> str:
-    """How to answer in JSON, in words; goes below the question."""
+    """Instructions for an answer in JSON, to append to the question."""
     others = other_organs(organ, organs)
     claims = (
         f"every relation that your text states between the {organ} and another organ of this "
@@ -172,10 +172,10 @@ def _one_line(text: str) -> str:
     """The text with single spaces between words.
 
     Raises:
-        ValueError: characters that a terminal obeys or that no file of text can hold.
+        ValueError: control characters or bidirectional controls.
     """
     line = " ".join(text.split())
     for letter in line:
-        if letter in _TURNING or unicodedata.category(letter) == "Cc":
+        if letter in _BIDIRECTIONAL or unicodedata.category(letter) == "Cc":
             raise ValueError(f"must not hold the control character U+{ord(letter):04X}")
     return line

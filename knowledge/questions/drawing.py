@@ -1,4 +1,4 @@
-"""Pictures put together from one layer per organ, so that the organ asked about is never hidden."""
+"""Pictures composed of one layer per organ, with the highlighted organ on top."""
 
 import colorsys
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ GRAY: Color = (120, 120, 120)
 FINER = 2  # layers are drawn at so many times the size, which smooths edges and feeds the inset
 INSET = 0.34  # of the picture's width
 SMALL = 0.3  # of the picture's width: a smaller organ is magnified in an inset
-VISIBLE = 0.003  # of the picture's pixels: a view that shows less of an organ is given up
+VISIBLE = 0.003  # of the picture's pixels: a view that shows less of an organ is dropped
 _AXES = ("#b00000", "#007000", "#0000b0")
 
 
@@ -75,7 +75,7 @@ class Picture:
 
 
 def organ_colors(count: int) -> list[Color]:
-    """A color for each organ, all different and none near to the red of the highlight."""
+    """Distinct colors, none of them close to the red of the highlight."""
     colors = []
     for index in range(count):
         # Golden ratio steps stay far from earlier ones; the hues near red (0 and 1) are left out.
@@ -86,7 +86,7 @@ def organ_colors(count: int) -> list[Color]:
 
 
 def compose(layers: Sequence[Layer], organ: str | None, view: View, size: int) -> Picture:
-    """All organs as tinted outlines, and the organ asked about solid red on top of them.
+    """All organs as tinted outlines, and the highlighted organ solid red on top.
 
     Layers are drawn at `FINER` times the size. A small organ is repeated in an inset, magnified.
     """
@@ -103,12 +103,12 @@ def compose(layers: Sequence[Layer], organ: str | None, view: View, size: int) -
     image = large.resize((size, size), Image.Resampling.BOX)
     visible = 0
     if chosen is not None:
-        shown = _whole(chosen, fine)
+        shown = _in_picture(chosen, fine)
         region = _close_up(chosen, fine)
         if region is not None:
             place, width = _free_corner(layers, chosen, size), round(INSET * size)
             _add_inset(image, large, region, place)
-            # The inset hides what lies below it and shows the organ again, magnified.
+            # The inset covers this part of the picture and shows the organ again, magnified.
             top, left = FINER * place[0], FINER * place[1]
             shown[top : top + FINER * width, left : left + FINER * width] = False
             visible = int(chosen.mask.sum() * (width / (region[2] - region[0])) ** 2)
@@ -130,8 +130,8 @@ def _paint(
     window[rim] = (1 - edge) * window[rim] + edge * (0.7 if fill == 1.0 else 1.0) * rgb
 
 
-def _whole(layer: Layer, fine: int) -> NDArray[np.bool_]:
-    """The mask of a layer in the whole picture."""
+def _in_picture(layer: Layer, fine: int) -> NDArray[np.bool_]:
+    """The mask of a layer in the coordinates of the picture."""
     mask = np.zeros((fine, fine), bool)
     mask[layer.box] = layer.mask
     return mask
@@ -150,7 +150,7 @@ def _close_up(layer: Layer, fine: int) -> tuple[int, int, int, int] | None:
 
 
 def _free_corner(layers: Sequence[Layer], chosen: Layer, size: int) -> tuple[int, int]:
-    """The top left pixel (row, column) of an inset where it hides least, above all of `chosen`."""
+    """The top left pixel (row, column) of an inset where it covers least, above all of `chosen`."""
     fine, width = size * FINER, round(INSET * size)
     far = size - width - 2
     organs = np.zeros((fine, fine), np.float32)

@@ -1,4 +1,4 @@
-"""The index of a folder of renderings: which pictures show which organ, of which case."""
+"""Index of a folder of renderings: the pictures of each organ, and their case."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ RENDERINGS_VERSION = 1
 
 
 class Renderings(Strict):
-    """The file `renderings.json`; pictures are named relative to it. The background's show all."""
+    """The file `renderings.json`; paths are relative to it, pictures of the background show all."""
 
     format_version: int = RENDERINGS_VERSION
     case: str
@@ -28,7 +28,7 @@ class Renderings(Strict):
         return readable(raw, RENDERINGS_VERSION, "renderings")
 
     def write(self, folder: Path) -> None:
-        """Write the index last: where it lies, all pictures are there."""
+        """Write the index; call this last, so that an index implies complete pictures."""
         content = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
         write_whole(folder / INDEX, content + "\n")
 

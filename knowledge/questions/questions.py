@@ -1,4 +1,4 @@
-"""The questions of a run, and what tells one question from another."""
+"""The questions of a run, and their digests."""
 
 import hashlib
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def questions(
 def _task(
     template: Template, organ: str, aspect: str, classes: tuple[str, ...], *, pictures: bool
 ) -> str:
-    """The template's question; with pictures, also what they show."""
+    """The question of the template; with pictures, also their explanation."""
     task = template.user(organ, aspect, classes)
     if not pictures:
         return task
@@ -52,7 +52,7 @@ def _task(
 
 
 def question_digest(question: Question, provider: Provider) -> str:
-    """The sha256 of all that an answer depends on: words, pictures, service, model, parameters."""
+    """The sha256 of everything that an answer depends on: texts, pictures, model, parameters."""
     return digest_of(
         {
             "provider": provider.name,

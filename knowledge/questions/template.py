@@ -1,4 +1,4 @@
-"""Template: a prompt read from a file, the aspects it asks for, its digest."""
+"""Template: a prompt from a file, its aspects and its digest."""
 
 import string
 from collections.abc import Mapping
@@ -56,10 +56,10 @@ class Wording(Strict):
 
 
 class Template:
-    """A wording with its name; fills in organ names and knows its digest.
+    """A named wording that fills in organ names.
 
-    Two files that differ in title, source, comments, or layout have the same digest: only what
-    the model gets to read counts.
+    Files that differ only in title, source, comments or layout have the same digest: it covers the
+    text that the model reads.
     """
 
     def __init__(self, name: str, wording: Wording) -> None:
@@ -88,12 +88,12 @@ class Template:
 
     @property
     def literal(self) -> bool:
-        """Whether the filled-in wording is the description, and no model is asked."""
+        """Whether the filled-in wording is the description, without a model."""
         return self.wording.literal
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of everything that a model gets to read, white space aside."""
+        """The sha256 of the text that a model reads; white space is normalized."""
         wording = self.wording.model_dump(exclude={"title", "source"})
         return digest_of(_squeeze(wording))
 
@@ -122,12 +122,14 @@ class Template:
         self, text: str, organ: str, aspect: str, organs: tuple[str, ...], **more: str
     ) -> str:
         names = ", ".join(name for name in organs if name != BACKGROUND)
-        own = self.wording.variables
-        return text.format_map(own | {"organ": organ, "organs": names, "aspect": aspect} | more)
+        variables = self.wording.variables
+        return text.format_map(
+            variables | {"organ": organ, "organs": names, "aspect": aspect} | more
+        )
 
 
 def _fields(key: str, text: str) -> list[str]:
-    """The variables that a text uses, or a ValueError that says which key has a stray brace."""
+    """The variables of a text; ValueError names the key of a text with a stray brace."""
     try:
         return [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
     except ValueError as error:
@@ -135,7 +137,7 @@ def _fields(key: str, text: str) -> list[str]:
 
 
 def _squeeze(value: object) -> object:
-    """Strings with runs of white space made one space, at any depth."""
+    """The value with runs of white space in its strings collapsed, at any depth."""
     if isinstance(value, str):
         return " ".join(value.split())
     if isinstance(value, dict):

@@ -80,10 +80,15 @@ def describe(
         limits = asking.Limits(
             samples, attempts, concurrency, rounds, max_tokens_total, max_cost, refresh
         )
-        asked = services.make_provider(provider, wording, service, answers, cache)
-        seen = asking.pictures(images, renderings, listed.classes)
-        kept, quote = services.answer_cache(cache), services.quote_of(model, prices)
-        job = asking.DescribeJob(wording, listed.classes, asked, limits, kept, quote, seen)
+        job = asking.DescribeJob(
+            wording,
+            listed.classes,
+            services.make_provider(provider, wording, service, answers, cache),
+            limits,
+            services.answer_cache(cache),
+            services.quote_of(model, prices),
+            asking.pictures(images, renderings, listed.classes),
+        )
         if dry_run:
             typer.echo(asking.preview(job))
             return

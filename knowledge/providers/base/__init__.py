@@ -1,4 +1,4 @@
-"""What providers are built from: interface, usage, budget, HTTP chat, retries, stored answers.
+"""Parts of providers: interface, usage, budget, HTTP chat, retries, stored answers.
 
 Imports `common` alone.
 """

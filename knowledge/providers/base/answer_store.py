@@ -1,4 +1,4 @@
-"""Answers kept word for word: a store to hand on, and the cache of a machine."""
+"""Raw answers: a store to publish, and the cache of a machine."""
 
 import json
 from collections.abc import Iterable
@@ -19,8 +19,8 @@ class StoredAnswer(Strict):
     """A raw answer to one question of a template.
 
     `answer` is the text as it came; where that was pure JSON, the JSON itself, so that people
-    can read and compare it. `model`, `service` and `date` are those of `CachedAnswer`; empty where
-    the file does not say.
+    can read and compare it. `model`, `service` and `date` are those of `CachedAnswer`; empty if
+    unknown.
     """
 
     organ: str
@@ -60,12 +60,12 @@ class AnswerStore(Strict):
 
     @model_validator(mode="after")
     def _unambiguous(self) -> "AnswerStore":
-        seen = set()
+        keys = set()
         for item in self.answers:
             key = (item.organ, item.aspect, item.sample)
-            if key in seen:
+            if key in keys:
                 raise ValueError(f"two answers for {item.organ}, {item.aspect}, {item.sample}")
-            seen.add(key)
+            keys.add(key)
         return self
 
     @classmethod
@@ -74,7 +74,7 @@ class AnswerStore(Strict):
         return read_json(path, cls)
 
     def write(self, path: Path) -> None:
-        """Write as JSON (UTF-8, indented), whole or not at all."""
+        """Write as JSON (UTF-8, indented), atomically."""
         text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
         write_whole(path, text + "\n")
 
@@ -93,9 +93,10 @@ class AnswerStore(Strict):
 
 
 class CachedAnswer(Strict):
-    """A valid answer with what it took to get it. Holds no key and no address of a person.
+    """A valid answer with its cost. Holds no key and no personal data.
 
-    `date` is when it came (ISO 8601, UTC), `service` the state of the service; empty if unknown.
+    `date` is that of the answer (ISO 8601, UTC), `service` the state of the service; empty if
+    unknown.
     """
 
     raw: str
@@ -109,7 +110,7 @@ class CachedAnswer(Strict):
 
 
 def as_stored(organ: str, aspect: str, sample: int, answer: CachedAnswer) -> StoredAnswer:
-    """An answer made ready for a store: pure JSON becomes an object."""
+    """The answer as an item of a store: pure JSON becomes an object."""
     try:
         value = json.loads(answer.raw)
     except json.JSONDecodeError:
@@ -146,7 +147,7 @@ class AnswerCache:
         write_whole(self._path(digest), canonical_json(answer.model_dump(mode="json")))
 
     def missing(self, digests: Iterable[str]) -> list[str]:
-        """Those of the digests that are not here."""
+        """The digests without an answer in the cache."""
         return [digest for digest in digests if self.get(digest) is None]
 
     def _path(self, digest: str) -> Path:

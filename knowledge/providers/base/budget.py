@@ -1,4 +1,4 @@
-"""What asking may cost: prices, limits that stop before they are passed, totals."""
+"""Limits on tokens and cost, which stop before they are exceeded."""
 
 import threading
 from collections.abc import Iterator
@@ -10,26 +10,26 @@ from knowledge.providers.base.usage import EstimatedUsage, Price, Usage
 
 
 class BudgetSpent(ValueError):
-    """The next call might pass a limit."""
+    """The next call might exceed a limit."""
 
 
 class Stopped(Exception):
-    """Asking has ended elsewhere; this call was not made."""
+    """The run has ended in another thread; this call was not made."""
 
 
 @dataclass
 class Attempt:
-    """One call under way. `spent` is the most that it may cost, until somebody knows better."""
+    """A call in progress. `spent` is its maximum until the actual usage is known."""
 
     spent: Usage
 
 
 class Budget:
-    """Counts usage over threads and refuses a call that might pass a limit.
+    """Counts usage over threads and refuses a call that might exceed a limit.
 
-    Every call to a service is an `attempt`: it reserves the most that it may cost and settles what
-    it did cost. One that does not fit beside those under way waits for them; one that does not fit
-    alone is refused. What the budget `after` which this one comes has counted, perhaps at another
+    Every call to a service is an `attempt`: it reserves its maximum and settles its actual cost. A
+    call that does not fit together with those in progress waits for them; one that does not fit
+    alone is refused. The total of the budget `after` which this one comes, perhaps at another
     price, counts against these limits too.
     """
 
@@ -58,7 +58,7 @@ class Budget:
 
     @property
     def cost_usd(self) -> float | None:
-        """What was spent, in US dollars, where the price is known."""
+        """The cost so far in US dollars; None if the price is unknown."""
         return None if self.price is None else self.price.of(self.spent)
 
     def stop(self) -> None:
@@ -108,10 +108,9 @@ class Budget:
             self._changed.notify_all()
 
     def _corrected(self, worst: Usage) -> Usage:
-        """The most that a call may take, enlarged where an earlier one took even more.
+        """The maximum of a call, enlarged by the largest excess of earlier calls.
 
-        That happens with a service that adds long texts of its own, or ignores the limit of the
-        answer.
+        Services exceed it that add long texts, or ignore the limit of the answer.
         """
         enlarged = {key: ceil(getattr(worst, key) * by) for key, by in self._excess.items()}
         return worst.model_copy(update=enlarged)

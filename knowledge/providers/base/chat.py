@@ -1,4 +1,4 @@
-"""One call of the chat protocol over HTTP, and its failures in words that never hold a secret."""
+"""Calls of the chat protocol over HTTP, and messages of their failures, without secrets."""
 
 import json
 import unicodedata
@@ -16,9 +16,9 @@ from knowledge.providers.base.reply import EmptyReply, check_reply, parts_of, us
 from knowledge.providers.base.retry import CallFailed
 from knowledge.providers.base.usage import Usage
 
-# Headers that carry a key of their own: with one of them no other key is sent.
+# Headers that carry a key: with one of them no other key is sent.
 KEY_HEADERS = ("authorization", "api-key", "x-api-key")
-# What services add unseen: marks around each message; a date, a greeting, rules about the format.
+# Tokens that services add: marks around each message; a date, a greeting, rules about the format.
 MESSAGE_TOKENS = 30
 CALL_TOKENS = 300
 # Ways to fail before anything was sent, by the names of the client's HTTP library.
@@ -29,7 +29,7 @@ _FAILURES = (openai.OpenAIError, TimeoutError, json.JSONDecodeError, RecursionEr
 
 
 class LimitRenamed(CallFailed):
-    """The service has another word for the limit of the answer; the next call uses it."""
+    """The service has another name for the limit of the answer; the next call uses it."""
 
 
 class _Http(openai.DefaultHttpxClient):
@@ -44,7 +44,7 @@ class _Http(openai.DefaultHttpxClient):
         self._redactor = redactor
 
     def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
-        """The whole reply, without secrets."""
+        """The complete reply, without secrets."""
         unread = partial(super().send, stream=True, **options)
         return receive(unread, request, seconds=self._seconds, redactor=self._redactor)
 
@@ -83,10 +83,10 @@ class ChatClient:
         self._limit_key = "max_tokens"
 
     def complete(self, body: dict[str, Any]) -> tuple[Any, Usage]:
-        """The reply to a request body, and what the service says that it took.
+        """The reply to a request body, and its usage as the service reports it.
 
         Raises:
-            CallFailed: says whether to repeat it and what it cost.
+            CallFailed: with its cost, and whether to repeat it.
             LimitRenamed: to be repeated at once.
         """
         limit_key = self._limit_key
@@ -97,7 +97,7 @@ class ChatClient:
             check_reply(reply)
             return reply, usage_of(reply, body["messages"])
         except openai.BadRequestError as error:
-            # Newer models of OpenAI have another word for the limit of the answer.
+            # Newer models of OpenAI have another name for the limit of the answer.
             if limit_key == "max_tokens" and "max_completion_tokens" in str(error):
                 self._limit_key = "max_completion_tokens"
                 raise LimitRenamed(error, again=False, spent=Usage(calls=1)) from None
@@ -106,7 +106,7 @@ class ChatClient:
             raise _failure(error) from None
 
     def at_most(self, body: dict[str, Any]) -> Usage:
-        """The most that a call with this request body may take.
+        """The maximum usage of a call with this request body.
 
         A token holds at least one byte of the text, as it stands or as a tokenizer rewrites it
         (NFKC). A picture counts as `tokens_per_image`.
@@ -127,7 +127,7 @@ class ChatClient:
         )
 
     def explain(self, failed: CallFailed) -> Exception:
-        """What went wrong, as one message for the user that never holds a key."""
+        """The error to raise for a failed call, with a message that never holds a key."""
         error, url = failed.error, self.url
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             return OSError(
@@ -178,7 +178,7 @@ class ChatClient:
 
 
 def _checked(base_url: str | None) -> str | None:
-    """The address, if nothing secret can stand in it: it is printed and stored."""
+    """The address, which is printed and stored; ValueError if it may hold a secret."""
     if base_url is None:
         return None
     parts = urlsplit(base_url)
@@ -190,10 +190,10 @@ def _checked(base_url: str | None) -> str | None:
 
 
 def _failure(error: Exception) -> CallFailed:
-    """Whether to repeat a failed call, and what it cost.
+    """A failed call with its cost, and whether to repeat it.
 
-    A connection that never came about cost nothing, and a refusal no tokens; of a time-out, a cut
-    connection or an unreadable reply nobody knows, since the service may have answered.
+    A connection that was never established cost nothing, and a refusal no tokens. After a time-out,
+    a cut connection or an unreadable reply the cost is unknown: the service may have answered.
     """
     if isinstance(error, openai.APIConnectionError):
         unsent = type(error.__cause__).__name__ in _NEVER_SENT

@@ -1,4 +1,4 @@
-"""Provider: a question in (text and images), an answer out, with what it cost."""
+"""Provider: answers questions of text and images, and reports the usage."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ IMAGE_TOKENS = 1500
 
 @dataclass(frozen=True)
 class Turn:
-    """An earlier answer to the same question and what was wrong with it."""
+    """An earlier answer to the same question and its fault."""
 
     answer: str
     complaint: str
@@ -26,7 +26,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Question:
-    """All that a model is asked about one aspect of one organ.
+    """The question about one aspect of one organ.
 
     `task` is the template's wording, `format_hint` says how to answer in JSON and `schema` says
     it to the server; a provider that asks for prose leaves both out. `images` are PNG files.
@@ -47,12 +47,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, word for word. `output` is how it was asked for (see `OUTPUTS`).
+    """The raw answer to a question. `output` is the form that was requested (see `OUTPUTS`).
 
-    `usage` is of all calls that it took, failed ones too. `fault` is what the service itself says
-    against the answer: cut off, refused; else empty. `service` is the state of the service by its
-    own account (OpenAI's `system_fingerprint`); answers differ between states, equal seed or not.
-    `date` is when it came (ISO 8601, UTC), empty where nobody noted it.
+    `usage` is that of all calls, failed ones included. `fault` is the reason of the service why the
+    answer is unusable: cut off, refused; else empty. `service` is the reported state of the service
+    (OpenAI's `system_fingerprint`); answers differ between states even with equal seeds. `date` is
+    that of the answer (ISO 8601, UTC), empty if unknown.
     """
 
     text: str
@@ -66,12 +66,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class ProviderOptions:
-    """What a user can say about a service; each provider takes what concerns it.
+    """Options of a service; each provider uses those that concern it.
 
-    `memory` is a file of what servers were found able to do; with `probe_again` it is not read.
+    `memory` is a file of probe results (`ServerMemory`); with `probe_again` it is not read.
 
     `headers` and `query` go out with every call; their values may be secret, and are never stored.
-    `tokens_per_image` is the most that a picture may count, for limits. The costliest known is a
+    `tokens_per_image` is the maximum that a picture may count, for limits. The costliest known is a
     large one in detail for GPT-4o mini: 2833 + 8 tiles * 5667 = 48169 (OpenAI, 2024).
     """
 
@@ -92,7 +92,7 @@ class ProviderOptions:
     tokens_per_image: int = 50_000
 
 
-# How an answer is asked for, best first. `auto` takes the first that the server can do.
+# Forms of an answer, best first. `auto` takes the first that the server supports.
 OUTPUTS = ("json_schema", "json_object_schema", "json_object", "text", "plain")
 
 
@@ -124,7 +124,7 @@ class Provider(ABC):
         """
 
     def expected_usage(self, question: Question) -> Usage:
-        """What one call is expected to take: an estimate of the input, the longest answer.
+        """The expected usage of one call: an estimate of the input, the longest answer.
 
         The input is taken at three bytes per token, which English prose stays below, and at
         `IMAGE_TOKENS` per image; services count the schema as well.

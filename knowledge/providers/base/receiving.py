@@ -15,10 +15,10 @@ _CONNECTED = ("connect_tcp.complete", "start_tls.complete")  # events of the HTT
 
 
 def receive(send: Callable[[Any], Any], request: Any, *, seconds: float, redactor: Redactor) -> Any:
-    """The whole reply: the one place through which every byte passes before it is used.
+    """The complete reply; every byte of it passes here before it is used.
 
     The library's time-outs hold for each read, so that a server which sends a byte at a time never
-    meets them; here the whole call has to end in `seconds`.
+    meets them; here the call as a whole ends in `seconds`.
 
     Args:
         send: sends a request and returns a response whose body is not read yet.
@@ -44,7 +44,7 @@ def receive(send: Callable[[Any], Any], request: Any, *, seconds: float, redacto
                 raise
         # A body without a length seems complete when its connection is cut.
         if deadline.passed:
-            raise TimeoutError(f"no whole reply within {seconds:g} s")
+            raise TimeoutError(f"no complete reply within {seconds:g} s")
     body = _decompressed(body, response.headers.get("content-encoding", "identity"))
     headers = [
         (name, redactor.text(value))

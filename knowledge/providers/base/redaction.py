@@ -1,4 +1,4 @@
-"""Secrets taken out of the replies of a service, in every encoding in which one may come back."""
+"""Removal of secrets, in any encoding, from the replies of a service."""
 
 import base64
 import binascii
@@ -96,12 +96,12 @@ def _character(character: str) -> str:
 
 
 def _base64_forms(word: str) -> set[str]:
-    """What base64 makes of a word alone, or within a longer text: one form per offset."""
+    """The word in base64, alone or within a longer text: one form per offset."""
     forms = set()
     for offset, shared in enumerate((0, 2, 3)):
         data = bytes(offset) + word.encode()
-        # The first and last characters hold bits of the neighbors too.
-        whole = len(data) * 8 // 6
-        form = base64.b64encode(data).decode()[shared:whole]
+        # Characters that hold bits of the neighbors too are left out.
+        end = len(data) * 8 // 6
+        form = base64.b64encode(data).decode()[shared:end]
         forms |= {form, form.replace("+", "-").replace("/", "_")}
     return forms

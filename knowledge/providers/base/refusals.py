@@ -1,4 +1,4 @@
-"""What a service refuses, by its own words: formats, contents, system messages, or only for now."""
+"""Reasons of refused calls, read from their messages: format, content, system role, overload."""
 
 import re
 
@@ -59,7 +59,7 @@ def _status(error: Exception) -> int:
 
 
 def _words(error: Exception) -> str:
-    """Everything that a service says with a refusal."""
+    """Code, message and body of a refusal."""
     return " ".join(str(getattr(error, name, "")) for name in ("code", "message", "body"))
 
 

@@ -1,4 +1,4 @@
-"""A reply of the chat protocol: checked, its text, and what it took."""
+"""Replies of the chat protocol: their validity, text and usage."""
 
 import re
 from typing import Any
@@ -29,7 +29,7 @@ _PERMANENT = re.compile(
 
 
 def check_reply(reply: Any) -> None:
-    """Refuse what is no chat completion; the client hands on whatever JSON a service sends.
+    """Refuse a reply that is no chat completion; the client returns any JSON that a service sends.
 
     Raises:
         EmptyReply: with the service's reason where it gives one.
@@ -57,7 +57,7 @@ def text_of(reply: Any) -> str:
 
 
 def has_thoughts(choice: Any) -> bool:
-    """Whether thoughts stand beside the answer, or instead of it."""
+    """Whether the reply has thoughts in a field of their own."""
     message = choice.message
     return any(getattr(message, name, None) for name in ("reasoning_content", "reasoning"))
 
@@ -83,7 +83,7 @@ def _text_of_part(part: Any) -> str:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    """The fields of a JSON object, as the client hands it on."""
+    """The fields of a JSON object, as the client returns it."""
     return value if isinstance(value, dict) else {**getattr(value, "__dict__", {}), **_extra(value)}
 
 
@@ -92,7 +92,7 @@ def _extra(value: Any) -> dict[str, Any]:
 
 
 def _reported(reply: Any) -> EmptyReply | None:
-    """The error that a reply, or a choice of one, reports though its status is 200."""
+    """The error that a reply with status 200, or its choice, reports."""
     fields = _fields(reply)
     error = next((fields[name] for name in ("error", "errors", "detail") if fields.get(name)), None)
     if isinstance(error, list):
@@ -111,7 +111,7 @@ def _reported(reply: Any) -> EmptyReply | None:
 
 
 def usage_of(reply: Any, messages: list[dict[str, Any]]) -> Usage:
-    """What the server says it took; an estimate where it says nothing, or nothing sensible."""
+    """The usage that the server reports; an estimate where that is missing or impossible."""
     usage = getattr(reply, "usage", None)
     counts = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None) or 0
     if not all(isinstance(count, int) and count >= 0 for count in counts) or not counts[0]:

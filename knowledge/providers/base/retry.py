@@ -1,4 +1,4 @@
-"""Failed calls to a service: which to repeat, and how long to wait."""
+"""Retries of failed calls, with exponential backoff and `Retry-After`."""
 
 import email.utils
 import random
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 class CallFailed(Exception):
-    """One call came to nothing.
+    """A failed call.
 
     Attributes:
-        error: what happened.
-        again: whether a repetition may succeed.
-        spent: what the call cost; None when nobody knows, which counts as the most it may cost.
-        retry_after: what the service says of the next call: seconds, or a date; else empty.
-        total: what this call and those before it took; set by `Retry.run`.
+        error: the reason.
+        again: whether to retry.
+        spent: usage of the call; None if unknown, which counts as its maximum.
+        retry_after: the header of that name, seconds or a date; else empty.
+        total: usage of this call and the attempts before it; set by `Retry.run`.
     """
 
     def __init__(
@@ -39,9 +39,9 @@ class CallFailed(Exception):
 
 
 class Retry:
-    """Repeats calls that may yet succeed; shared by threads, so that one's wait holds for all.
+    """Repeats failed calls; shared by threads, so that all wait when one has to.
 
-    Waits as long as `Retry-After` asks, else twice as long each time, with jitter.
+    Waits as long as `Retry-After` demands, else exponentially longer, with jitter.
     """
 
     def __init__(self, retries: int) -> None:
@@ -52,10 +52,10 @@ class Retry:
     def run(
         self, call: Callable[[], tuple[T, Usage]], worst: Usage, budget: Budget
     ) -> tuple[T, Usage]:
-        """The call's result, and what it took together with the attempts that failed.
+        """The result of the call, and its usage with that of failed attempts.
 
         Raises:
-            CallFailed: the last attempt failed, or one that is not worth repeating.
+            CallFailed: the last attempt failed, or one that is not to be retried.
             BudgetSpent, Stopped: the budget allows no further attempt, which may cost `worst`.
         """
         total = Usage()
@@ -84,7 +84,7 @@ class Retry:
 
 
 def wait_seconds(retry_after: str, attempt: int) -> float | None:
-    """How long to wait before the next attempt, or None when the service asks for too long."""
+    """Seconds before the next attempt; None if the service demands too many."""
     asked = _seconds(retry_after)
     if asked is None:
         backoff = min(LONGEST_BACKOFF_SECONDS, FIRST_WAIT_SECONDS * 2**attempt)
@@ -93,7 +93,7 @@ def wait_seconds(retry_after: str, attempt: int) -> float | None:
 
 
 def _seconds(text: str) -> float | None:
-    """The header `Retry-After`: seconds, or a date; None when it is neither."""
+    """The seconds of a header `Retry-After`, which may be a date; None if it is neither."""
     try:
         return max(0.0, float(text))
     except ValueError:

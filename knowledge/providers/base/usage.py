@@ -1,4 +1,4 @@
-"""Calls made, tokens spent and what they cost."""
+"""Usage of a service in calls and tokens, and its price."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,7 +34,7 @@ class Usage(Strict):
 
 
 class EstimatedUsage(Usage):
-    """What a call took by estimate; against limits it counts as the most that it may take."""
+    """An estimated usage; against limits it counts as the maximum of the call."""
 
 
 class Price(Strict):

@@ -163,7 +163,7 @@ def test_renderings_are_made_and_sent(tak, tmp_path: Path, phantoms: Path) -> No
         assert all(len(body["messages"][-1]["content"]) == 5 for body in server.questions)
     code, _, err = tak("describe", "phantom", *images)
     assert code == 1
-    assert "recorded answers look at no pictures" in err
+    assert "recorded answers cannot be combined with pictures" in err
 
 
 def test_the_verbs_of_a_bank(tak, tmp_path: Path) -> None:
