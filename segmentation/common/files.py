@@ -9,11 +9,20 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A hidden temporary file in the folder of `path`, renamed to `path` on success."""
+    """A hidden temporary file in the folder of `path`, renamed to `path` on success.
+
+    Raises:
+        OSError: as raised inside, with `path` as its file name where it had none, as errors of
+            write calls on a full disk.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         os.replace(partial, path)
+    except OSError as fault:
+        if fault.errno is None or fault.filename is not None:
+            raise
+        raise OSError(fault.errno, fault.strerror, str(path)) from fault
     finally:
         partial.unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ a window of 65,535 HU. Version 1, and images of the scaling `stored`, are float3
 is written last: if it exists, the folder is complete.
 """
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -297,7 +298,9 @@ def write_case(
     if sixteen_bits:
         arrays = {**arrays, "image": _encoded(arrays["image"])}
         attributes = {**attributes, "format_version": _SIXTEEN_BITS}
-    with replacing(path) as target, h5py.File(target, "w") as file:
+    # In memory first: on a full disk, HDF5 cannot even close the file and crashes at exit.
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         for name, array in arrays.items():
             packed = "gzip" if name != "image" else "lzf" if compress else None
             file.create_dataset(
@@ -308,6 +311,8 @@ def write_case(
                 shuffle=packed == "lzf" or None,
             )
         file.attrs.update(attributes)
+    with replacing(path) as partial:
+        partial.write_bytes(content.getbuffer())
 
 
 def _chunks(shape: Sequence[int]) -> tuple[int, ...]:
