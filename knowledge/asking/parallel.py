@@ -35,7 +35,7 @@ def in_parallel(
     for _ in range(running):
         # Daemons, since the interpreter waits for other threads before it exits.
         threading.Thread(target=workers.run, daemon=True).start()
-    failed: dict[int, str] = {}
+    failed: dict[int, UnusableAnswers] = {}
     fatal: Exception | None = None
     try:
         while running:
@@ -45,7 +45,7 @@ def in_parallel(
                 continue
             index, error = report
             if isinstance(error, UnusableAnswers):
-                failed[index] = str(error)
+                failed[index] = error
             elif error is not None and not isinstance(error, Stopped):
                 fatal = fatal or error
                 budget.stop()
@@ -106,11 +106,13 @@ class _Workers:
         return None
 
 
-def _summary(failures: list[str], asked: int) -> UnusableAnswers:
+def _summary(failures: list[UnusableAnswers], asked: int) -> UnusableAnswers:
     more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+    shown = "; ".join(map(str, failures[:3]))
     return UnusableAnswers(
-        f"{len(failures)} of {asked} questions: {'; '.join(failures[:3])}{more}; the other "
+        f"{len(failures)} of {asked} questions: {shown}{more}; the other "
         f"{asked - len(failures)} answers are kept",
         failed=len(failures),
         asked=asked,
+        each=tuple(failures),
     )

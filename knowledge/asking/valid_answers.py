@@ -11,12 +11,28 @@ from knowledge.questions.answer_format import read_answer
 
 
 class UnusableAnswers(ValueError):
-    """`failed` of `asked` questions have no usable answer."""
+    """`failed` of `asked` questions have no usable answer.
 
-    def __init__(self, message: str, *, failed: int = 1, asked: int = 1) -> None:
+    Attributes:
+        each: the errors of single questions, where this one is about several.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        failed: int = 1,
+        asked: int = 1,
+        each: tuple["UnusableAnswers", ...] = (),
+    ) -> None:
         super().__init__(message)
         self.failed = failed
         self.asked = asked
+        self.each = each
+
+
+class Unanswered(UnusableAnswers):
+    """A question that waits for the answers of a batch."""
 
 
 def still_valid(answer: CachedAnswer, organ: str, classes: tuple[str, ...]) -> bool:

@@ -1,28 +1,34 @@
 """Any service that speaks the OpenAI chat protocol: OpenAI, Azure, vLLM, Ollama, llama.cpp."""
 
-import base64
 import os
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, ClassVar
 
 from knowledge.common.suggest import unknown
 from knowledge.providers.base.budget import Budget
-from knowledge.providers.base.chat import ChatClient, LimitRenamed
+from knowledge.providers.base.chat import ChatClient, LimitRenamed, completion_of
 from knowledge.providers.base.find_json import InvalidAnswer, find_json
-from knowledge.providers.base.provider import OUTPUTS, Answer, Provider, ProviderOptions, Question
+from knowledge.providers.base.messages import messages_of, without_system
+from knowledge.providers.base.provider import (
+    OUTPUTS,
+    Answer,
+    BatchAnswer,
+    Provider,
+    ProviderOptions,
+    Question,
+)
 from knowledge.providers.base.refusals import (
     refuses_content,
     refuses_format,
     refuses_system_role,
 )
-from knowledge.providers.base.reply import has_thoughts, text_of
+from knowledge.providers.base.reply import EmptyReply, has_thoughts, text_of, usage_of
 from knowledge.providers.base.retry import CallFailed, Retry
 from knowledge.providers.base.server_memory import ServerMemory
 from knowledge.providers.base.thoughts import without_thoughts
-from knowledge.providers.base.usage import Usage
+from knowledge.providers.base.usage import EstimatedUsage, Usage
 
 # The schema has every kind of rule that the schema of an answer has.
 PROBE = Question(
@@ -120,6 +126,40 @@ class OpenAICompatible(Provider):
                 # The service refuses this question; the others go on.
                 return self._answer("", output, failed.total, fault=_FILTERED)
             raise self._client.explain(failed) from None
+        return self._read(reply, output, spent)
+
+    def batch_request(self, question: Question) -> dict[str, Any]:
+        """The body of a batch line; a service that nobody can probe is asked for a schema.
+
+        `max_completion_tokens` is the one limit that all models of OpenAI and vLLM know.
+        """
+        body = self._body(question, self._batch_output)
+        return {**body, "max_completion_tokens": self.max_answer_tokens}
+
+    def batch_answer(self, question: Question, body: dict[str, Any]) -> BatchAnswer:
+        """The answer that a batch line holds; errors as in `Provider.batch_answer`."""
+        request = self._body(question, self._batch_output)
+        try:
+            reply = completion_of(body)
+        except EmptyReply as error:
+            raise ValueError(str(error)) from None
+        spent = usage_of(reply, request["messages"])
+        answer = self._read(reply, self._batch_output, spent)
+        created = getattr(reply, "created", None)
+        date = "" if not isinstance(created, int) else _iso_date(created)
+        most = self._client.at_most(request) if isinstance(spent, EstimatedUsage) else spent
+        return BatchAnswer(replace(answer, date=date), most)
+
+    def most_usage(self, question: Question) -> Usage:
+        """The most that one call may take."""
+        return self._client.at_most(self._body(question, self._batch_output))
+
+    @property
+    def _batch_output(self) -> str:
+        return OUTPUTS[0] if self.options.output == "auto" else self.options.output
+
+    def _read(self, reply: Any, output: str, spent: Usage) -> Answer:
+        """The answer of a reply."""
         text = text_of(reply)
         fault = _fault(reply.choices[0], text, self.max_answer_tokens)
         service = str(getattr(reply, "system_fingerprint", None) or "")
@@ -235,7 +275,7 @@ class OpenAICompatible(Provider):
         except CallFailed as failed:
             if not (self._system_role and question.system and refuses_system_role(failed)):
                 raise
-            reply, spent = self._sent(_without_system(question), output, budget)
+            reply, spent = self._sent(without_system(question), output, budget)
             self._system_role = False  # which has been the reason
             return reply, failed.total + spent
 
@@ -247,8 +287,8 @@ class OpenAICompatible(Provider):
     def _body(self, question: Question, output: str) -> dict[str, Any]:
         """The request without the limit of the answer."""
         if not self._system_role:
-            question = _without_system(question)
-        messages = _messages(question, output)
+            question = without_system(question)
+        messages = messages_of(question, output)
         body: dict[str, Any] = {"model": self.options.model, "messages": messages}
         if self.options.temperature is not None:
             body["temperature"] = self.options.temperature
@@ -272,37 +312,6 @@ class OpenAICompatible(Provider):
         return self._client.url, self.options.model
 
 
-def _without_system(question: Question) -> Question:
-    """The question with its system text at the head of the task."""
-    if not question.system:
-        return question
-    return replace(question, system="", task=f"{question.system}\n\n{question.task}")
-
-
-def _messages(question: Question, output: str) -> list[dict[str, Any]]:
-    """The messages: system, question with pictures, earlier answers with complaints."""
-    text = question.task
-    if output != "plain" and question.format_hint:
-        text = f"{text}\n\n{question.format_hint}"
-    content: Any = text
-    if question.images:
-        content = [{"type": "text", "text": text}]
-        content += [
-            {"type": "image_url", "image_url": {"url": _data_url(path)}} for path in question.images
-        ]
-    messages = [{"role": "system", "content": question.system}] if question.system else []
-    messages.append({"role": "user", "content": content})
-    for turn in question.turns:
-        again = f"That answer cannot be used: {turn.complaint}. Answer the question again."
-        messages.append({"role": "assistant", "content": turn.answer or "(empty)"})
-        messages.append({"role": "user", "content": again})
-    return messages
-
-
-def _data_url(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-
-
 def _fault(choice: Any, text: str, limit: int) -> str:
     refusal = getattr(choice.message, "refusal", None)
     if refusal:
@@ -320,3 +329,11 @@ def _fault(choice: Any, text: str, limit: int) -> str:
     if text.strip():
         return ""
     return f"{_EMPTY} beside its thoughts" if has_thoughts(choice) else _EMPTY
+
+
+def _iso_date(seconds: int) -> str:
+    """Seconds since 1970 as a date; empty for a number that is none."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    except (OverflowError, OSError, ValueError):
+        return ""

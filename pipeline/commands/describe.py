@@ -1,14 +1,20 @@
 """`tak describe`: a language model describes every organ."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from pipeline.commands.shared import options as of
 from pipeline.commands.shared.interrupts import signals_postponed, stopped_with
 
+if TYPE_CHECKING:
+    from knowledge.asking.describe import DescribeResult
+    from pipeline.texts.asking import DescribeJob, ScanJudge
+
 KEPT = "nothing new was asked or written; the same command starts again"
 LEFT_CONTRADICTED = 3  # exit code: written, but labeled scans contradict some of it
+LEFT_OPEN = 4  # exit code: not written, since questions wait for another batch
 
 
 def describe(
@@ -46,6 +52,8 @@ def describe(
     refresh: of.Refresh = False,
     probe_again: of.ProbeAgain = False,
     save_answers: of.SaveAnswers = None,
+    batch_out: of.BatchOut = None,
+    batch_in: of.BatchIn = None,
     dry_run: of.DryRun = False,
 ) -> None:
     """Ask a model about every organ and aspect; write checked descriptions as JSON.
@@ -56,7 +64,11 @@ def describe(
     https://NAME.openai.azure.com/openai/deployments/DEPLOYMENT --query api-version=2024-10-21
     --header api-key=env:AZURE_OPENAI_API_KEY`. A second run asks only for what is missing.
 
-    With --verify, exit code 3 says that contradicted claims are left; the file is written.
+    In bulk: --batch-out FILE writes the questions for OpenAI's Batch API or `vllm run-batch`,
+    --batch-in FILE reads the answers; both at once write what is still open as the next batch.
+
+    With --verify, exit code 3 says that contradicted claims are left; the file is written. Exit
+    code 4 after --batch-in says that questions are open; the file is not written.
     """
     with stopped_with(KEPT):
         with signals_postponed():
@@ -68,6 +80,8 @@ def describe(
         target = out or Path("descriptions") / f"{listed.name}.json"
         if not dry_run:
             require_writable(target, "descriptions", answers, Path(descriptor))
+            if batch_out:
+                require_writable(batch_out, "batch", *(batch_in or []), Path(descriptor))
         if wording.literal:
             typer.echo(asking.write_literal(wording, listed.classes, target))
             return
@@ -93,9 +107,32 @@ def describe(
             typer.echo(asking.preview(job))
             return
         judge = asking.judge(scans, descriptor, split) if verify else None
-        result = asking.run(job, judge)
+        if batch_out or batch_in:
+            result = _in_batches(job, batch_in or [], batch_out, judge)
+        else:
+            result = asking.run(job, judge)
         typer.echo(asking.write(job, result, target, save_answers))
         if judge is not None:
             typer.echo("\n".join(asking.verification_lines(result)))
             if any(each.after for each in result.verified):
                 raise typer.Exit(LEFT_CONTRADICTED)
+
+
+def _in_batches(
+    job: "DescribeJob", answers: list[Path], out: Path | None, judge: "ScanJudge | None"
+) -> "DescribeResult":
+    """The descriptions, once every answer of the batches is there; else the command ends here."""
+    from pipeline.texts import batches
+
+    result = batches.run_batch(job, answers, out, judge)
+    for line in result.lines:
+        typer.echo(line, err=True)
+    if result.unusable is not None:
+        raise result.unusable
+    if result.described is not None:
+        return result.described
+    if not answers:
+        raise typer.Exit
+    hint = "" if out else "; --batch-out FILE writes them as the next batch"
+    typer.echo(f"{result.open} questions are open{hint}", err=True)
+    raise typer.Exit(LEFT_OPEN)

@@ -1,6 +1,7 @@
 """From a command's options to a provider, its questions, and what they cost."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,26 +73,14 @@ def wording(template: str, variables: list[str]) -> Template:
 
 def run(job: DescribeJob, judge: ScanJudge | None = None) -> DescribeResult:
     """Ask with a progress bar; the answers so far survive any end."""
-    template, classes, provider, limits = job.template, job.classes, job.provider, job.limits
+    provider, limits = job.provider, job.limits
     # Replaying costs nothing: no limit can be passed, and nobody has a price for it.
     budget = _budget(limits, job.quote) if provider.costs else Budget()
-    number = len(classes) * len(template.aspects) * limits.samples
+    number = len(job.classes) * len(job.template.aspects) * limits.samples
     with counted(f"asking {provider.name}", number) as tick:
         try:
-            result = describe(
-                template,
-                classes,
-                provider,
-                samples=limits.samples,
-                attempts=limits.attempts,
-                concurrency=limits.concurrency,
-                cache=job.cache if provider.costs else None,
-                refresh=limits.refresh,
-                budget=budget,
-                images=job.images,
-                judge=judge,
-                rounds=limits.rounds,
-                progress=lambda question: tick(f"{question.organ}, {question.aspect}"),
+            return describe_within(
+                job, budget, judge, lambda question: tick(f"{question.organ}, {question.aspect}")
             )
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_kept(budget, job)) from None
@@ -99,6 +88,31 @@ def run(job: DescribeJob, judge: ScanJudge | None = None) -> DescribeResult:
             if provider.costs:
                 print(f"spent before the end: {took(budget.spent, job.quote)}", file=sys.stderr)
             raise
+
+
+def describe_within(
+    job: DescribeJob,
+    budget: Budget,
+    judge: ScanJudge | None = None,
+    progress: Callable[[Question], None] = lambda question: None,
+) -> DescribeResult:
+    """Descriptions of a job, counted by a budget; errors as in `describe`."""
+    limits, costs = job.limits, job.provider.costs
+    result = describe(
+        job.template,
+        job.classes,
+        job.provider,
+        samples=limits.samples,
+        attempts=limits.attempts,
+        concurrency=limits.concurrency,
+        cache=job.cache if costs else None,
+        refresh=limits.refresh,
+        budget=budget,
+        images=job.images,
+        judge=judge,
+        rounds=limits.rounds,
+        progress=progress,
+    )
     if judge is None:
         return result
     verified = result.descriptions.model_copy(update={"verified_on": judge.cases})
@@ -124,14 +138,15 @@ def took(spent: Usage, quote: PriceQuote) -> str:
     return f"{spent.calls} calls, {spent.tokens} tokens, {quote.of(spent)}"
 
 
-def _questions(job: DescribeJob) -> tuple[Question, ...]:
+def questions_of(job: DescribeJob) -> tuple[Question, ...]:
+    """Every question of a job, answered or not."""
     return tuple(questions(job.template, job.classes, job.limits.samples, job.images))
 
 
 def open_questions(job: DescribeJob) -> dict[str, Usage]:
     """What every question without a kept answer is expected to take at most, by its cache key."""
     provider, still_open = job.provider, dict[str, Usage]()
-    for question in _questions(job) if provider.costs else ():
+    for question in questions_of(job) if provider.costs else ():
         key = question_digest(question, provider)
         if job.limits.refresh or job.cache.get(key) is None:
             still_open[key] = provider.expected_usage(question)
@@ -141,7 +156,7 @@ def open_questions(job: DescribeJob) -> dict[str, Usage]:
 def preview(job: DescribeJob) -> str:
     """Every question word for word, then calls, tokens and cost at most; asks nothing."""
     provider = job.provider
-    asked, still_open = _questions(job), open_questions(job)
+    asked, still_open = questions_of(job), open_questions(job)
     known = provider.costs and not job.limits.refresh
     lines = [
         _shown(question, known and question_digest(question, provider) not in still_open)

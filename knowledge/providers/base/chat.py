@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import openai
+from openai.types.chat import ChatCompletion
 
 from knowledge.providers.base.provider import ProviderOptions
 from knowledge.providers.base.receiving import receive
@@ -175,6 +176,18 @@ class ChatClient:
         words = " ".join(self._redactor.text(message).split())
         line = "".join(letter if letter.isprintable() else "?" for letter in words)
         return line if len(line) <= 300 else f"{line[:297]}..."
+
+
+def completion_of(body: dict[str, Any]) -> Any:
+    """A reply from its JSON, checked as one that came over HTTP.
+
+    Raises:
+        EmptyReply: it is no chat completion, or reports an error.
+    """
+    fields = {key: value for key, value in body.items() if key != "_fields_set"}
+    reply = ChatCompletion.construct(**fields)
+    check_reply(reply)
+    return reply
 
 
 def _checked(base_url: str | None) -> str | None:

@@ -65,6 +65,14 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class BatchAnswer:
+    """The answer of a batch line, and the most that its call may have taken."""
+
+    answer: Answer
+    most: Usage
+
+
+@dataclass(frozen=True)
 class ProviderOptions:
     """Options of a service; each provider uses those that concern it.
 
@@ -122,6 +130,28 @@ class Provider(ABC):
             LookupError: no such model, or no recorded answer.
             BudgetSpent: the next call might pass a limit.
         """
+
+    def batch_request(self, question: Question) -> dict[str, Any]:
+        """The request body of a question in the OpenAI Batch format.
+
+        Raises:
+            ValueError: this provider asks nothing in batches.
+        """
+        raise ValueError(
+            f"the provider {self.name} has no batches; --provider openai_compatible has"
+        )
+
+    def batch_answer(self, question: Question, body: dict[str, Any]) -> BatchAnswer:
+        """The answer to a question from the response body of its batch line.
+
+        Raises:
+            ValueError: the body holds no answer, or this provider asks nothing in batches.
+        """
+        raise ValueError(f"the provider {self.name} has no batches")
+
+    def most_usage(self, question: Question) -> Usage:
+        """The most that one call may take; without better knowledge, what it is expected to."""
+        return self.expected_usage(question)
 
     def expected_usage(self, question: Question) -> Usage:
         """The expected usage of one call: an estimate of the input, the longest answer.

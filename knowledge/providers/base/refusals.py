@@ -45,7 +45,12 @@ def refuses_format(failed: CallFailed) -> bool:
 
 def refuses_content(failed: CallFailed) -> bool:
     """Whether the service refused one question for its content, as Azure's filter does."""
-    return _status(failed.error) in (400, 403) and bool(_FILTER.search(_words(failed.error)))
+    return _status(failed.error) in (400, 403) and names_filter(_words(failed.error))
+
+
+def names_filter(words: str) -> bool:
+    """Whether the words of a refusal are those of a content filter."""
+    return bool(_FILTER.search(words))
 
 
 def refuses_system_role(failed: CallFailed) -> bool:

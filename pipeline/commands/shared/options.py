@@ -193,6 +193,20 @@ SaveAnswers = Annotated[
         rich_help_panel="Answers kept",
     ),
 ]
+BatchOut = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write open questions as a batch (JSON lines) instead of asking them.",
+        rich_help_panel="Batches",
+    ),
+]
+BatchIn = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Answers of a batch, or its errors; may be given several times.",
+        rich_help_panel="Batches",
+    ),
+]
 DescriptionFile = Annotated[Path, typer.Argument(help="Descriptions made by `tak describe`.")]
 BankOut = Annotated[Path, typer.Option("--out", "-o", help="The bank to write.")]
 Encoder = Annotated[
