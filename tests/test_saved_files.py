@@ -14,8 +14,8 @@ import torch
 
 from knowledge.bank.bank import Bank
 from knowledge.descriptions import DescriptionSet
+from pipeline.results.result_files import read_evaluation
 from pipeline.runs.open_model import open_model
-from pipeline.scoring.results import read_evaluation
 from segmentation.data.case_files import load_prepared, read_case
 from segmentation.training.log import read_log
 

@@ -37,7 +37,7 @@ FLOORS = {
         ("training", "inference", "phantom"),
     ),
     "pipeline": (
-        ("startup", "files", "terminal"),
+        ("startup", "files", "terminal", "results"),
         ("config", "pictures"),
         ("datasets",),
         ("runs",),

@@ -25,7 +25,7 @@ def compare(
 
     from pipeline.scoring.comparison import as_json as json_of
     from pipeline.scoring.comparison import differences
-    from pipeline.scoring.results import read_scored
+    from pipeline.scoring.seeds import read_scored
     from pipeline.scoring.tables import comparison_table
 
     one, other = read_scored(first, part), read_scored(second, part)

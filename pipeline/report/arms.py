@@ -11,9 +11,9 @@ import numpy as np
 
 from pipeline.config.recipe import RunConfig
 from pipeline.report.run_data import RunData, read_masks, read_run
+from pipeline.results.scores import Evaluation, comparable, mean_of
 from pipeline.runs.folder import RunFolder
-from pipeline.scoring.evaluation import Evaluation, comparable
-from pipeline.scoring.results import Scored, mean_of
+from pipeline.scoring.seeds import Scored
 from segmentation.evaluation.statistics import nan_mean
 
 

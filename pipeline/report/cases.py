@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.results.scores import Evaluation
 from pipeline.runs.trained_model import TrainedModel
-from pipeline.scoring.evaluation import Evaluation
 from segmentation.data.case_files import Prepared, read_case
 from segmentation.evaluation.statistics import nan_mean
 from segmentation.inference.sliding_window import labels_of

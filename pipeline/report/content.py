@@ -18,11 +18,11 @@ from pipeline.report.cases import ShownCase, ranked, show_cases
 from pipeline.report.organ_shapes import OrganShape, organ_shapes
 from pipeline.report.run_data import RunData
 from pipeline.report.texts import OrganText, organ_texts, read_outcome, verdict_mismatch
+from pipeline.results.result_files import evaluation_name, write_results
 from pipeline.runs.open_model import open_model
 from pipeline.scoring.comparison import PairedDifference, differences
 from pipeline.scoring.evaluation import evaluate
 from pipeline.scoring.published import Published, published_beside
-from pipeline.scoring.results import evaluation_name, write_results
 from segmentation.data.case_files import Prepared, load_prepared
 
 Counted = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]

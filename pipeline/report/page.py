@@ -15,7 +15,7 @@ from pipeline.report.theme import signed
 from pipeline.report.views.pictures import learning, shapes, uncertainty, viewer
 from pipeline.report.views.scores import summary
 from pipeline.report.views.texts import texts
-from pipeline.scoring.results import evaluation_name
+from pipeline.results.result_files import evaluation_name
 from segmentation.evaluation.rules import named
 
 SECTIONS = (

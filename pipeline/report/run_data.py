@@ -6,9 +6,9 @@ from pathlib import Path
 from knowledge.bank.bank import Bank
 from pipeline.config.recipe import RunConfig
 from pipeline.datasets.protocols import rules_for
+from pipeline.results.result_files import evaluation_name, read_evaluation
+from pipeline.results.scores import Evaluation
 from pipeline.runs.folder import RunFolder
-from pipeline.scoring.evaluation import Evaluation
-from pipeline.scoring.results import evaluation_name, read_evaluation
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.evaluation.rules import RULES
 from segmentation.training.checkpoint import TrainState, load

@@ -14,7 +14,7 @@ from pipeline.report.theme import drawing, is_ours, look_of, png
 from pipeline.report.tiles import LAYERS, most_wrong, tile_figure
 from pipeline.report.views.pictures import doubtful, gains_in_points, known_shapes
 from pipeline.report.views.texts import cosine_maps
-from pipeline.scoring.evaluation import GROUPS
+from pipeline.results.scores import GROUPS
 
 FIGURES = ("losses", "curves", "dice", "shapes", "cases", "uncertainty", "vectors")
 

@@ -63,10 +63,6 @@ class RunFolder:
         """The checkpoint of that name, `best` or `last`."""
         return self.path / f"{name}.pt"
 
-    def evaluations(self) -> list[Path]:
-        """The result files of evaluations."""
-        return sorted(self.path.glob("evaluation-*.json"))
-
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from training here while this one does; makes the folder.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from knowledge.common.files import without_nan
 from knowledge.common.suggest import unknown
-from pipeline.scoring.evaluation import GROUPS, Evaluation, comparable
-from pipeline.scoring.results import Scored
+from pipeline.results.scores import GROUPS, Evaluation, comparable
+from pipeline.scoring.seeds import Scored
 from segmentation.evaluation.statistics import LEVEL, holm, interval, nan_mean, signed_rank
 
 

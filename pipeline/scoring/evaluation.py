@@ -1,87 +1,21 @@
-"""Scores of a run on held-out cases, by the rules that are asked for, in CSV and JSON."""
+"""Evaluation of a trained model on held-out cases, by named metric rules."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.datasets.protocols import case_marks
+from pipeline.datasets.protocols import case_marks, claimed, data_digest
+from pipeline.results.scores import Evaluation, organ_groups
 from pipeline.runs.trained_model import TrainedModel
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.preparation import Case, Prepared, read_case
 from segmentation.data.protocol import ProtocolLabel, claim_of
-from segmentation.evaluation.rules import Metric, Rules, Scores, named
-from segmentation.evaluation.statistics import nan_deviation, nan_mean
+from segmentation.evaluation.rules import Rules, Scores, named
 from segmentation.imaging.volume import canonical_shape, from_canonical
 from segmentation.inference.prediction import labels_at
 from segmentation.inference.sliding_window import labels_of
-
-if TYPE_CHECKING:  # else `tak prepare` would wait for torch
-    from pipeline.runs.trained_model import TrainedModel
-
-
-from pipeline.datasets.protocols import claimed, data_digest
-
-GROUPS = ("all", "large", "small")
-METRICS = tuple(metric.key for metric in named("scan").metrics)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of one predictor on one part of a data set.
-
-    Attributes:
-        protocol: its name if all was done by it, otherwise with what was not; see `ProtocolLabel`.
-        tolerance_mm: of NSD, by the rules `scan`.
-        cases: by case, organ and metric; NaN where an organ is not scored.
-        groups: organ names of `all`, `large` and `small`.
-        split: its name, or `own-` and a digest.
-        rules: name of the metric rules.
-        note: a reservation that belongs beside the scores; empty for a run.
-    """
-
-    data_set: str
-    protocol: str
-    part: str
-    checkpoint: str
-    step: int
-    predictor: str
-    tolerance_mm: float
-    cases: dict[str, Scores]
-    groups: dict[str, tuple[str, ...]]
-    split: str | None = None
-    rules: str = "scan"
-    note: str = ""
-
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """What was measured."""
-        return named(self.rules).metrics
-
-    def organ(self, name: str, metric: str) -> tuple[float, float]:
-        """Mean and standard deviation of an organ over the cases that score it."""
-        values = [scores[name][metric] for scores in self.cases.values()]
-        return nan_mean(values), nan_deviation(values)
-
-    def group(self, name: str, metric: str) -> tuple[float, float]:
-        """Mean and standard deviation over cases of the mean over a group's scored organs."""
-        values = [
-            nan_mean([scores[organ][metric] for organ in self.groups[name]])
-            for scores in self.cases.values()
-        ]
-        return nan_mean(values), nan_deviation(values)
-
-    def missed(self, name: str) -> int:
-        """In how many cases an organ is only in the truth or only in the prediction.
-
-        By the rules `scan`; the others count an empty mask as a value like any other.
-        """
-        scores_of_organ = [scores[name] for scores in self.cases.values()]
-        return sum(s["dice"] == 0 and math.isnan(s.get("hd95_mm", 0)) for s in scores_of_organ)
 
 
 def evaluate(
@@ -144,25 +78,6 @@ def evaluate(
     )
 
 
-def comparable(one: Evaluation, other: Evaluation) -> None:
-    """Refuse to put two results into one table that were not measured alike.
-
-    Raises:
-        ValueError: another data set, protocol, part, metric rules, tolerance, organs or cases.
-    """
-    for what in ("data_set", "protocol", "part", "rules", "tolerance_mm"):
-        first, second = getattr(one, what), getattr(other, what)
-        if first != second:
-            raise ValueError(
-                f"{what.replace('_', ' ')} {first} and {second} are not to be compared"
-            )
-    if one.groups != other.groups:
-        raise ValueError("the two runs were scored on other organs")
-    only = sorted(set(one.cases) ^ set(other.cases))
-    if only:
-        raise ValueError(f"scored in one of the two alone: {', '.join(only)}; score both alike")
-
-
 def _preparation(spec: DatasetSpec) -> str:
     low, high = spec.window_hu
     return (
@@ -195,15 +110,7 @@ def _on_scan(planes: Iterable[torch.Tensor], case: Case) -> NDArray[np.integer]:
     return from_canonical(labels, case.source_affine, case.source_shape)
 
 
-def organ_groups(spec: DatasetSpec) -> dict[str, tuple[str, ...]]:
-    """Names of all, the large and the small organs."""
-    return {
-        group: tuple(organ.name for organ in spec.by_label if group in ("all", organ.size))
-        for group in GROUPS
-    }
-
-
-def claim_of_run(opened: "TrainedModel", prepared: Prepared) -> ProtocolLabel:
+def claim_of_run(opened: TrainedModel, prepared: Prepared) -> ProtocolLabel:
     """What the scores of a run on prepared data may be called.
 
     The name of a protocol stands for the training cases as well, so that a run that learned from
@@ -215,8 +122,3 @@ def claim_of_run(opened: "TrainedModel", prepared: Prepared) -> ProtocolLabel:
     elif opened.data != data_digest(prepared):
         own["training cases"] = f"{opened.checkpoint} was trained on another split or preparation"
     return claim_of(prepared.spec, prepared.split, claimed(prepared.spec), own)
-
-
-def rows_of(evaluation: Evaluation) -> tuple[str, ...]:
-    """The rows of a table: organs, then the groups that have one."""
-    return (*evaluation.groups["all"], *(group for group in GROUPS if evaluation.groups[group]))

@@ -11,7 +11,7 @@ from typing import Any
 
 from knowledge.common.files import read_text, without_nan, write_whole
 from pipeline.files import shipped
-from pipeline.scoring.evaluation import GROUPS, Evaluation, rows_of
+from pipeline.results.scores import GROUPS, Evaluation, rows_of
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.protocol import ProtocolLabel
 

@@ -10,8 +10,8 @@ import numpy as np
 from knowledge.common.suggest import unknown
 from pipeline.datasets.mask_folders import MaskFolder, OrganMasks, open_masks
 from pipeline.datasets.protocols import rules_for
-from pipeline.scoring.evaluation import Evaluation
-from pipeline.scoring.results import check_replaced, write_results
+from pipeline.results.result_files import check_replaced, evaluation_name, write_results
+from pipeline.results.scores import Evaluation
 from pipeline.scoring.score_run import PARTS, ScoredRun
 from pipeline.scoring.truth import TrueCase, Truth, open_truth
 from pipeline.terminal.progress import counted
@@ -70,8 +70,7 @@ def score_masks(
     opened = open_masks(
         masks, list(truth.cases), truth.aliases, labels=asked.labels, match=asked.match
     )
-    words = [asked.part, *([] if rules.name == "scan" else [rules.name])]
-    stem = folder / f"evaluation-{'-'.join(words)}"
+    stem = folder / evaluation_name(asked.part, rules.name)
     check_replaced(stem.with_suffix(".json"), (truth.data_set, truth.protocol, truth.split))
     make_writable(folder)
     with counted("scoring", len(truth.cases), stderr=quiet) as tick:

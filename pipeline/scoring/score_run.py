@@ -8,9 +8,11 @@ import torch
 
 from knowledge.common.suggest import unknown
 from pipeline.datasets.protocols import claimed, rules_for
+from pipeline.results.result_files import check_replaced, evaluation_name, write_results
+from pipeline.results.scores import Evaluation
 from pipeline.runs.open_model import open_model
 from pipeline.runs.trained_model import TrainedModel
-from pipeline.scoring.evaluation import Evaluation, claim_of_run, evaluate
+from pipeline.scoring.evaluation import claim_of_run, evaluate
 from pipeline.scoring.published import (
     PublishedTable,
     chosen_methods,
@@ -18,7 +20,6 @@ from pipeline.scoring.published import (
     setting_for,
     write_beside,
 )
-from pipeline.scoring.results import check_replaced, write_results
 from pipeline.terminal.progress import counted
 from segmentation.common.files import make_writable
 from segmentation.data.preparation import Prepared
@@ -82,10 +83,10 @@ def score_run(
     if asked.untrained:
         models["untrained"] = _opened(run, asked, True)
     beside = _beside(models["trained"], data, asked, rules)
-    stem = _stem(asked, rules, models["trained"])
+    stems = {name: _stem(asked, rules, model, name) for name, model in models.items()}
     claim = claim_of_run(models["trained"], data)
     now = (data.spec.name, claim.protocol, claim.split)
-    check_replaced(folder / f"evaluation-{stem}.json", now)
+    check_replaced(folder / f"{stems['trained']}.json", now)
     make_writable(folder)
     columns = {}
     cases = len(getattr(data.split, asked.part))
@@ -96,24 +97,23 @@ def score_run(
             )
     written: list[tuple[Path, ...]] = []
     for name, evaluation in columns.items():
-        suffix = "" if name == "trained" else f"-{name}"
-        written.append(write_results(evaluation, folder / f"evaluation-{stem}{suffix}"))
+        written.append(write_results(evaluation, folder / stems[name]))
     if beside is not None:
-        written.append(write_beside(columns["trained"], beside[0], folder / f"published-{stem}"))
+        stem = stems["trained"].replace("evaluation", "published", 1)
+        written.append(write_beside(columns["trained"], beside[0], folder / stem))
     notes = () if beside is None else _notes(models["trained"])
     return ScoredRun(columns, written, beside, notes)
 
 
-def _stem(asked: ScoreRequest, rules: str, opened: TrainedModel) -> str:
-    """What the result files are called after: whatever is not the rule stands in the name."""
-    words = [asked.part]
-    if rules != "scan":
-        words.append(rules)
-    if opened.checkpoint.suffix == ".pt" and opened.checkpoint.stem != "best":
-        words.append(opened.checkpoint.stem)
-    if asked.predictor is not None:
-        words.append(asked.predictor)
-    return "-".join(words)
+def _stem(asked: ScoreRequest, rules: str, opened: TrainedModel, column: str) -> str:
+    """The name of the result files; a bundle counts as the best checkpoint."""
+    return evaluation_name(
+        asked.part,
+        rules,
+        checkpoint=opened.checkpoint.stem if opened.checkpoint.suffix == ".pt" else "best",
+        predictor=asked.predictor,
+        untrained=column == "untrained",
+    )
 
 
 def _opened(run: Path, asked: ScoreRequest, untrained: bool) -> TrainedModel:

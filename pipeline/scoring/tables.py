@@ -8,11 +8,11 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.results.scores import GROUPS, Evaluation, comparable, rows_of
 from pipeline.scoring.comparison import PairedDifference
-from pipeline.scoring.evaluation import GROUPS, Evaluation, comparable, rows_of
 from pipeline.scoring.published import PublishedTable, own_dice, published_dice
-from pipeline.scoring.results import Scored
 from pipeline.scoring.score_run import ScoredRun
+from pipeline.scoring.seeds import Scored
 from pipeline.scoring.text_sensitivity import Sensitivity
 from segmentation.evaluation.rules import named
 

@@ -16,7 +16,7 @@ from pipeline.datasets.organ_names import names_of_masks
 from pipeline.datasets.protocols import claim_of_data
 from pipeline.files import shipped
 from pipeline.files.kinds import kind_of
-from pipeline.scoring.evaluation import organ_groups
+from pipeline.results.scores import organ_groups
 from segmentation.data.case_files import Prepared, read_case
 from segmentation.data.checks import checked_mask
 from segmentation.data.descriptor import DatasetSpec, Split

@@ -9,8 +9,8 @@ import numpy as np
 from knowledge.bank.bank import Bank
 from knowledge.descriptions import Claim, Description, DescriptionSet, Origin, Sample
 from pipeline.report.cases import ShownCase
-from pipeline.scoring.evaluation import Evaluation, organ_groups
-from pipeline.scoring.results import write_results
+from pipeline.results.result_files import write_results
+from pipeline.results.scores import Evaluation, organ_groups
 from segmentation.data.case_files import Prepared
 from tests.support.small_run import make_run
 

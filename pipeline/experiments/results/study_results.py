@@ -17,8 +17,8 @@ from pipeline.experiments.results.analysis import (
 from pipeline.experiments.results.banks import BankRow, bank_rows
 from pipeline.experiments.stages import CellStages, Stage
 from pipeline.experiments.store import Store
-from pipeline.scoring.evaluation import GROUPS, Evaluation
-from pipeline.scoring.results import read_evaluation
+from pipeline.results.result_files import evaluation_files, read_evaluation
+from pipeline.results.scores import GROUPS, Evaluation
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,10 @@ def _scores(evaluation: Evaluation, metric: str) -> dict[str, dict[str, float]]:
 
 def _score_file(folder: Path, *, untrained: bool = False) -> Path:
     """The scores in the folder of `tak evaluate`; rules may be named otherwise than asked for."""
-    files = sorted(folder.glob("evaluation-*.json"))
-    chosen = [path for path in files if path.stem.endswith("-untrained") == untrained]
-    if len(chosen) != 1:
-        raise ValueError(f"{folder}: expected one file of scores, got {len(chosen)}")
-    return chosen[0]
+    files = evaluation_files(folder, untrained=untrained)
+    if len(files) != 1:
+        raise ValueError(f"{folder}: expected one file of scores, got {len(files)}")
+    return files[0]
 
 
 def _untrained(cell: CellStages, metric: str, store: Store) -> float | None:

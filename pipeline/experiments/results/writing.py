@@ -15,7 +15,7 @@ from pipeline.experiments.results.analysis import ArmSummary, Difference
 from pipeline.experiments.results.banks import bank_labels, bank_table, banks_csv
 from pipeline.experiments.results.study_results import ScoreTable, StudyResults
 from pipeline.experiments.store import Store
-from pipeline.scoring.evaluation import GROUPS
+from pipeline.results.scores import GROUPS
 
 
 def write_results(results: StudyResults, plan: Plan, store: Store, out: Path) -> list[Path]:

@@ -8,8 +8,8 @@ from pipeline.report.arms import Arm
 from pipeline.report.content import Material
 from pipeline.report.run_data import RunData
 from pipeline.report.theme import SeriesStyle, look_of, short
+from pipeline.results.scores import GROUPS
 from pipeline.scoring.comparison import PairedDifference
-from pipeline.scoring.evaluation import GROUPS
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.colors import colors
 

@@ -1,8 +1,10 @@
 """The model card of a bundle, in Markdown."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.results.scores import GROUPS, Evaluation
 from segmentation.data.descriptor import Grid
 
 _LIMITS = """## Limits
@@ -19,13 +21,15 @@ _LIMITS = """## Limits
 
 
 def model_card(
-    metadata: Mapping[str, Any], metrics: Mapping[str, Any], texts: Mapping[str, Any] | None
+    metadata: Mapping[str, Any],
+    evaluations: Mapping[str, Evaluation],
+    texts: Mapping[str, Any] | None,
 ) -> str:
-    """What the model is, what it was trained on, how it scored and what it must not be used for.
+    """A model card: organs, training, texts, scores and limits.
 
     Args:
         metadata: as in the bundle.
-        metrics: evaluations as `tak evaluate` writes them, by file name.
+        evaluations: by the name of their file.
         texts: texts and their origin, None where they are unknown.
     """
     data = metadata["dataset"]
@@ -36,7 +40,7 @@ def model_card(
         _organs(data),
         _training(metadata),
         _text_origin(metadata, texts),
-        _scores(metrics),
+        _scores(evaluations),
         _LIMITS,
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -81,29 +85,28 @@ def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _scores(metrics: Mapping[str, Any]) -> str:
-    if not metrics:
+def _scores(evaluations: Mapping[str, Evaluation]) -> str:
+    if not evaluations:
         return "## Scores\n\nNot evaluated before it was bundled."
     parts = ["## Scores"]
-    for name, content in metrics.items():
+    for name, evaluation in evaluations.items():
         rows = [
-            f"| {row} | {_percent(dice['mean'])} | {_percent(dice['deviation'])} |"
-            for row, dice in _dice(content).items()
+            f"| {row} | {_percent(mean)} | {_percent(deviation)} |"
+            for row, (mean, deviation) in _dice(evaluation).items()
         ]
         head = (
-            f"`{name}`: Dice in percent over {len(content['cases'])} cases of the part "
-            f"{content['part']}; protocol {content['protocol']}, metric rules {content['rules']}"
+            f"`{name}`: Dice in percent over {len(evaluation.cases)} cases of the part "
+            f"{evaluation.part}; protocol {evaluation.protocol}, metric rules {evaluation.rules}"
         )
         parts.append("\n".join([head, "", "| organ | mean | deviation |", "|---|---|---|", *rows]))
     return "\n\n".join(parts)
 
 
-def _dice(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
-    """Mean and deviation of Dice by organ, then by group, of an evaluation's JSON."""
-    organs = {name: scores["dice"] for name, scores in evaluation["organs"].items()}
-    means = {f"mean of {name}": scores["dice"] for name, scores in evaluation["means"].items()}
-    return organs | means
+def _dice(evaluation: Evaluation) -> dict[str, tuple[float, float]]:
+    """Mean and deviation of Dice by organ, then by group."""
+    organs = {name: evaluation.organ(name, "dice") for name in evaluation.groups["all"]}
+    return organs | {f"mean of {name}": evaluation.group(name, "dice") for name in GROUPS}
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"

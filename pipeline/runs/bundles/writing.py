@@ -19,6 +19,8 @@ from safetensors.torch import save as save_tensors
 from knowledge.bank.bank import Bank
 from knowledge.common.files import write_whole
 from pipeline.files.kinds import require_kind
+from pipeline.results.result_files import evaluation_files, read_evaluation
+from pipeline.results.scores import Evaluation
 from pipeline.runs.bundles.model_card import model_card
 from pipeline.runs.bundles.reading import CARD, FORMAT_VERSION, METADATA, TEXTS, WEIGHTS
 from pipeline.runs.folder import RunFolder
@@ -26,7 +28,6 @@ from pipeline.runs.open_model import open_model
 from pipeline.runs.trained_model import TrainedModel
 from segmentation.training.checkpoint import load
 
-_SCORED = {"part", "protocol", "rules", "step", "predictor", "cases", "organs", "means"}
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same run gives the same bytes
 
 
@@ -63,13 +64,14 @@ def write(
     if bank is None and digest is not None and folder.bank.is_file():
         bank = folder.bank
     texts = None if bank is None else _texts(Bank.read(require_kind(bank, "bank")), bank, digest)
-    metrics = _metrics(folder, model)
+    evaluations = _evaluations(folder.path, model)
     metadata = _metadata(model, digest, hashlib.sha256(packed).hexdigest())
     files = {METADATA: _json(metadata), WEIGHTS: packed}
-    files |= {f"metrics/{name}": _json(content) for name, content in metrics.items()}
+    files |= {f"metrics/{path.name}": path.read_bytes() for path in evaluations}
     if texts is not None:
         files[TEXTS] = _json(texts)
-    files[CARD] = model_card(metadata, metrics, texts).encode()
+    scores = {path.name: evaluation for path, evaluation in evaluations.items()}
+    files[CARD] = model_card(metadata, scores, texts).encode()
     write_whole(target, _zipped(files))
     return metadata
 
@@ -143,24 +145,18 @@ def _texts(bank: Bank, path: Path, digest: str | None) -> dict[str, Any]:
     }
 
 
-def _metrics(folder: RunFolder, model: TrainedModel) -> dict[str, Any]:
-    """The evaluations in the run's folder, by file name; those of other weights are left out.
+def _evaluations(folder: Path, model: TrainedModel) -> dict[Path, Evaluation]:
+    """The evaluations of these weights in the run's folder, by file.
 
     Raises:
         ValueError: a damaged file, or one of another version.
     """
-    contents = {}
-    for path in folder.evaluations():
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            lacking = _SCORED - content.keys()
-        except (ValueError, AttributeError) as fault:
-            raise ValueError(f"{path}: damaged evaluation ({fault}); evaluate again") from None
-        if lacking:
-            raise ValueError(f"{path}: lacks {', '.join(sorted(lacking))}; evaluate again")
-        if (content["step"], content["predictor"]) == (model.step, model.predictor):
-            contents[path.name] = content
-    return contents
+    evaluations = {path: read_evaluation(path) for path in evaluation_files(folder)}
+    return {
+        path: evaluation
+        for path, evaluation in evaluations.items()
+        if (evaluation.step, evaluation.predictor) == (model.step, model.predictor)
+    }
 
 
 def _json(content: Any) -> bytes:

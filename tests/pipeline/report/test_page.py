@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from knowledge.bank.bank import Bank
 from pipeline.cli import app
 from pipeline.report.page import SECTIONS, prose
-from pipeline.scoring.results import write_results
+from pipeline.results.result_files import write_results
 from tests.support.report_material import make_scored_run, scores_of
 
 SENTENCES = {

@@ -24,8 +24,8 @@ from pipeline.report.slices import joining, pack
 from pipeline.report.texts import organ_texts, read_outcome
 from pipeline.report.theme import INK, SERIES, drawing, svg
 from pipeline.report.tiles import ERRORS, Cut, error_kinds, most_wrong, tile
+from pipeline.results.result_files import write_results
 from pipeline.scoring.published import published_beside
-from pipeline.scoring.results import write_results
 from tests.support.report_material import ATTACK, case_of, describe, make_scored_run, scores_of
 
 

@@ -23,7 +23,7 @@ from pipeline.report.page import absences
 from pipeline.report.texts import read_outcome, verdict_mismatch
 from pipeline.report.views.pictures import shapes
 from pipeline.report.views.scores import cautions, intensity_words, summary
-from pipeline.scoring.results import write_results
+from pipeline.results.result_files import write_results
 from tests.support.report_material import describe, make_scored_run, scores_of
 
 

@@ -10,9 +10,10 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.results.result_files import write_results
+from pipeline.results.scores import METRICS, Evaluation
 from pipeline.scoring.comparison import differences
-from pipeline.scoring.evaluation import METRICS, Evaluation, comparable
-from pipeline.scoring.results import read_scored, write_results
+from pipeline.scoring.seeds import read_scored
 from segmentation.evaluation.statistics import holm, interval, signed_rank
 
 ORGANS = ("liver", "spleen", "duodenum")
@@ -144,25 +145,6 @@ def test_p_values_are_adjusted_as_in_holms_paper():
     assert found[:3] == pytest.approx([0.03, 0.06, 0.06])
     assert math.isnan(found[3])
     assert found[4] == pytest.approx(0.02)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"protocol": "toy, own split"}, "protocol toy and toy, own split"),
-        ({"part": "validation"}, "part test and validation"),
-        ({"tolerance_mm": 2.0}, "tolerance mm 1.0 and 2.0"),
-    ],
-)
-def test_what_was_not_measured_alike_is_refused(changes, message):
-    one = evaluation(np.zeros((2, 3)))
-    with pytest.raises(ValueError, match=message):
-        comparable(one, evaluation(np.zeros((2, 3)), **changes))
-
-
-def test_other_cases_are_refused_by_name():
-    with pytest.raises(ValueError, match="scored in one of the two alone: case_2"):
-        comparable(evaluation(np.zeros((2, 3))), evaluation(np.zeros((3, 3))))
 
 
 def test_the_command_prints_a_table_or_json_and_says_what_is_missing(tmp_path):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.datasets.protocols import claim_of_data, data_digest, rules_for
 from pipeline.runs.open_model import open_model
-from pipeline.scoring.evaluation import Evaluation, claim_of_run, comparable, evaluate
+from pipeline.scoring.evaluation import claim_of_run, evaluate
 from pipeline.scoring.published import chosen_methods, published_rows, setting_for, settings
 from segmentation.data.case_files import FORMAT_VERSION, load_prepared, write_case
 from segmentation.data.descriptor import DatasetSpec
@@ -219,22 +219,3 @@ def test_stored_grid_rules_read_the_prepared_mask(run, synapse):
     assert found.organ("liver", "dice") == (1, 0)
     assert found.organ("liver", "nsd_1_voxel")[0] == pytest.approx(1)
     assert found.organ("liver", "asd_voxels") == (0, 0)
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"rules": "ga"}, "rules scan and ga are not to be compared"),
-        ({"protocol": "toy, own split"}, "protocol toy and toy, own split"),
-        ({"part": "validation"}, "part test and validation"),
-        ({"cases": {}}, "scored in one of the two alone: a"),
-    ],
-)
-def test_results_that_were_not_measured_alike_share_no_table(change, told):
-    one = Evaluation(
-        data_set="toy", protocol="toy", part="test", checkpoint="best.pt", step=1,
-        predictor="student", tolerance_mm=1.0, cases={"a": {}}, groups={"all": ()},
-    )  # fmt: skip
-    comparable(one, replace(one, checkpoint="last.pt", step=2, split="another"))
-    with pytest.raises(ValueError, match=told):
-        comparable(one, replace(one, **change))

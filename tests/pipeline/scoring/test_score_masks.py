@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pipeline.scoring.results import read_evaluation
+from pipeline.results.result_files import read_evaluation
 from segmentation.data.case_files import read_case
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.evaluation.metrics import dice

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load as load_tensors
 
+from pipeline.results.result_files import write_results
+from pipeline.results.scores import METRICS, Evaluation, organ_groups
 from pipeline.runs.bundles import reading, writing
 from pipeline.runs.open_model import open_model
-from pipeline.scoring.evaluation import METRICS, Evaluation, organ_groups
-from pipeline.scoring.results import write_results
 from segmentation.data.descriptor import DatasetSpec
 from tests.support.paths import DATA
 from tests.support.small_run import TRAINED_ON, make_bank, make_run

@@ -1,91 +1,55 @@
-"""Result files of evaluations: the one module that writes and reads them."""
+"""Result files of evaluations, `evaluation-*.json` and `.csv`: their names, reading, writing."""
 
 import csv
 import io
 import json
 import math
-import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from knowledge.common.files import without_nan, write_whole
-from pipeline.files.kinds import require_kind
-from pipeline.runs.folder import RunFolder
-from pipeline.scoring.evaluation import GROUPS, Evaluation, comparable
-from segmentation.evaluation.rules import named
-from segmentation.evaluation.statistics import nan_mean
+from pipeline.results.scores import GROUPS, Evaluation
+from segmentation.evaluation.rules import Scores, named
+
+_UNTRAINED = "-untrained"
 
 
-@dataclass(frozen=True)
-class Scored:
-    """The scores of a run, or the mean over the seeds of one.
+def evaluation_name(
+    part: str,
+    rules: str = "scan",
+    *,
+    checkpoint: str = "best",
+    predictor: str | None = None,
+    untrained: bool = False,
+) -> str:
+    """The name of a result file without suffix: the part, and every choice that is no default."""
+    words = ["evaluation", part]
+    if rules != "scan":
+        words.append(rules)
+    if checkpoint != "best":
+        words.append(checkpoint)
+    if predictor is not None:
+        words.append(predictor)
+    return "-".join(words) + (_UNTRAINED if untrained else "")
 
-    Attributes:
-        seeds: how many runs were averaged, case by case.
+
+def evaluation_files(folder: Path, *, untrained: bool | None = None) -> list[Path]:
+    """The JSON result files of a folder, sorted.
+
+    Args:
+        untrained: only files of untrained networks, or of trained ones; both if None.
     """
-
-    name: str
-    seeds: int
-    evaluation: Evaluation
-
-
-def read_scored(path: Path, part: str) -> Scored:
-    """What `tak evaluate` wrote: of a run folder, of a folder of seeds, or a JSON file.
-
-    Raises:
-        FileNotFoundError: nothing was evaluated there.
-        ValueError: seeds that were not scored alike, or a damaged file.
-    """
-    name = f"evaluation-{part}.json"
-    require_kind(path, "evaluation", "run")
-    if path.is_file():
-        files = [path]
-    elif (path / name).is_file():
-        files = [path / name]
-    else:
-        files = sorted(path.glob(f"seed-*/{name}"))
-    if not files:
-        raise FileNotFoundError(
-            f"{path}: no {name} there or in its folders seed-*; `tak evaluate {path} PREPARED "
-            f"--part {part}` writes it"
-        )
-    evaluations = [read_evaluation(file) for file in files]
-    for file, other in zip(files[1:], evaluations[1:], strict=True):
-        comparable(evaluations[0], other)
-        if other.split != evaluations[0].split:
-            raise ValueError(
-                f"{file} is of the split {other.split} and {files[0]} of {evaluations[0].split}; "
-                "seeds of one run are trained on the same cases"
-            )
-    _check_seeds([RunFolder(file.parent).config for file in files])
-    return Scored(path.name or str(path), len(evaluations), mean_of(evaluations))
-
-
-def _check_seeds(configs: Sequence[Path]) -> None:
-    """Refuse to average runs that differ by more than their seed.
-
-    Raises:
-        ValueError: names both files and the tables that differ.
-    """
-    first: dict[str, Any] = {}
-    for path in configs if len(configs) > 1 else ():
-        own = {**tomllib.loads(path.read_text(encoding="utf-8")), "seed": None}
-        first = first or own
-        apart = sorted(key for key in first | own if first.get(key) != own.get(key))
-        if apart:
-            raise ValueError(
-                f"{path} differs from {configs[0]} in {', '.join(apart)}; seeds of one run differ "
-                "by their seed alone"
-            )
+    files = sorted(folder.glob("evaluation-*.json"))
+    return [path for path in files if untrained in (None, path.stem.endswith(_UNTRAINED))]
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """An evaluation as `write_results` left it.
+    """The evaluation in a JSON file of `write_results`.
 
     Raises:
-        ValueError: not such a file.
+        ValueError: a damaged file, or one of another version.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -98,8 +62,9 @@ def read_evaluation(path: Path) -> Evaluation:
             }
             for case, organs in known["cases"].items()
         }
-        groups = {name: tuple(organs) for name, organs in known["groups"].items()}
-    except (KeyError, TypeError, AttributeError, ValueError) as fault:
+        groups = {name: tuple(known["groups"][name]) for name in GROUPS}
+        _check_complete(cases, groups["all"], known["rules"])
+    except (LookupError, TypeError, AttributeError, ValueError) as fault:
         raise ValueError(
             f"{path}: not an evaluation of this version ({type(fault).__name__}: {fault}); "
             "evaluate again"
@@ -107,21 +72,18 @@ def read_evaluation(path: Path) -> Evaluation:
     return Evaluation(**{**known, "cases": cases, "groups": groups})
 
 
-def mean_of(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """One evaluation whose scores are means over seeds, where scored."""
-    first = evaluations[0]
-    keys = [metric.key for metric in first.metrics]
-    cases = {
-        case: {
-            organ: {
-                metric: nan_mean([each.cases[case][organ][metric] for each in evaluations])
-                for metric in keys
-            }
-            for organ in first.groups["all"]
-        }
-        for case in first.cases
-    }
-    return replace(first, cases=cases)
+def _check_complete(cases: dict[str, Scores], organs: tuple[str, ...], rules: str) -> None:
+    """Refuse scores with a gap, which means and tables could not handle.
+
+    Raises:
+        LookupError: no such rules.
+        ValueError: names the case, organ and metric.
+    """
+    for case, scores in cases.items():
+        for organ in organs:
+            for metric in named(rules).metrics:
+                if metric.key not in scores.get(organ, {}):
+                    raise ValueError(f"case {case} has no {metric.key} of {organ}")
 
 
 def write_results(evaluation: Evaluation, stem: Path) -> tuple[Path, Path]:
@@ -191,8 +153,3 @@ def check_replaced(path: Path, now: tuple[str, str, str | None]) -> None:
             f"{path} holds scores on {', '.join(map(str, before))}; these would be on "
             f"{', '.join(map(str, now))}: give them another folder by -o"
         )
-
-
-def evaluation_name(part: str, rules: str) -> str:
-    """The name without suffix under which `tak evaluate` leaves its results."""
-    return f"evaluation-{part}" + ("" if rules == "scan" else f"-{rules}")

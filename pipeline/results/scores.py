@@ -1,0 +1,115 @@
+"""Scores of one predictor by case and organ, with their means over organs and seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from segmentation.data.descriptor import DatasetSpec
+from segmentation.evaluation.rules import Metric, Scores, named
+from segmentation.evaluation.statistics import nan_deviation, nan_mean
+
+GROUPS = ("all", "large", "small")
+METRICS = tuple(metric.key for metric in named("scan").metrics)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one predictor on one part of a data set.
+
+    Attributes:
+        protocol: its name if all was done by it, otherwise with what was not; see `ProtocolLabel`.
+        tolerance_mm: of NSD, by the rules `scan`.
+        cases: by case, organ and metric; NaN where an organ is not scored.
+        groups: organ names of `all`, `large` and `small`.
+        split: its name, or `own-` and a digest.
+        rules: name of the metric rules.
+        note: a reservation that belongs beside the scores; empty for a run.
+    """
+
+    data_set: str
+    protocol: str
+    part: str
+    checkpoint: str
+    step: int
+    predictor: str
+    tolerance_mm: float
+    cases: dict[str, Scores]
+    groups: dict[str, tuple[str, ...]]
+    split: str | None = None
+    rules: str = "scan"
+    note: str = ""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What was measured."""
+        return named(self.rules).metrics
+
+    def organ(self, name: str, metric: str) -> tuple[float, float]:
+        """Mean and standard deviation of an organ over the cases that score it."""
+        values = [scores[name][metric] for scores in self.cases.values()]
+        return nan_mean(values), nan_deviation(values)
+
+    def group(self, name: str, metric: str) -> tuple[float, float]:
+        """Mean and standard deviation over cases of the mean over a group's scored organs."""
+        values = [
+            nan_mean([scores[organ][metric] for organ in self.groups[name]])
+            for scores in self.cases.values()
+        ]
+        return nan_mean(values), nan_deviation(values)
+
+    def missed(self, name: str) -> int:
+        """In how many cases an organ is only in the truth or only in the prediction.
+
+        By the rules `scan`; the others count an empty mask as a value like any other.
+        """
+        scores_of_organ = [scores[name] for scores in self.cases.values()]
+        return sum(s["dice"] == 0 and math.isnan(s.get("hd95_mm", 0)) for s in scores_of_organ)
+
+
+def comparable(one: Evaluation, other: Evaluation) -> None:
+    """Refuse to put two results into one table that were not measured alike.
+
+    Raises:
+        ValueError: another data set, protocol, part, metric rules, tolerance, organs or cases.
+    """
+    for what in ("data_set", "protocol", "part", "rules", "tolerance_mm"):
+        first, second = getattr(one, what), getattr(other, what)
+        if first != second:
+            raise ValueError(
+                f"{what.replace('_', ' ')} {first} and {second} are not to be compared"
+            )
+    if one.groups != other.groups:
+        raise ValueError("the two runs were scored on other organs")
+    only = sorted(set(one.cases) ^ set(other.cases))
+    if only:
+        raise ValueError(f"scored in one of the two alone: {', '.join(only)}; score both alike")
+
+
+def organ_groups(spec: DatasetSpec) -> dict[str, tuple[str, ...]]:
+    """Names of all, the large and the small organs."""
+    return {
+        group: tuple(organ.name for organ in spec.by_label if group in ("all", organ.size))
+        for group in GROUPS
+    }
+
+
+def rows_of(evaluation: Evaluation) -> tuple[str, ...]:
+    """The rows of a table: organs, then the groups that have one."""
+    return (*evaluation.groups["all"], *(group for group in GROUPS if evaluation.groups[group]))
+
+
+def mean_of(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation whose scores are means over seeds, where scored."""
+    first = evaluations[0]
+    keys = [metric.key for metric in first.metrics]
+    cases = {
+        case: {
+            organ: {
+                metric: nan_mean([each.cases[case][organ][metric] for each in evaluations])
+                for metric in keys
+            }
+            for organ in first.groups["all"]
+        }
+        for case in first.cases
+    }
+    return replace(first, cases=cases)
