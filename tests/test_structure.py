@@ -32,7 +32,7 @@ FLOORS = {
     ),
     "segmentation": (
         ("common",),
-        ("imaging", "anatomy", "evaluation", "losses", "networks"),
+        ("imaging", "anatomy", "evaluation", "losses", "networks", "relations"),
         ("data", "methods"),
         ("training", "inference", "phantom"),
     ),

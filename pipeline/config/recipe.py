@@ -95,6 +95,45 @@ class InferenceConfig(Strict):
     windows_per_call: int = Field(default=4, gt=0)
 
 
+class RelationsConfig(Strict):
+    """`[relations]`: claims about positions as a loss on unlabeled patches (`weight` 0: none).
+
+    Each claim is first tested on labeled patches: those that do not hold at the patch's size are
+    left out, the others get a limit and a weight (`segmentation.training.relation_limits`). The
+    term needs one more forward pass of the unlabeled patches.
+
+    Attributes:
+        weight: factor of the term.
+        source: `claims`, the directional claims of a description set; two controls, `mirrored`,
+            those that hold turned around, and `shuffled`, those that hold with organs exchanged; or
+            `geometry`, all that hold in the labeled cases, without a description set.
+        claims: file of the description set; a run keeps the relations that it uses.
+        threshold: probability above which a voxel counts; 0 for all, with their probabilities.
+        sharpness: exponent of the probabilities.
+        margin: voxels by which an organ may be on the wrong side.
+        least: mass in voxels below which an organ does not count as present in a patch.
+        tested_steps: batches of labeled patches on which the claims are tested.
+    """
+
+    weight: float = Field(default=0.0, ge=0)
+    source: Literal["claims", "mirrored", "shuffled", "geometry"] = "claims"
+    claims: str | None = None
+    threshold: float = Field(default=0.5, ge=0, lt=1)
+    sharpness: float = Field(default=1.0, gt=0)
+    margin: int = Field(default=0, ge=0)
+    least: float = Field(default=8.0, gt=0)
+    tested_steps: int = Field(default=100, gt=0)
+
+    @model_validator(mode="after")
+    def _claims_are_given(self) -> Self:
+        if self.weight and self.source != "geometry" and self.claims is None:
+            raise ValueError(
+                f"relations.source = {self.source} needs relations.claims, the file of a "
+                "description set (`tak describe`)"
+            )
+        return self
+
+
 class RunConfig(Strict):
     """The configuration of one run, frozen and strict.
 
@@ -107,6 +146,7 @@ class RunConfig(Strict):
         head: last layer.
         text: scaling of the text vectors.
         alignment: contrast between text vectors and visual features.
+        relations: claims about positions as a loss.
         training: schedule, patches, optimizer, validation, memory.
         inference: sliding window.
     """
@@ -119,6 +159,7 @@ class RunConfig(Strict):
     head: HeadConfig = HeadConfig()
     text: TextConfig = TextConfig()
     alignment: Choice = Choice(name="none")
+    relations: RelationsConfig = RelationsConfig()
     training: Training
     inference: InferenceConfig = InferenceConfig()
 
@@ -148,6 +189,8 @@ class RunConfig(Strict):
             raise ValueError(
                 f"method.name = {self.method.name} needs training.unlabeled_per_step > 0"
             )
+        if self.relations.weight and self.training.unlabeled_per_step == 0:
+            raise ValueError("relations.weight needs training.unlabeled_per_step > 0")
         return self
 
     @property

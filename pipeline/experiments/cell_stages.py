@@ -11,6 +11,7 @@ from pipeline.experiments.recipe_changes import (
     reads_text,
     recipe_changes,
 )
+from pipeline.experiments.sources import digest_of_file
 from pipeline.experiments.stages import CellStages, Input, Stage
 from pipeline.experiments.study import Cell, Study
 from pipeline.experiments.text_stages import check_stage, check_unprepared, text_stages
@@ -60,6 +61,9 @@ def _train(
         facts["bank"] = bank.digest
     shape = {key: value for key, value in raw.items() if key != "title"}
     facts |= {"recipe": shape, "seed": cell.settings["seed"]}
+    claims = raw.get("relations", {}).get("claims")
+    if claims:
+        facts["claims"] = digest_of_file(str(claims))
     steps = int(raw.get("training", {}).get("steps", 0))
     return Stage("train", facts, tuple(words), inputs, steps)
 

@@ -14,6 +14,7 @@ from segmentation.networks.alignments.base.alignment import Alignment
 from segmentation.networks.heads.base.head import Head, HeadInputs
 from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
+from segmentation.relations import Relation, RelationLoss
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class RunInputs:
         classes: class names with background first.
         vectors: text vectors [C, A, E] in the order of the classes, None without text.
         voxels: of each class in the labeled cases; methods that weigh classes start from them.
+        relations: relations of organs that hold in the labeled cases, for a loss.
     """
 
     classes: tuple[str, ...]
     vectors: torch.Tensor | None = None
     voxels: tuple[int, ...] | None = None
+    relations: tuple[Relation, ...] = ()
 
     @classmethod
     def for_prediction(
@@ -62,10 +65,26 @@ def build_method(config: RunConfig, setting: RunInputs) -> Method:
         voxels=setting.voxels,
         seed=config.seed,
         warmup_steps=config.training.warmup_steps,
+        relations=_relation_loss(config, setting.relations),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return kind(given, **config.method.options)
+
+
+def _relation_loss(config: RunConfig, relations: tuple[Relation, ...]) -> RelationLoss | None:
+    """The loss of relations, None where there are none, as in prediction."""
+    if not relations:
+        return None
+    options = config.relations
+    return RelationLoss(
+        relations,
+        weight=options.weight,
+        threshold=options.threshold,
+        sharpness=options.sharpness,
+        margin=options.margin,
+        least=options.least,
+    )
 
 
 def build_loss(config: RunConfig) -> Loss:

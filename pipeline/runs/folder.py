@@ -45,6 +45,11 @@ class RunFolder:
         return self.path / "bank.h5"
 
     @property
+    def relations(self) -> Path:
+        """The relations of organs that the run uses as a loss, and those that were left out."""
+        return self.path / "relations.json"
+
+    @property
     def log(self) -> Path:
         """The records of training, a line each."""
         return self.path / LOG

@@ -14,6 +14,13 @@ from pipeline.runs.devices import explain_device_errors
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.observer import TrainingObserver
 from pipeline.runs.provenance import session
+from pipeline.runs.relations import (
+    RunRelations,
+    as_relations,
+    relations_of_run,
+    summary,
+    write_relations,
+)
 from pipeline.runs.resuming import check_config, check_inputs
 from pipeline.runs.setting import load_run_inputs
 from pipeline.runs.trained_model import choose_predictor
@@ -58,6 +65,8 @@ def start(
     if resume and bank_path is None and config.needs_bank and run.bank.is_file():
         bank_path = run.bank
     setting, identity = _checked(folder, config, prepared, bank_path, resume)
+    relations = relations_of_run(folder, config, prepared, resume=resume)
+    setting = replace(setting, relations=as_relations(relations, prepared.spec.classes))
     method = build_method(config, setting).to(device)
     choose_predictor(method, config.inference.predictor)
     validate = validator(config, prepared, device, observer.tick)
@@ -70,7 +79,7 @@ def start(
         config=_kept(config, prepared, setting),
         device=device,
         validate=validate if prepared.split.validation else None,
-        opening=_opening(prepared),
+        opening=_opening(prepared, relations),
         trackers=trackers,
         report=observer.report,
     )
@@ -79,6 +88,8 @@ def start(
         discard_partial(folder)
         if not resume:
             run.begin(config, bank_path)
+            if relations is not None:
+                write_relations(folder, relations)
         past = trainer.resume() if resume else []
         observer.ready(trainer.step)
         for record in past:
@@ -115,8 +126,8 @@ def _kept(config: RunConfig, prepared: Prepared, setting: RunInputs) -> dict[str
     }
 
 
-def _opening(prepared: Prepared) -> dict[str, Any]:
-    """What a run begins with: cases per part, voxels per class, organs that nothing teaches."""
+def _opening(prepared: Prepared, relations: RunRelations | None) -> dict[str, Any]:
+    """First record of a run: cases per part, voxels per class, organs that nothing teaches."""
     voxels = dict(zip(prepared.spec.classes, labeled_voxels(prepared), strict=True))
     absent = [name for name, count in voxels.items() if not count]
     warnings = [f"in no labeled case, so never learned: {', '.join(absent)}"] * bool(absent)
@@ -129,6 +140,7 @@ def _opening(prepared: Prepared) -> dict[str, Any]:
         "cases": {part: len(cases) for part, cases in prepared.split.parts().items()},
         "labeled_voxels": voxels,
         "warnings": warnings,
+        **summary(relations),
     }
 
 

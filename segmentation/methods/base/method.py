@@ -15,6 +15,7 @@ from segmentation.losses import Loss, entropy, most_probable
 from segmentation.methods.base.ramps import entropy_threshold, ramp
 from segmentation.networks.alignments.base.alignment import IGNORED
 from segmentation.networks.network import Network
+from segmentation.relations import RelationLoss
 
 _ENTROPY_RAMP = 0.621  # share of the run; TAK's 100 of 161 epochs
 
@@ -59,6 +60,7 @@ class MethodContext:
         voxels: voxels per class in the labeled scans, C numbers, for methods with class weights.
         seed: random seed of the run; seed and step determine everything random in a step.
         warmup_steps: first steps, supervised only.
+        relations: anatomical relations as a further loss on unlabeled patches, None without.
 
     Raises:
         ValueError: a warm-up as long as the run.
@@ -72,6 +74,7 @@ class MethodContext:
     voxels: Sequence[float] | None = None
     seed: int = 0
     warmup_steps: int = 0
+    relations: RelationLoss | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup_steps < self.total_steps:
@@ -112,7 +115,7 @@ class Method(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.network = context.build()
-        self.loss = context.loss
+        self.loss, self.relations = context.loss, context.relations
         self.total_steps, self.warmup_steps = context.total_steps, context.warmup_steps
         self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
         mixed = torch.Generator("cpu").manual_seed(context.seed)
@@ -133,7 +136,10 @@ class Method(nn.Module, ABC):
             torch.manual_seed(self._step_seed(step))
             if step < self.warmup_steps:
                 return self.warm_up(batch)
-            return self.losses(batch, step)
+            terms = self.losses(batch, step)
+            if self.relations is not None:
+                terms["relations"] = self.relations(self.network(batch.unlabeled).logits)
+            return terms
 
     def warm_up(self, batch: Batch) -> dict[str, Tensor]:
         """Loss terms of a warm-up step, of labeled patches only."""

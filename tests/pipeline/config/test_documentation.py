@@ -15,6 +15,7 @@ TABLES = (
     recipe.NetworkConfig,
     recipe.HeadConfig,
     recipe.TextConfig,
+    recipe.RelationsConfig,
     recipe.Training,
     recipe.InferenceConfig,
 )
