@@ -74,7 +74,6 @@ TESTED_BY = {
     "pipeline/texts/services.py": "tests/pipeline/commands/test_describe.py",
     "pipeline/worker.py": "tests/pipeline/experiments/engines/test_run_study.py",
     "segmentation/anatomy/body.py": "tests/segmentation/phantom/test_population.py",
-    "segmentation/common/files.py": "tests/pipeline/prediction/test_targets.py",
     "segmentation/common/models.py": "tests/segmentation/data/test_split.py",
     "segmentation/common/text.py": "tests/segmentation/data/test_split.py",
     "segmentation/data/readers.py": "tests/segmentation/data/test_shared_arrays.py",
