@@ -1,11 +1,14 @@
 """`tak` as a user calls it, and the changes that make the recipe `demo` a run of seconds."""
 
+import contextlib
+import io
 import subprocess
 import sys
+from unittest import mock
 
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli import app, main
 
 TINY = (
     "network.width=4", "network.levels=3", "training.patch=[16, 16, 16]", "method.cube=8",
@@ -14,12 +17,20 @@ TINY = (
 )  # fmt: skip
 
 
-def tak(*words, ok=True, **options):
-    """Run `tak` in a process of its own, as a shell does."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *map(str, words)],
-        capture_output=True, encoding="utf-8", timeout=300, **options,
-    )  # fmt: skip
+def tak(*words, ok=True):
+    """Run `tak` in this process up to its exit code: seconds faster than a process of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["tak", *map(str, words)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+    done = subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
     assert (done.returncode == 0) == ok, done.stdout + done.stderr
     return done
 

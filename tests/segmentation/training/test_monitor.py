@@ -248,6 +248,11 @@ class Fickle(TensorBoard):
 
     lives = 1
 
+    def __init__(self, folder, config, step):
+        super().__init__(
+            folder / "other", config, step
+        )  # a second file there would purge the first
+
     def scalars(self, values, step):
         self.lives -= 1
         if self.lives < 0:

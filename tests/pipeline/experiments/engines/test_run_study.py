@@ -178,6 +178,7 @@ def training_pids(store):
 LONG = TINY_FIXED.replace('"training.steps" = 6', '"training.steps" = 60')
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_worker_fails_its_stage_alone_and_the_next_run_resumes_it(tmp_path):
     path = write_study(tmp_path, fixed=LONG)

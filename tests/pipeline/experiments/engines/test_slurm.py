@@ -71,6 +71,7 @@ def finished(folder, thread, results, undisturbed):
     assert table(folder, planned, store) == undisturbed
 
 
+@pytest.mark.slow
 @linux
 def test_a_preempted_job_saves_is_requeued_and_ends_with_the_same_table(
     tmp_path, monkeypatch, undisturbed
