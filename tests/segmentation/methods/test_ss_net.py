@@ -138,7 +138,7 @@ def slow_separation(method, decoded, label):
 def test_separation_is_the_rated_mean_distance_of_all_pairs(remembered):
     weights = {"consistency_weight": 0.7, "separation_weight": 0.3}
     method, patches = remembering(remembered=remembered, **weights)
-    assert (method.filled[:2] < remembered).all() == (remembered == 600)
+    assert (method.filled[:2] < remembered).any() == (remembered == 600)
     images = torch.cat([patches.image, patches.unlabeled])
     found = method.losses(patches, 40)["separation"].item()
     with torch.no_grad():
