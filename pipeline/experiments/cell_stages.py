@@ -1,5 +1,6 @@
 """The stages of a cell, from its settings."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,13 @@ def stages_of(study: Study, cell: Cell) -> CellStages:
     recipe = find_recipe(study, str(cell.settings["recipe"]))
     changes = recipe_changes(cell.settings)
     raw = raw_recipe(recipe, changes)
-    describe, bank = text_stages(study, cell) if reads_text(raw) else _NO_TEXT
+    own_claims = raw.get("relations", {}).get("claims") == "text"
+    texts = text_stages(study, cell) if reads_text(raw) or own_claims else _NO_TEXT
+    describe, bank = texts if reads_text(raw) else (texts[0], None)
     check = check_stage(describe, data) if file.check and describe else None
     train = _train(cell, data, bank, recipe, raw, as_words(changes))
+    if "relations" in raw:
+        train = _with_claims(study, train, raw["relations"], describe)
     return CellStages(cell, bank, describe, check, train, _evaluate(study, train, data))
 
 
@@ -61,11 +66,25 @@ def _train(
         facts["bank"] = bank.digest
     shape = {key: value for key, value in raw.items() if key != "title"}
     facts |= {"recipe": shape, "seed": cell.settings["seed"]}
-    claims = raw.get("relations", {}).get("claims")
-    if claims:
-        facts["claims"] = digest_of_file(str(claims))
     steps = int(raw.get("training", {}).get("steps", 0))
     return Stage("train", facts, tuple(words), inputs, steps)
+
+
+def _with_claims(
+    study: Study, train: Stage, relations: dict[str, Any], describe: Stage | None
+) -> Stage:
+    """A training whose `relations.claims` is a file, or `text` for the cell's descriptions."""
+    claims = relations.get("claims")
+    if not claims or not relations.get("weight") or relations.get("source") == "geometry":
+        return train
+    if claims != "text":
+        path = study.resolve(str(claims))
+        words = (*train.words, "--set", f"relations.claims={path}")
+        return replace(train, facts={**train.facts, "claims": digest_of_file(path)}, words=words)
+    if describe is None:
+        raise ValueError(f'{study.path}: relations.claims = "text" needs descriptions: a wording')
+    words = (*train.words, "--set", f"relations.claims={{{describe.key}}}")
+    return replace(train, words=words, inputs=(*train.inputs, describe))
 
 
 def _evaluate(study: Study, train: Stage, data: Input) -> Stage:

@@ -23,7 +23,7 @@ TRAIN_AXES = ("recipe", "method", "loss", "head", "alignment", "aspects", "seed"
 TEXT_AXES = (*DESCRIBE_AXES, *ENCODE_AXES, *BANK_AXES)
 AXES = (*TEXT_AXES, *DATA_AXES, *TRAIN_AXES)
 RECIPE_TABLES = (
-    "network", "method", "loss", "head", "text", "alignment", "training", "inference",
+    "network", "method", "loss", "head", "text", "alignment", "relations", "training", "inference",
     "augmentation",
 )  # fmt: skip
 REPLICATES = ("seed", "draw", "bank_draw")  # repetitions of an arm, not factors of interest
