@@ -26,6 +26,7 @@ from pipeline.commands import (
     recipe,
     render,
     report,
+    rerun,
     sensitivity,
     split,
     study,
@@ -39,7 +40,7 @@ PANELS = {
     "First steps": (demo, info, recipe),
     "Data": (phantom, init, inspect, split, prepare),
     "Text": (describe, check, render, encode, bank),
-    "Training": (train, study, adopt),
+    "Training": (train, study, rerun, adopt),
     "Results": (evaluate, compare, sensitivity, report),
     "Your own scans": (predict, bundle),
 }

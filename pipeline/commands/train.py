@@ -1,7 +1,7 @@
 """`tak train`: a run started or resumed."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -39,13 +39,13 @@ def train(
 
     Example: `tak train prepared --recipe tak --bank bank.h5 -o runs/tak`
     """
+    from pipeline.commands.shared.training_observer import TerminalObserver
     from pipeline.config.recipe_files import read_config
     from pipeline.files import shipped
     from pipeline.files.kinds import require_kind
     from pipeline.files.outputs import require_writable_folder
     from pipeline.runs.devices import select_device
     from pipeline.runs.folder import RunFolder
-    from pipeline.runs.observer import TrainingObserver
     from pipeline.runs.resuming import recorded_data
     from pipeline.runs.training import start
     from pipeline.terminal.live_table import watching
@@ -66,26 +66,6 @@ def train(
     data = load_prepared(root)
     require_writable_folder(output, "run")
 
-    class Observer(TrainingObserver):
-        """Shows the run on the terminal."""
-
-        def ready(self, step: int) -> None:
-            steps = config.training.steps
-            if step == steps:
-                typer.echo(f"{output}: all {steps} steps are done; `tak evaluate` scores the run")
-                return
-            after = f" after {step} that are done" if step else ""
-            typer.echo(f"{config.title}: {steps - step} steps{after} on {chosen}, into {output}")
-
-        def recall(self, record: dict[str, Any]) -> None:
-            watcher.recall(record)
-
-        def report(self, record: dict[str, Any]) -> None:
-            watcher.report(record)
-
-        def tick(self, case: str, done: int, total: int) -> None:
-            watcher.tick(case, done, total)
-
     with watching(config.training.steps) as watcher:
         finished = start(
             output,
@@ -94,7 +74,7 @@ def train(
             bank,
             device=chosen,
             resume=resume,
-            observer=Observer(),
+            observer=TerminalObserver(watcher, config, chosen, output),
             trackers=trackers,
         )
     if not finished:

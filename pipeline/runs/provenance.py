@@ -69,6 +69,7 @@ def _begun(trainer: Trainer) -> dict[str, Any]:
         },
         "platform": platform.platform(),
         "device": device_name(trainer.device),
+        "threads": torch.get_num_threads(),
         "git": git_state(Path(__file__).parent),
     }
 

@@ -35,7 +35,9 @@ def check_config(folder: Path, config: RunConfig) -> None:
         )
 
 
-def differing(path: Path, config: RunConfig) -> list[str]:
+def differing(
+    path: Path, config: RunConfig, sides: tuple[str, str] = ("in the run", "given")
+) -> list[str]:
     """Each key that a run's `config.toml` sets otherwise, with its value there and now.
 
     A file that is no configuration of this version is told in place of keys.
@@ -49,7 +51,7 @@ def differing(path: Path, config: RunConfig) -> list[str]:
     except ValueError as fault:  # of another version, or written by hand
         return [f"no configuration of this version ({fault})"]
     return [
-        f"{key} is {_told(before, key)} in the run, {_told(now, key)} given"
+        f"{key} is {_told(before, key)} {sides[0]}, {_told(now, key)} {sides[1]}"
         for key in sorted(before | now)
         if before.get(key) != now.get(key)
     ]

@@ -1,0 +1,68 @@
+"""Scores of a repeated run beside those of its run."""
+
+from pathlib import Path
+
+import torch
+
+from pipeline.datasets.protocols import claim_of_data
+from pipeline.runs.folder import RunFolder
+from pipeline.scoring.evaluation import Evaluation
+from pipeline.scoring.results import read_evaluation
+from pipeline.scoring.score_run import ScoreRequest, score_run
+from segmentation.data.preparation import Prepared
+from segmentation.evaluation.statistics import nan_mean
+
+
+def rescore(
+    original: Path, repeated: Path, data: Prepared, device: torch.device
+) -> dict[str, list[str]]:
+    """Score a repeated run by every evaluation that its run has on the same data.
+
+    Returns:
+        By the name of a result file what differs, in words; an empty list where nothing does.
+    """
+    results = {}
+    split = claim_of_data(data).split
+    for file in RunFolder(original).evaluations():
+        before = read_evaluation(file)
+        if (before.data_set, before.split) != (data.spec.name, split):
+            results[file.name] = ["not repeated, since it is of other data"]
+            continue
+        if file.stem.endswith("-untrained"):
+            continue  # of no training
+        request = _request(file, before, device)
+        scored = score_run(repeated, data, request, repeated, quiet=True)
+        results[file.name] = _differences(before, scored.columns["trained"])
+    return results
+
+
+def _request(file: Path, before: Evaluation, device: torch.device) -> ScoreRequest:
+    named = file.stem.endswith(f"-{before.predictor}")  # else the run's own choice
+    return ScoreRequest(
+        part=before.part,
+        rules=before.rules,
+        tolerance_mm=before.tolerance_mm,
+        beside=None,
+        untrained=False,
+        checkpoint=Path(before.checkpoint).stem,
+        predictor=before.predictor if named else None,
+        device=device,
+    )
+
+
+def _differences(before: Evaluation, now: Evaluation) -> list[str]:
+    words = []
+    for metric in (each.key for each in before.metrics):
+        pairs = [
+            (scores[organ][metric], now.cases[case][organ][metric])
+            for case, scores in before.cases.items()
+            for organ in scores
+        ]
+        apart = [(a, b) for a, b in pairs if a != b and not (a != a and b != b)]  # NaN equals NaN
+        if apart:
+            means = [nan_mean(list(column)) for column in zip(*pairs, strict=True)]
+            words.append(
+                f"{metric}: {len(apart)} of {len(pairs)} values, mean {means[0]:.6g} in the run, "
+                f"{means[1]:.6g} in the repetition"
+            )
+    return words
