@@ -5,9 +5,8 @@ from pathlib import Path
 import torch
 
 from pipeline.datasets.protocols import claim_of_data
-from pipeline.runs.folder import RunFolder
-from pipeline.scoring.evaluation import Evaluation
-from pipeline.scoring.results import read_evaluation
+from pipeline.results.result_files import evaluation_files, read_evaluation
+from pipeline.results.scores import Evaluation
 from pipeline.scoring.score_run import ScoreRequest, score_run
 from segmentation.data.preparation import Prepared
 from segmentation.evaluation.statistics import nan_mean
@@ -23,13 +22,11 @@ def rescore(
     """
     results = {}
     split = claim_of_data(data).split
-    for file in RunFolder(original).evaluations():
+    for file in evaluation_files(original, untrained=False):
         before = read_evaluation(file)
         if (before.data_set, before.split) != (data.spec.name, split):
             results[file.name] = ["not repeated, since it is of other data"]
             continue
-        if file.stem.endswith("-untrained"):
-            continue  # of no training
         request = _request(file, before, device)
         scored = score_run(repeated, data, request, repeated, quiet=True)
         results[file.name] = _differences(before, scored.columns["trained"])
