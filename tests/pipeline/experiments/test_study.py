@@ -100,6 +100,21 @@ def test_a_cell_without_text_asks_nobody(tmp_path):
     assert cell.bank is None
 
 
+def test_claims_of_a_loss_are_the_studys_own_descriptions_or_a_file(tmp_path):
+    (tmp_path / "claims.json").write_text("{}", encoding="utf-8")
+    tail = '[axes]\n"relations.weight" = [0.0, 0.5]\n"relations.claims" = ["text", "claims.json"]\n'
+    made = study(tmp_path, 'title = "Claims"\n', 'head = "conv"\nalignment = "none"\n' + tail)
+    none, _, own, file = [stages_of(made, cell) for cell in made.cells]
+    assert "describe" not in [stage.kind for stage in none.train.inputs]
+    (describe,) = [stage for stage in own.train.inputs if stage.kind == "describe"]
+    assert own.train.words[-2:] == ("--set", f"relations.claims={{{describe.key}}}")
+    assert "describe" not in [stage.kind for stage in file.train.inputs]
+    assert file.train.words[-1] == f"relations.claims={tmp_path / 'claims.json'}"
+    (tmp_path / "claims.json").write_text("[]", encoding="utf-8")
+    digest_of_file.cache_clear()
+    assert stages_of(made, made.cells[3]).train.key != file.train.key
+
+
 def test_changes_of_a_recipe_are_what_set_takes():
     settings = {"method": "cps", "aspects": "shape", "training.patch": [8, 8, 8], "seed": 3}
     changes = recipe_changes(settings)
