@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from knowledge.common.digests import digest_of
 from knowledge.common.files import read_json, write_whole
 from knowledge.common.models import Strict, readable
+from knowledge.common.suggest import did_you_mean
 from knowledge.providers.base.usage import Usage
 
 FORMAT_VERSION = 1
@@ -175,6 +176,8 @@ class DescriptionSet(Strict):
             raise LookupError(
                 f"no description of {organ!r}, aspect {aspect!r}; there is "
                 f"{', '.join(self.classes)} with {', '.join(self.aspects)}"
+                + ("" if organ in self.classes else did_you_mean(organ, self.classes))
+                + ("" if aspect in self.aspects else did_you_mean(aspect, self.aspects))
             ) from None
 
     @property

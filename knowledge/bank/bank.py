@@ -22,7 +22,7 @@ from knowledge.bank.items import (
     require_checked_strings,
 )
 from knowledge.common.files import write_whole
-from knowledge.common.suggest import did_you_mean
+from knowledge.common.suggest import unknown
 from knowledge.encoders.base.encoder import Vectors
 
 FORMAT = "tak-bank"
@@ -170,8 +170,7 @@ class Bank:
     def _index(self, kind: str, name: str, names: tuple[str, ...]) -> int:
         if name not in names:
             raise LookupError(
-                f"the bank ({self.encoder}, {self.digest[:12]}) lacks the {kind} {name!r}; "
-                f"there is {', '.join(names)}{did_you_mean(name, names)}"
+                f"the bank ({self.encoder}, {self.digest[:12]}) has {unknown(kind, name, names)}"
             )
         return names.index(name)
 

@@ -1,9 +1,11 @@
 """Strict pydantic models, and their errors in one line that names file and key."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from knowledge.common.suggest import did_you_mean
 
@@ -40,10 +42,14 @@ def checked(raw: Any, model: type[Model], where: object) -> Model:
         raise ValueError(f"{where}: {problems(error, model)}") from error
 
 
-def problems(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+def problems(
+    error: ValidationError, model: type[BaseModel] | None = None, *, suggest: bool = True
+) -> str:
     """The first validation errors as `key: message`, on one line.
 
-    With the model, the message of an unknown key suggests the most similar known one.
+    Args:
+        model: what was validated; with it, unknown keys are answered with a similar one.
+        suggest: also answer unknown values with a similar one.
     """
     lines = []
     for item in error.errors()[:5]:
@@ -53,9 +59,18 @@ def problems(error: ValidationError, model: type[BaseModel] | None = None) -> st
             lines.append(f"unknown key {key!r}{did_you_mean(str(item['loc'][-1]), known)}")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"{key}: {message[0].lower()}{message[1:]}")
+            meant = meant_choice(item) if suggest else ""
+            lines.append(f"{key}: {message[0].lower()}{message[1:]}{meant}")
     more = error.error_count() - len(lines)
     return "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
+
+
+def meant_choice(error: ErrorDetails) -> str:
+    """`; did you mean CHOICE?` for pydantic's error of a value that is not one of a few strings."""
+    if error["type"] != "literal_error":
+        return ""
+    choices = re.findall(r"'([^']*)'", error.get("ctx", {}).get("expected", ""))
+    return did_you_mean(str(error["input"]), choices)
 
 
 def keys_at(model: type[BaseModel] | None, table: Sequence[str | int]) -> tuple[str, ...]:

@@ -17,9 +17,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "" if suggestion is None else f"; did you mean {suggestion}?"
 
 
-def unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    """An error message for an unknown choice: the known ones, and a suggestion."""
-    return f"no {kind} {name!r}; there is {', '.join(known)}{did_you_mean(name, known)}"
+def unknown(kind: str, name: str, known: Sequence[str], where: str = "") -> str:
+    """An error message for an unknown choice: the known ones, and a suggestion.
+
+    Args:
+        where: follows the name, as in `no organ 'livr' in amos; there is ...`.
+    """
+    place = f" {where}" if where else ""
+    listed = ", ".join(known) or "none"
+    return f"no {kind} {name!r}{place}; there is {listed}{did_you_mean(name, known)}"
 
 
 def _normalized(name: str) -> str:

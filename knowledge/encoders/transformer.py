@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import cached_file
 
-from knowledge.common.suggest import did_you_mean
+from knowledge.common.suggest import did_you_mean, unknown
 from knowledge.encoders.base import weights
 from knowledge.encoders.base.encoder import FINGERPRINT_SENTENCES, TextEncoder, Vectors, in_batches
 from knowledge.encoders.base.vocabulary import require_known_tokens
@@ -241,8 +241,7 @@ def _parse(argument: str) -> tuple[str, str]:
     if at and (not choice or choice == _PROMPT):
         raise ValueError(f"transformer:{argument}: nothing after @; {_EXPECTED}")
     if choice and choice not in POOLINGS and not choice.startswith(_PROMPT):
-        known = ", ".join(POOLINGS)
-        raise LookupError(f"no pooling {choice!r}; there is {known}, and @{_PROMPT}NAME")
+        raise LookupError(unknown("pooling", choice, (*POOLINGS, f"{_PROMPT}NAME")))
     if not source.isprintable() or source != source.strip():
         raise ValueError(f"transformer:{argument!r}: spaces at an end; {_EXPECTED}")
     return source, choice

@@ -103,7 +103,9 @@ def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> 
             find_json(answer), context={"organ": organ, "organs": list(organs)}
         )
     except ValidationError as error:
-        complaint = f"the answer does not have the form asked for: {problems(error)}"
+        # Without suggestions, since a model would take them for the answer.
+        reason = problems(error, suggest=False)
+        complaint = f"the answer does not have the form asked for: {reason}"
         raise InvalidAnswer(complaint) from error
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from knowledge.common.files import read_json, write_whole
 from knowledge.common.models import Strict, readable
+from knowledge.common.suggest import did_you_mean
 
 INDEX = "renderings.json"
 
@@ -47,7 +48,8 @@ def find_pictures(folder: Path, classes: tuple[str, ...]) -> dict[str, tuple[Pat
     if missing:
         raise LookupError(
             f"{folder} has no pictures of {', '.join(missing)}: case {index.case} shows "
-            f"{', '.join(index.pictures)}; render another case"
+            f"{', '.join(index.pictures)}{did_you_mean(missing[0], index.pictures)}; render "
+            "another case"
         )
     pictures = {name: tuple(folder / file for file in index.pictures[name]) for name in classes}
     for paths in pictures.values():

@@ -14,6 +14,7 @@ from scipy import ndimage
 from vtkmodules.vtkCommonCore import vtkLogger
 
 from knowledge.common.files import write_whole
+from knowledge.common.suggest import unknown
 from knowledge.descriptions import BACKGROUND
 from knowledge.questions.drawing import FINER, GRAY, Layer, Picture, View, compose, organ_colors
 from knowledge.questions.pictures import Renderings
@@ -75,7 +76,7 @@ class Scenery:
             LookupError: the volume does not show the organ.
         """
         if organ is not None and organ not in self._surfaces:
-            raise LookupError(f"no {organ!r} in the volume; there is {', '.join(self.organs)}")
+            raise LookupError(unknown("organ", organ, self.organs, "in the volume"))
         key = (view.name, size)
         if key not in self._layers:
             self._layers[key] = self._draw_layers(view, size * FINER)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from knowledge.common.digests import digest_of
 from knowledge.common.files import read_toml
 from knowledge.common.models import Strict
-from knowledge.common.suggest import did_you_mean
+from knowledge.common.suggest import did_you_mean, unknown
 from knowledge.descriptions import BACKGROUND
 
 
@@ -38,6 +38,7 @@ class Wording(Strict):
             if aspect not in self.aspects:
                 raise ValueError(
                     f"background.{aspect}: no such aspect; there is {', '.join(self.aspects)}"
+                    f"{did_you_mean(aspect, self.aspects)}"
                 )
         texts = {"system": self.system, "user": self.user}
         texts |= {f"aspects.{aspect}": text for aspect, text in self.aspects.items()}
@@ -49,6 +50,7 @@ class Wording(Strict):
                 if name not in allowed:
                     raise ValueError(
                         f"{key}: unknown variable {{{name}}}; there is {', '.join(sorted(allowed))}"
+                        f"{did_you_mean(name, allowed)}"
                     )
         if "question" not in _fields("user", self.user):
             raise ValueError("user: must contain {question}")
@@ -76,8 +78,7 @@ class Template:
         wording = read_toml(path, Wording)
         for name in variables or {}:
             if name not in wording.variables:
-                known = ", ".join(wording.variables) or "none"
-                raise ValueError(f"{path}: no variable {name!r}; there is {known}")
+                raise ValueError(f"{path}: {unknown('variable', name, tuple(wording.variables))}")
         merged = wording.variables | dict(variables or {})
         return cls(path.stem, wording.model_copy(update={"variables": merged}))
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from knowledge.common.files import read_text
-from knowledge.common.models import keys_at
+from knowledge.common.models import keys_at, meant_choice
 from knowledge.common.suggest import nearest
 from pipeline.config.options import WRONG_CHOICE, Choice
 from pipeline.config.recipe import RunConfig
@@ -78,7 +78,7 @@ def _faults(fault: ValidationError, content: dict[str, Any]) -> list[tuple[str, 
         elif item["type"] == "model_type":
             reason = f"is a table of keys, not {item['input']!r}"
         elif key and item["type"] != WRONG_CHOICE and not isinstance(item["input"], dict):
-            reason = f"{reason[0].lower()}{reason[1:]}, not {item['input']!r}"
+            reason = f"{reason[0].lower()}{reason[1:]}, not {item['input']!r}{meant_choice(item)}"
         by_key.setdefault(".".join((*table, key)) if key else "", []).append(reason)
     return [(key, ", or ".join(dict.fromkeys(reasons))) for key, reasons in by_key.items()]
 

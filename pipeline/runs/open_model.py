@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from knowledge.common.models import checked
+from knowledge.common.suggest import unknown
 from pipeline.config.recipe import RunConfig
 from pipeline.files.kinds import require_kind
 from pipeline.runs.build import RunInputs, build_method
@@ -44,7 +45,7 @@ def open_model(
         raise ValueError(f"{path}: a bundle holds no untrained network; give the run's folder")
     model = reading.read(path, device)
     if predictor not in (None, model.predictor):
-        raise LookupError(f"no predictor {predictor!r} in {path}; there is {model.predictor}")
+        raise LookupError(unknown("predictor", predictor, (model.predictor,), f"in {path}"))
     return model
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from knowledge.common.files import read_text, without_nan, write_whole
+from knowledge.common.suggest import did_you_mean
 from pipeline.files import shipped
 from pipeline.results.scores import GROUPS, Evaluation, rows_of
 from segmentation.data.descriptor import DatasetSpec
@@ -121,6 +122,7 @@ def chosen_methods(setting: PublishedTable, asked: str) -> tuple[str, ...]:
         raise LookupError(
             f"--beside {asked}: no published {', '.join(unknown) or 'method'}; there is published, "
             f"{', '.join(setting.methods)}"
+            + (did_you_mean(unknown[0], ("published", *setting.methods)) if unknown else "")
         )
     return tuple(known[name.casefold()] for name in names)
 

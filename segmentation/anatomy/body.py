@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segmentation.anatomy.shapes import Carved, Ellipsoid, Shape, Tube, Union
+from segmentation.common.suggest import unknown
 
 AIR, LUNG, FAT, DISC, MUSCLE, BONE = -1000.0, -850.0, -100.0, 80.0, 55.0, 400.0
 CAVITY_MM = (132.0, 84.0)
@@ -199,11 +200,9 @@ def organs(vary: Variation, names: tuple[str, ...]) -> list[Part]:
     Raises:
         LookupError: a name that no shape is known for; lists those that are.
     """
-    unknown = [name for name in names if name not in ORGANS]
-    if unknown:
-        raise LookupError(
-            f"no shape for {', '.join(map(repr, unknown))}; there is {', '.join(ORGANS)}"
-        )
+    for name in names:
+        if name not in ORGANS:
+            raise LookupError(unknown("shape for", name, tuple(ORGANS)))
     brighter = vary.random.normal(0, 5)
     parts = []
     for name, (hu, draw) in ORGANS.items():

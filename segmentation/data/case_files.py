@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from segmentation.common.files import replacing
 from segmentation.common.models import explain
+from segmentation.common.suggest import unknown
 from segmentation.common.text import one_line
 from segmentation.data.descriptor import DatasetSpec, Split
 from segmentation.imaging.headers import check_size
@@ -80,7 +81,7 @@ class Prepared:
             LookupError: the data set has no such case.
         """
         if case not in self.cases:
-            raise LookupError(f"no case {case!r} in {self.root}; there is {', '.join(self.cases)}")
+            raise LookupError(unknown("case", case, tuple(self.cases), f"in {self.root}"))
         return self.root / f"{case}.h5"
 
 
@@ -105,7 +106,9 @@ def load_prepared(out: str | Path) -> Prepared:
     try:
         split = Split.model_validate(content["split"])
     except ValidationError as fault:
-        raise ValueError(f"{explain(fault, record_file)}; damaged, so prepare again") from None
+        raise ValueError(
+            f"{explain(fault, record_file, Split)}; damaged, so prepare again"
+        ) from None
     _check_records(record_file, content["cases"], split, spec)
     prepared = Prepared(spec, split, out, content["cases"], content.get("note"))
     deleted = [case for case in prepared.split.cases if not prepared.file(case).is_file()]

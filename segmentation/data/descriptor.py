@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from segmentation.common.models import Strict, explain
+from segmentation.common.suggest import did_you_mean, unknown
 from segmentation.data.label_values import LabelValues, Others, renumbered
 from segmentation.data.layouts import LAYOUTS, checked_layout
 from segmentation.data.split import Split, list_digest, read_list
@@ -183,7 +184,7 @@ class DatasetSpec(Strict):
         try:
             spec = cls.model_validate(content)
         except ValidationError as fault:
-            raise ValueError(explain(fault, path, _EXAMPLES)) from None
+            raise ValueError(explain(fault, path, cls, _EXAMPLES)) from None
         spec._folder = path.parent
         return spec
 
@@ -260,7 +261,7 @@ class DatasetSpec(Strict):
         for organ in self.organs:
             if name.casefold() in (word.casefold() for word in (organ.name, *organ.aliases)):
                 return organ
-        raise LookupError(f"no organ {name!r} in {self.name}; there is {', '.join(self.labels)}")
+        raise LookupError(unknown("organ", name, tuple(self.labels), f"in {self.name}"))
 
     @property
     def split_names(self) -> tuple[str, ...]:
@@ -285,8 +286,9 @@ class DatasetSpec(Strict):
         if name is not None and Path(name).is_dir():
             return self._own_split(Path(name))
         asked = "which split?" if name is None else f"no split {str(name)!r}:"
+        meant = "" if name is None else did_you_mean(str(name), self.split_names)
         raise LookupError(
-            f"{asked} {self.name} has {', '.join(self.split_names)}; "
+            f"{asked} {self.name} has {', '.join(self.split_names)}{meant}; "
             "your own is given as a folder with train, labeled, validation and test .txt"
         )
 

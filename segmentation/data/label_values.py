@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from segmentation.common.suggest import did_you_mean
 from segmentation.data.layouts import files_in
 from segmentation.imaging.io import READERS
 from segmentation.imaging.volume import Array, Volume, read_labels
@@ -106,7 +107,7 @@ class LabelValues:
         if missing:
             raise FileNotFoundError(
                 f"{folder}: no mask {', '.join(missing[:6])} (.nii.gz); there is "
-                f"{', '.join(sorted(files)[:8]) or 'none'}"
+                f"{', '.join(sorted(files)[:8]) or 'none'}{did_you_mean(missing[0], files)}"
             )
         first: Volume | None = None
         labels: Array = np.zeros(0, np.int32)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from segmentation.common.suggest import unknown
 from segmentation.imaging.io import READERS, holds_dicom
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -183,7 +184,7 @@ def checked_layout(name: str) -> str:
         ValueError: no such layout; lists those that exist.
     """
     if name not in LAYOUTS:
-        raise ValueError(f"no layout {name!r}; there is {', '.join(LAYOUTS)}")
+        raise ValueError(unknown("layout", name, tuple(LAYOUTS)))
     return name
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from segmentation.common.files import write_text
 from segmentation.common.processes import map_processes
+from segmentation.common.suggest import did_you_mean
 from segmentation.data.case_files import (
     FORMAT_VERSION,
     Case,
@@ -232,6 +233,7 @@ def _tasks(cases: dict[str, RawCase], split: Split, root: Path) -> list[RawCase]
     if missing:
         raise FileNotFoundError(
             f"{root}: no scan for {_few(missing)}; there is {_few(list(cases))}"
+            f"{did_you_mean(missing[0], cases)}"
         )
     bare = [case for case in split.with_labels if cases[case].label is None]
     if bare:

@@ -71,7 +71,7 @@ class Protocol(Strict):
         try:
             return cls.model_validate(read_toml(path))
         except ValidationError as fault:
-            raise ValueError(explain(fault, path)) from None
+            raise ValueError(explain(fault, path, cls)) from None
 
     def split_name(self, split: Split) -> str | None:
         """The name under which a split is pinned here; None if its lists are others."""

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from segmentation.common.suggest import unknown
 from segmentation.common.text import one_line
 from segmentation.data.checks import is_empty
 from segmentation.data.descriptor import DatasetSpec, Grid
@@ -265,8 +266,8 @@ def read_array(path: Path, kind: str) -> Array:
     else:
         with _h5(path) as file:
             if not isinstance(file.get(kind), h5py.Dataset):
-                names = one_line(", ".join(file), 100)
-                raise ValueError(f"{path}: no data set {kind!r}; there is {names}")
+                message = unknown("data set", kind, [one_line(name, 40) for name in file][:9])
+                raise ValueError(f"{path}: {message}")
             data = file[kind]
             check_size(path, data.shape, data.dtype.itemsize, path.stat().st_size)
             try:

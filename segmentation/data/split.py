@@ -169,7 +169,7 @@ class Split(Strict):
                 return cls.derive(**cases, patients=patients)
             return cls(**cases, patients=patients)
         except ValidationError as fault:
-            raise ValueError(explain(fault, files["labeled"].parent)) from None
+            raise ValueError(explain(fault, files["labeled"].parent, cls)) from None
         except ValueError as fault:
             raise ValueError(f"{files['labeled']}: {one_line(fault, 400)}") from None
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from segmentation.common.suggest import unknown
 from segmentation.evaluation.metrics import EMPTY_RULE, dice
 from segmentation.evaluation.surface import (
     Mask,
@@ -67,7 +68,7 @@ def named(name: str) -> Rules:
     for rules in RULES:
         if rules.name == name:
             return rules
-    raise LookupError(f"no metric rules {name!r}; there is {', '.join(r.name for r in RULES)}")
+    raise LookupError(unknown("metric rules", name, [rules.name for rules in RULES]))
 
 
 def resize_nearest(labels: Labels, shape: Sequence[int]) -> Labels:

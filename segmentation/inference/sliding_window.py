@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segmentation import losses
+from segmentation.common.suggest import unknown
 from segmentation.imaging.volume import label_type
 
 Tick = Callable[[int, int], None]
@@ -133,7 +134,7 @@ def importance_map(patch: Sequence[int], blend: str) -> Tensor:
         LookupError: no such blend.
     """
     if blend not in BLENDS:
-        raise LookupError(f"no blend {blend!r}; there is {', '.join(BLENDS)}")
+        raise LookupError(unknown("blend", blend, BLENDS))
     weight = torch.ones(())
     for side in patch:
         places = torch.arange(side, dtype=torch.float32) - (side - 1) / 2

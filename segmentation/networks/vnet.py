@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from segmentation.common.suggest import unknown
 from segmentation.networks.instance_norm import instance_norm_relu
 from segmentation.networks.narrow_conv import is_narrow, narrow_conv3d
 
@@ -23,7 +24,7 @@ class Unit(nn.Sequential):
     def __init__(self, convolution: nn.Module, channels: int, norm: str) -> None:
         norms = {"instance": nn.InstanceNorm3d, "batch": nn.BatchNorm3d}
         if norm not in norms:
-            raise LookupError(f"no norm {norm!r}; there is {', '.join(norms)}")
+            raise LookupError(unknown("norm", norm, tuple(norms)))
         super().__init__(convolution, norms[norm](channels), nn.ReLU(inplace=True))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -175,7 +176,7 @@ def initialize(network: nn.Module, scheme: str) -> None:
         "xavier": nn.init.xavier_normal_,
     }
     if scheme not in draw:
-        raise LookupError(f"no initialization {scheme!r}; there is {', '.join(draw)}")
+        raise LookupError(unknown("initialization", scheme, tuple(draw)))
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             with torch.no_grad():

@@ -54,7 +54,7 @@ class Benchmark(Strict):
         try:
             return cls.model_validate(read_toml(path))
         except ValidationError as fault:
-            raise ValueError(explain(fault, path)) from None
+            raise ValueError(explain(fault, path, cls)) from None
 
     @property
     def population(self) -> Population:

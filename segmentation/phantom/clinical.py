@@ -22,6 +22,7 @@ from segmentation.anatomy.body import (
     surroundings,
 )
 from segmentation.anatomy.shapes import Above, Common, Ellipsoid, Placed, Shape, volume_ml
+from segmentation.common.suggest import unknown
 from segmentation.phantom.subject import Pose, Scanner, Subject
 
 # Organ: ml of a man, ml of a woman, relative deviation.
@@ -75,9 +76,9 @@ def clinical_subject(names: tuple[str, ...], random: np.random.Generator) -> Sub
     Raises:
         LookupError: an organ without a shape.
     """
-    unknown = [name for name in names if name not in ORGANS]
-    if unknown:
-        raise LookupError(f"no shape for {', '.join(unknown)}; there is {', '.join(ORGANS)}")
+    for name in names:
+        if name not in ORGANS:
+            raise LookupError(unknown("shape for", name, tuple(ORGANS)))
     male = bool(random.random() < 0.5)
     hu = draw_hu(random)
     pose = _pose(random)

@@ -21,6 +21,7 @@ import numpy as np
 from segmentation.anatomy.body import ORGANS
 from segmentation.common.files import write_text
 from segmentation.common.processes import map_processes
+from segmentation.common.suggest import unknown
 from segmentation.data.descriptor import DatasetSpec, Organ
 from segmentation.imaging.volume import write_labels, write_volume
 from segmentation.phantom.clinical import clinical_subject, draw_scanner
@@ -63,7 +64,7 @@ class Population:
             raise ValueError(f"voxels need a positive size, not {self.shape or self.spacing_mm}")
         for name, choices in (("variety", ("plain", "clinical")), ("masks", ("labeled", "all"))):
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, not {getattr(self, name)!r}")
+                raise ValueError(unknown(name, getattr(self, name), choices))
 
     def parts(self) -> dict[str, list[str]]:
         """Case names of each part, numbered through."""
@@ -152,7 +153,7 @@ def _drawn_as(organ: Organ) -> str:
     for name in (organ.name, *organ.aliases):
         if name.casefold() in ORGANS:
             return name.casefold()
-    raise LookupError(f"no shape for {organ.name!r}; there is {', '.join(ORGANS)}")
+    raise LookupError(unknown("shape for", organ.name, tuple(ORGANS)))
 
 
 def _claim(out: Path, population: Population, spec: DatasetSpec) -> bool:

@@ -4,7 +4,6 @@ TESTED_BY = {
     "knowledge/asking/parallel.py": "tests/knowledge/asking/test_hostile.py",
     "knowledge/common/digests.py": "tests/knowledge/providers/base/test_answer_store.py",
     "knowledge/common/files.py": "tests/knowledge/grounding/test_claims.py",
-    "knowledge/common/models.py": "tests/pipeline/config/test_recipe.py",
     "knowledge/descriptions.py": "tests/knowledge/grounding/test_claims.py",
     "knowledge/providers/base/messages.py": "tests/knowledge/providers/test_openai_compatible.py",
     "knowledge/questions/answer_format.py": "tests/knowledge/asking/test_hostile.py",

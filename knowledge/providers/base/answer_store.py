@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from knowledge.common.digests import canonical_json
 from knowledge.common.files import read_json, write_whole
 from knowledge.common.models import Strict, readable
+from knowledge.common.suggest import did_you_mean
 from knowledge.providers.base.usage import Usage
 
 STORE_VERSION = 1
@@ -83,12 +84,14 @@ class AnswerStore(Strict):
         for item in self.answers:
             if (item.organ, item.aspect, item.sample) == (organ, aspect, sample):
                 return item
-        organs = ", ".join(dict.fromkeys(item.organ for item in self.answers))
-        aspects = ", ".join(dict.fromkeys(item.aspect for item in self.answers))
+        organs = tuple(dict.fromkeys(item.organ for item in self.answers))
+        aspects = tuple(dict.fromkeys(item.aspect for item in self.answers))
         samples = max(item.sample for item in self.answers) + 1
         raise LookupError(
             f"no recorded answer for {organ!r}, aspect {aspect!r}, sample {sample}; there is "
-            f"{organs} with {aspects} in {samples} sample(s)"
+            f"{', '.join(organs)} with {', '.join(aspects)} in {samples} sample(s)"
+            + ("" if organ in organs else did_you_mean(organ, organs))
+            + ("" if aspect in aspects else did_you_mean(aspect, aspects))
         )
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import openai
 from openai.types.chat import ChatCompletion
 
+from knowledge.common.suggest import did_you_mean
 from knowledge.providers.base.provider import ProviderOptions
 from knowledge.providers.base.receiving import receive
 from knowledge.providers.base.redaction import Redactor
@@ -166,9 +167,10 @@ class ChatClient:
                 f"{self.url} answered 404: it is no OpenAI-compatible address (these usually end "
                 f"in /v1), or it has no model {model!r}"
             )
-        names = (name if str(name).isprintable() else repr(name) for name in known[:20])
-        shown = ", ".join(names) or "none"
-        return LookupError(f"no model {model!r} at {self.url}; there is {shown}")
+        names = [str(name) if str(name).isprintable() else repr(name) for name in known]
+        shown = ", ".join(names[:20]) or "none"
+        meant = did_you_mean(str(model), names)
+        return LookupError(f"no model {model!r} at {self.url}; there is {shown}{meant}")
 
     def _detail(self, error: BaseException) -> str:
         message = getattr(error, "message", "") or str(error) or type(error).__name__

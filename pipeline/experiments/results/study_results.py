@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from knowledge.common.files import read_text
+from knowledge.common.suggest import unknown
 from pipeline.experiments.planning import Plan
 from pipeline.experiments.results.analysis import (
     ArmSummary,
@@ -78,11 +79,9 @@ def _score_table(plan: Plan, evaluations: dict[int, Evaluation], store: Store) -
     first = next(iter(evaluations.values()))
     metric = next((each for each in first.metrics if each.key == chosen.metric), None)
     if metric is None:
-        known = ", ".join(each.key for each in first.metrics)
-        raise ValueError(
-            f"{plan.study.path}: statistics.metric: rules {chosen.rules} have no "
-            f"{chosen.metric!r}; there is {known}"
-        )
+        known = [each.key for each in first.metrics]
+        message = unknown("metric", chosen.metric, known, f"by the rules {chosen.rules}")
+        raise ValueError(f"{plan.study.path}: statistics.metric: {message}")
     same = {p: e for p, e in evaluations.items() if _alike(e, first)}
     # Cells that differ by what their stages do not read, such as the draw of a control that draws
     # nothing, are one training and count once.

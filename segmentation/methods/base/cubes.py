@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from segmentation.common.suggest import unknown
+
 
 def partition(volumes: Tensor, grid: Sequence[int]) -> Tensor:
     """Cut [B, c, X, Y, Z] into [B, n, c, X/nx, Y/ny, Z/nz], n = nx ny nz cubes per volume.
@@ -44,7 +46,7 @@ def recover(cubes: Tensor, grid: Sequence[int], order: str = "correct") -> Tenso
     if order == "published":
         blocks = blocks.transpose(1, 3)
     elif order != "correct":
-        raise LookupError(f"no cube order {order!r}; there is correct, published")
+        raise LookupError(unknown("cube order", order, ("correct", "published")))
     if _channels_last(cubes.flatten(0, 1)):
         joined = blocks.permute(0, 1, 5, 2, 6, 3, 7, 4)
         return joined.reshape(batch, nx * sx, ny * sy, nz * sz, channels).permute(0, 4, 1, 2, 3)

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from segmentation.common.suggest import unknown
 from segmentation.losses import Loss, entropy, most_probable
 from segmentation.methods.base.ramps import entropy_threshold, ramp
 from segmentation.networks.alignments.base.alignment import IGNORED
@@ -169,7 +170,7 @@ class Method(nn.Module, ABC):
         """
         known = self.predictors()
         if predictor is not None and predictor not in known:
-            raise LookupError(f"no predictor {predictor!r}; there is {', '.join(known)}")
+            raise LookupError(unknown("predictor", predictor, tuple(known)))
         network = known[predictor] if predictor else next(iter(known.values()))
         return network(image).logits
 
@@ -233,5 +234,5 @@ def check_choice(option: str, value: str, known: Sequence[str]) -> str:
         LookupError: an unknown value; the message lists the known ones.
     """
     if value not in known:
-        raise LookupError(f"no {option} {value!r}; there is {', '.join(known)}")
+        raise LookupError(unknown(option, value, known))
     return value

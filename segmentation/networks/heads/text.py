@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segmentation.common.suggest import unknown
 from segmentation.networks.heads.base.generated import INNER, PARAMETERS, Kernel, apply_generated
 from segmentation.networks.heads.base.head import Head, HeadInputs
 from segmentation.networks.instance_norm import instance_norm_relu
@@ -51,9 +52,9 @@ class TextHead(Head):
     ) -> None:
         super().__init__()
         if kernel not in KERNELS:
-            raise LookupError(f"no kernel {kernel!r}; there is {', '.join(KERNELS)}")
+            raise LookupError(unknown("kernel", kernel, tuple(KERNELS)))
         if form not in FORMS:
-            raise LookupError(f"no form {form!r} of a text head; there is {', '.join(FORMS)}")
+            raise LookupError(unknown("form", form, tuple(FORMS), "of a text head"))
         self.kernel, self.form = kernel, form
         code = deep_widths[-1]
         self.project = nn.Sequential(nn.Linear(text_width, code), nn.ReLU())

@@ -76,9 +76,9 @@ def test_vectors_are_found_by_name_in_any_order() -> None:
 
 def test_a_missing_class_is_answered_with_those_there_are() -> None:
     bank = encode(described(), Hashing(16))
-    with pytest.raises(LookupError, match="lacks the class 'roof'; there is background, lämp"):
+    with pytest.raises(LookupError, match="has no class 'roof'; there is background, lämp"):
         bank.select(("roof",))
-    with pytest.raises(LookupError, match="lacks the aspect 'color'; there is place, form"):
+    with pytest.raises(LookupError, match="has no aspect 'color'; there is place, form"):
         bank.select(CLASSES, ("color",))
 
 

@@ -74,7 +74,7 @@ def test_the_other_organ_is_seen_faintly_and_an_overview_highlights_none(scenery
 
 def test_an_organ_that_the_volume_does_not_show_is_refused(scenery: Scenery) -> None:
     assert scenery.organs == ("knob", "hub")
-    with pytest.raises(LookupError, match="no 'absent' in the volume; there is knob, hub"):
+    with pytest.raises(LookupError, match="no organ 'absent' in the volume; there is knob, hub"):
         scenery.picture("absent", VIEWS[0])
     with pytest.raises(ValueError, match="shows none of knob"):
         Scenery(np.zeros((4, 4, 4), np.uint8), np.eye(4), VALUES)

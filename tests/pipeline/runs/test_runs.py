@@ -126,7 +126,7 @@ def test_two_parts_that_share_an_image_are_refused(prepared, bank, tmp_path):
         (["--recipe", "tac"], "no 'tac' among recipes: there is"),
         (["--set", "method.name=magic"], "no method 'magic'; there is"),
         (["--set", "training.epochs=3"], "unknown key"),
-        (["--set", "text.aspects=['color']"], "lacks the aspect 'color'; there is shape, position"),
+        (["--set", "text.aspects=['color']"], "has no aspect 'color'; there is shape, position"),
         (["--device", "cuda:9"], "this machine has"),
     ],
 )  # fmt: skip
@@ -150,7 +150,7 @@ def test_a_bank_that_lacks_a_class_is_refused(prepared, bank, tmp_path):
         "train", prepared.root, "--recipe", "demo", "--bank", tmp_path / "small.h5",
         "-o", tmp_path / "run", *changed(), ok=False,
     )  # fmt: skip
-    assert "lacks the class 'duodenum'" in done.stderr
+    assert "has no class 'duodenum'" in done.stderr
 
 
 def test_a_run_of_other_classes_is_not_evaluated(run, population, tmp_path):

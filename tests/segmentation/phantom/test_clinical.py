@@ -118,5 +118,5 @@ def test_a_subject_is_decided_by_its_generator():
 
 
 def test_an_organ_without_a_shape_is_named():
-    with pytest.raises(LookupError, match="no shape for tail; there is liver"):
+    with pytest.raises(LookupError, match="no shape for 'tail'; there is liver"):
         clinical_subject(("liver", "tail"), np.random.default_rng(0))
