@@ -1,8 +1,9 @@
 """Every table of a recipe; `--set table.key=value` changes a key.
 
-`[training]` is `segmentation.training.trainer.Training`, which the trainer reads itself. The
-options in `[method]`, `[loss]`, `[head]` and `[alignment]` are the keyword-only arguments of the
-class that `name` chooses. `tak recipe NAME` prints a recipe with the meaning of every key.
+`[training]` is `segmentation.training.trainer.Training`, which the trainer reads itself, and
+`[augmentation]` is `segmentation.training.augmentation.Augmentation`. The options in `[method]`,
+`[loss]`, `[head]` and `[alignment]` are the keyword-only arguments of the class that `name`
+chooses. `tak recipe NAME` prints a recipe with the meaning of every key.
 """
 
 from typing import Annotated, Literal, Self
@@ -10,7 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from knowledge.common.models import Strict
-from pipeline.config.options import Choice, checked_choice, constructor, reads_text
+from pipeline.config.options import Choice, checked_choice, choices, constructor, reads_text
+from segmentation.training.augmentation import Augmentation
 from segmentation.training.trainer import Training
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -148,6 +150,7 @@ class RunConfig(Strict):
         alignment: contrast between text vectors and visual features.
         relations: claims about positions as a loss.
         training: schedule, patches, optimizer, validation, memory.
+        augmentation: random transforms of patches.
         inference: sliding window.
     """
 
@@ -161,6 +164,7 @@ class RunConfig(Strict):
     alignment: Choice = Choice(name="none")
     relations: RelationsConfig = RelationsConfig()
     training: Training
+    augmentation: Augmentation = Augmentation()
     inference: InferenceConfig = InferenceConfig()
 
     @field_validator("method", "loss", "alignment")
@@ -191,6 +195,13 @@ class RunConfig(Strict):
             )
         if self.relations.weight and self.training.unlabeled_per_step == 0:
             raise ValueError("relations.weight needs training.unlabeled_per_step > 0")
+        if self.augmentation.views == "two" and not getattr(method, "two_views", False):
+            kinds = ((name, constructor("method", name)) for name in choices("method"))
+            able = [name for name, kind in kinds if getattr(kind, "two_views", False)]
+            raise ValueError(
+                f"augmentation.views = two does not fit method.name = {self.method.name}, which "
+                f"sees one view; methods of two views: {', '.join(able)}"
+            )
         return self
 
     @property

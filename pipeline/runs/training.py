@@ -28,6 +28,7 @@ from pipeline.runs.validation import validator
 from segmentation.common.files import make_writable
 from segmentation.data.checks import check_images
 from segmentation.data.preparation import Prepared
+from segmentation.training.augmentation import Augmenter
 from segmentation.training.checkpoint import Identity, discard_partial
 from segmentation.training.patches import PatchStream
 from segmentation.training.trackers import TensorBoard, Tracker
@@ -157,6 +158,20 @@ def _stream(config: RunConfig, prepared: Prepared, device: torch.device) -> Patc
         cached_cases=None if on_device else options.cached_cases,
         device=device if on_device else None,
         device_gib=options.volumes_gib,
+        augmenter=_augmenter(config, prepared),
+    )
+
+
+def _augmenter(config: RunConfig, prepared: Prepared) -> Augmenter | None:
+    """The transforms of a run's patches, None if its recipe sets none."""
+    if not config.augmentation.active:
+        return None
+    organs = prepared.spec.by_label
+    return Augmenter(
+        config.augmentation,
+        small=[organ.label for organ in organs if organ.size == "small"],
+        seed=config.seed,
+        sided=any(organ.side for organ in organs),
     )
 
 

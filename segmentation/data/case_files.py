@@ -167,6 +167,13 @@ def case_shape(path: Path) -> Sizes:
     return x, y, z
 
 
+def case_spacing(path: Path) -> tuple[float, float, float]:
+    """The voxel size [x, y, z] of a prepared image in mm, without reading its voxels."""
+    with opened(path) as file, _damage(path):
+        x, y, z = np.linalg.norm(_affine(file, "affine")[:3, :3], axis=0)
+    return float(x), float(y), float(z)
+
+
 def read_crop(path: Path, box: tuple[slice, ...], *, labeled: bool) -> tuple[Array, Array | None]:
     """Image and, if requested and present, label of a box [x, y, z] of a case.
 

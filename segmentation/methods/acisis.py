@@ -52,6 +52,7 @@ class ACISIS(MeanTeacher):
         average_every: steps that count as one in min(1 - 1 / (count + 1), decay).
     """
 
+    two_views = True
     certainty: Tensor
     sums: Tensor
     visits: Tensor
@@ -93,7 +94,7 @@ class ACISIS(MeanTeacher):
         labeled = len(batch.image)
         generator = self.generator(step, batch.image.device)
         taught = self.teacher_logits(batch.unlabeled)
-        output = self.network(torch.cat([batch.image, batch.unlabeled]))
+        output = self.network(torch.cat([batch.image, batch.student_view]))
         logits = output.logits.float()
         terms = self.supervised_terms(logits[:labeled], batch.label, weight=1)
         with torch.no_grad():

@@ -61,6 +61,7 @@ class MagicNet(MeanTeacher):
             per `cube` (the released TAK code).
     """
 
+    two_views = True
     organ_counts: Tensor
     pending_counts: Tensor
 
@@ -125,7 +126,7 @@ class MagicNet(MeanTeacher):
     def losses(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """All terms of a step, weighted."""
         labeled, network = len(batch.image), self.network
-        images = torch.cat([batch.image, batch.unlabeled])
+        images = torch.cat([batch.image, batch.student_view])
         generator = self.generator(step, images.device)
         sources = draw_exchange(len(images), self._cubes, generator)
         pseudo = self._teacher_pass(batch.unlabeled, generator)
@@ -135,7 +136,7 @@ class MagicNet(MeanTeacher):
         mixed = exchange(images, sources, self.grid)
         volumes = [batch.image, mixed]
         if self.uses_alignment(step):
-            volumes.append(batch.unlabeled)
+            volumes.append(batch.student_view)
         features = network.encode(torch.cat(volumes))
         used = [level[: labeled + len(mixed)] for level in features]
         decoded, deep = network.decode(used), used[-DEEP:]

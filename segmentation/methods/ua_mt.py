@@ -48,6 +48,8 @@ class UAMT(MeanTeacher):
         assumed_classes: n, if not C.
     """
 
+    two_views = True
+
     def __init__(
         self,
         context: MethodContext,
@@ -78,7 +80,7 @@ class UAMT(MeanTeacher):
         labeled = len(batch.image)
         generator = self.generator(step, batch.image.device)
         teacher = self._teacher_pass(batch.unlabeled, generator)
-        output = self.network(torch.cat([batch.image, batch.unlabeled]))
+        output = self.network(torch.cat([batch.image, batch.student_view]))
         logits = output.logits.float()
         certain = entropy(teacher.mean) < self._limit(step)
         terms = self.supervised_terms(logits[:labeled], batch.label)

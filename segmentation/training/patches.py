@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from segmentation.data.case_files import case_shape, read_case, read_crop
+from segmentation.data.case_files import case_shape, case_spacing, read_case, read_crop
 from segmentation.imaging.volume import Array, Sizes
 from segmentation.methods.base.method import Batch
+from segmentation.training.augmentation import Augmenter
 
 _LABELED, _UNLABELED = 0, 1  # the two streams draw from different random numbers
 _IMAGE_BYTES, _LABEL_BYTES = 4, 1  # of a voxel
@@ -37,8 +38,7 @@ class PatchStream(Dataset[Batch]):
     """Random patch sampler over labeled and unlabeled cases, a function of the step.
 
     Cases follow in an endless chain of random permutations, so that all are sampled equally often.
-    A volume smaller than the patch is padded with zeros on both sides. Nothing is flipped: in a
-    mirrored patient, texts about left and right would be wrong.
+    A volume smaller than the patch is padded with zeros on both sides.
 
     Args:
         labeled, unlabeled: prepared case files.
@@ -50,6 +50,7 @@ class PatchStream(Dataset[Batch]):
         device: device that holds all volumes and crops the patches, None for the host; the batches
             are the same.
         device_gib: limit of the volumes' memory on the device.
+        augmenter: random transforms of the patches, where they are cut; none by default.
 
     Raises:
         ValueError: no labeled case, no unlabeled case though some are required, or volumes that
@@ -68,6 +69,7 @@ class PatchStream(Dataset[Batch]):
         cached_cases: int | None = None,
         device: torch.device | None = None,
         device_gib: float = 8.0,
+        augmenter: Augmenter | None = None,
     ) -> None:
         if not labeled:
             raise ValueError("expected at least one labeled case, got none")
@@ -81,20 +83,23 @@ class PatchStream(Dataset[Batch]):
         self._patch, self._seed, self._limit = tuple(patch), seed, cached_cases
         self._cache: dict[Path, _Voxels] = {}
         self._shapes: dict[Path, Sizes] = {}
-        self.device = device
+        self._spacings: dict[Path, tuple[float, float, float]] = {}
+        self._augmenter, self.device = augmenter, device
         if device is not None:
             self._check_room(device, device_gib)
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
         labeled = [self._crop(step, _LABELED, place) for place in range(self._per_step[0])]
-        unlabeled = [self._crop(step, _UNLABELED, place) for place in range(self._per_step[1])]
-        images = [crop.image for crop in unlabeled]
-        none = torch.zeros((0, *self._patch), device=self.device)
+        weak = [self._crop(step, _UNLABELED, place).image for place in range(self._per_step[1])]
+        images = self._intensities([crop.image for crop in labeled], _LABELED, step)
+        strong = self._intensities(weak, _UNLABELED, step)
+        two_views = self._augmenter is not None and self._augmenter.options.views == "two"
         return Batch(
-            image=torch.stack([crop.image for crop in labeled])[:, None],
+            image=torch.stack(images)[:, None],
             label=torch.stack([crop.label for crop in labeled if crop.label is not None]).long(),
-            unlabeled=(torch.stack(images) if images else none)[:, None],
+            unlabeled=self._stacked(weak if two_views else strong),
+            strong=self._stacked(strong) if two_views else None,
         )
 
     def case_names(self, step: int) -> list[str]:
@@ -102,17 +107,75 @@ class PatchStream(Dataset[Batch]):
         places = [(s, p) for s in (_LABELED, _UNLABELED) for p in range(self._per_step[s])]
         return list(dict.fromkeys(self._choose(step, *place).stem for place in places))
 
+    def _stacked(self, images: Sequence[Tensor]) -> Tensor:
+        none = torch.zeros((0, *self._patch), device=self.device)
+        return (torch.stack(list(images)) if images else none)[:, None]
+
+    def _intensities(self, images: Sequence[Tensor], stream: int, step: int) -> list[Tensor]:
+        """Patches [x, y, z] of a step with the transforms of the intensity."""
+        if self._augmenter is None:
+            return list(images)
+        return [
+            self._augmenter.intensity(image, (stream, step, place))
+            for place, image in enumerate(images)
+        ]
+
     def _crop(self, step: int, stream: int, place: int) -> _Voxels:
+        """A patch with its spatial transforms."""
         path = self._choose(step, stream, place)
         draw = np.random.default_rng((self._seed, stream, step, place))
-        box = []
+        origin = []  # of the patch in the volume; negative where the volume is smaller
         for side, size in zip(self._shape(path), self._patch, strict=True):
             start = int(draw.integers(0, max(side - size, 0) + 1))
-            box.append(slice(start, min(start + size, side)))
-        image, label = self._cut(path, tuple(box), labeled=stream == _LABELED)
-        if stream == _LABELED and label is None:
+            origin.append(start - max(size - side, 0) // 2)
+        labeled = stream == _LABELED
+        if self._augmenter is None:
+            voxels = self._read(path, origin, self._patch, labeled)
+        else:
+            voxels = self._transformed(path, origin, (stream, step, place), self._augmenter)
+        if labeled and voxels.label is None:
             raise ValueError(f"{path}: a labeled case without a label")
-        return _Voxels(self._padded(image), None if label is None else self._padded(label))
+        return voxels
+
+    def _transformed(
+        self, path: Path, origin: Sequence[int], place: tuple[int, int, int], augmenter: Augmenter
+    ) -> _Voxels:
+        """The patch at an origin [x, y, z], grown, rotated, scaled and mirrored."""
+        if path not in self._spacings:
+            self._spacings[path] = case_spacing(path)
+        spacing, labeled = self._spacings[path], place[0] == _LABELED
+        spatial = augmenter.spatial(place, spacing, labeled=labeled)
+        center = np.asarray(origin) + (np.asarray(self._patch) - 1) / 2
+        half = augmenter.margins(spatial, self._patch, spacing)
+        lower = np.floor(center - half).astype(int)
+        upper = np.ceil(center + half).astype(int)
+        image, label = self._read(path, lower.tolist(), (upper - lower + 1).tolist(), labeled)
+        if label is not None:
+            image, label = augmenter.grow(image, label, spatial, spacing)
+        if spatial.matrix is None:
+            starts = zip(np.asarray(origin) - lower, self._patch, strict=True)
+            cut = tuple(slice(int(start), int(start) + size) for start, size in starts)
+            return _Voxels(image[cut], None if label is None else label[cut])
+        offset = center - (lower + upper) / 2
+        return _Voxels(
+            augmenter.resample(image, spatial, offset, self._patch, "bilinear"),
+            None
+            if label is None
+            else augmenter.resample(label, spatial, offset, self._patch, "nearest"),
+        )
+
+    def _read(
+        self, path: Path, origin: Sequence[int], sizes: Sequence[int], labeled: bool
+    ) -> _Voxels:
+        """A box of a case [x, y, z], with zeros where it reaches beyond the volume."""
+        box, gaps = [], []
+        for start, size, side in zip(origin, sizes, self._shape(path), strict=True):
+            first, last = max(start, 0), min(start + size, side)
+            box.append(slice(first, last))
+            gaps.append((first - start, start + size - last))
+        image, label = self._cut(path, tuple(box), labeled=labeled)
+        padding = [count for gap in reversed(gaps) for count in gap]  # F.pad: last axis first
+        return _Voxels(F.pad(image, padding), None if label is None else F.pad(label, padding))
 
     def _choose(self, step: int, stream: int, place: int) -> Path:
         cases = self._cases[stream]
@@ -133,10 +196,6 @@ class PatchStream(Dataset[Batch]):
     def _tensors(self, image: Array, label: Array | None) -> _Voxels:
         voxels = torch.from_numpy(image).to(self.device, torch.float32)
         return _Voxels(voxels, None if label is None else torch.from_numpy(label).to(self.device))
-
-    def _padded(self, cut: Tensor) -> Tensor:
-        gaps = [size - side for size, side in zip(self._patch, cut.shape, strict=True)]
-        return F.pad(cut, [n for gap in reversed(gaps) for n in (gap // 2, gap - gap // 2)])
 
     def _shape(self, path: Path) -> Sizes:
         if path not in self._shapes:

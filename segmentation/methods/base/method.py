@@ -26,14 +26,22 @@ class Batch:
     """Patches of one step. Unlabeled patches have no label field, so no method can read it.
 
     Attributes:
-        image: [L, 1, x, y, z], intensities in [0, 1].
+        image: [L, 1, x, y, z], intensities in [0, 1] before augmentation.
         label: [L, x, y, z], int64.
-        unlabeled: [U, 1, x, y, z].
+        unlabeled: [U, 1, x, y, z]; the weak view, if there are two.
+        strong: [U, 1, x, y, z], the same places with transforms of the intensity; None without
+            two views.
     """
 
     image: Tensor
     label: Tensor
     unlabeled: Tensor
+    strong: Tensor | None = None
+
+    @property
+    def student_view(self) -> Tensor:
+        """The unlabeled patches as a student of a teacher sees them: strong if there are two."""
+        return self.unlabeled if self.strong is None else self.strong
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
@@ -44,8 +52,9 @@ class Batch:
         return Batch(*(part.pin_memory() for part in self._parts))
 
     @property
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.image, self.label, self.unlabeled
+    def _parts(self) -> tuple[Tensor, ...]:
+        views = () if self.strong is None else (self.strong,)
+        return (self.image, self.label, self.unlabeled, *views)
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,7 @@ class Method(nn.Module, ABC):
     """
 
     needs_unlabeled: ClassVar[bool] = True
+    two_views: ClassVar[bool] = False  # whether a student learns from `Batch.student_view`
 
     def __init__(
         self,

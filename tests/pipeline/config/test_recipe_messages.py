@@ -40,6 +40,18 @@ def recipe(tmp_path):
         ("method.cube=big", r"method\.cube: 'big' cannot be: .*integer"),
         ("method.decay=inf", r"method\.decay: inf cannot be: .*finite"),
         ("text.norm=inf", r"text\.norm: .*finite number, not inf"),
+        (
+            "augmentation.rotatoin=9",
+            r"did you mean augmentation\.rotation\? \[augmentation\] has probability, rotation",
+        ),
+        ("augmentaton.rotation=9", r"did you mean augmentation\.rotation\?"),
+        (
+            "augmentation.scaling=[2, 1]",
+            r"augmentation\.scaling: .*do not fall, got \[2\.0",
+        ),
+        ("augmentation.low_resolution=[1, 2]", r"low_resolution: expected shares of at most 1"),
+        ("augmentation.views=two", r"views = two needs a transform of the intensity: gamma"),
+        ('augmentation.mirror=["w"]', r"augmentation\.mirror: .*'x', 'y' or 'z'"),
         ("inference.overlap=nan", r"inference\.overlap: .*finite|less than 1"),
     ],
 )
@@ -98,3 +110,10 @@ def test_the_nearest_name_is_found_whatever_case_and_dashes(name, expected):
 def test_a_method_name_of_a_paper_leads_to_the_module():
     with pytest.raises(LookupError, match=r"did you mean ss_net\?"):
         load_choice("segmentation.methods", "SS-Net", Method)
+
+
+def test_two_views_need_a_method_that_has_them(recipe):
+    views = ["augmentation.views=two", "augmentation.noise=0.1"]
+    assert read_config(recipe, views).augmentation.views == "two"
+    with pytest.raises(ValueError, match=r"method\.name = cps, .*one view; .*: .*magicnet, ua_mt"):
+        read_config(recipe, [*views, 'method={name="cps"}'])

@@ -1,4 +1,5 @@
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,6 +45,20 @@ def test_every_term_teaches(name, text):
         assert value.isfinite(), f"{name}.{term}"
         reached = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
         assert any(gradient is not None and gradient.any() for gradient in reached), term
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_student_with_two_views_learns_from_the_strong_one_and_its_teacher_sees_the_weak(name):
+    method = make_tiny(name)
+    method(batch(1), LATE - 1)
+    weak = batch()
+    strong = batch(7).unlabeled.requires_grad_()
+    weak.unlabeled.requires_grad_()
+    terms = method(replace(weak, strong=strong), LATE)
+    sources = (strong, weak.unlabeled)
+    gradients = torch.autograd.grad(sum(terms.values()), sources, allow_unused=True)
+    reached = [gradient is not None and bool(gradient.any()) for gradient in gradients]
+    assert reached == ([True, False] if method.two_views else [False, name != "supervised"])
 
 
 @pytest.mark.parametrize("name", METHODS)

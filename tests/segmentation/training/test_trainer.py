@@ -44,8 +44,9 @@ def make_method(steps, *, aligned=False):
 
 
 def make_trainer(
-    prepared, folder, *, validate=None, report=None, method=None, device=CPU, **changes
-):
+    prepared, folder, *, validate=None, report=None, method=None, device=CPU, augmenter=None,
+    **changes,
+):  # fmt: skip
     options = Training(
         **{
             "steps": 8,
@@ -65,6 +66,7 @@ def make_trainer(
         patch=options.patch,
         seed=3,
         device=device if options.volumes_on == "device" else None,
+        augmenter=augmenter,
     )
     return Trainer(
         method or make_method(options.steps), stream, options, folder, identity=IDENTITY, config={},
