@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from knowledge.bank.control_kinds import KINDS as CONTROLS
 from knowledge.common.suggest import unknown
 from knowledge.encoders.base.encoder import TextEncoder
 from knowledge.providers.base.provider import Provider
-from pipeline.config.documentation import Key, options_of, summary
-from pipeline.config.options import RESERVED, choices, constructor
+from pipeline.config.documentation import Key, keys_of, options_of, summary
+from pipeline.config.options import RESERVED, Choice, choices, constructor
+from pipeline.config.recipe import RunConfig
 from pipeline.config.registry import canonical, load_choice, names
 from pipeline.files import shipped
 from segmentation.data.descriptor import DatasetSpec
@@ -67,6 +70,16 @@ def _of_table(table: str) -> list[Entry]:
             text = summary(sys.modules[kind.__module__] if table == "method" else kind)
         entries.append(Entry(table, name, text, options))
     return entries
+
+
+def _tables() -> list[Entry]:
+    """The tables of a recipe whose keys do not depend on a choice."""
+    models = {name: field.annotation for name, field in RunConfig.model_fields.items()}
+    return [
+        Entry("table", name, summary(model), tuple(keys_of(model)))
+        for name, model in models.items()
+        if isinstance(model, type) and issubclass(model, BaseModel) and model is not Choice
+    ]
 
 
 def _encoders() -> list[Entry]:
@@ -129,6 +142,7 @@ _KINDS: dict[str, Callable[[], list[Entry]]] = {
     "loss": lambda: _of_table("loss"),
     "head": lambda: _of_table("head"),
     "alignment": lambda: _of_table("alignment"),
+    "table": _tables,
     "encoder": _encoders,
     "provider": _providers,
     "layout": _layouts,

@@ -44,7 +44,7 @@ class Augmentation(BaseModel):
 
     Attributes:
         probability: of each transform in each patch.
-        rotation: largest angle in degrees about each of the three axes, in mm.
+        rotation: largest angle in degrees about each of the three axes.
         scaling: smallest and largest factor of the size.
         mirror: axes along which half of the patches are mirrored; `x`, left and right, only if no
             organ of the data has a side.

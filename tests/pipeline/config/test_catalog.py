@@ -10,6 +10,7 @@ from pipeline.config.catalog import KINDS, catalog, find
 from pipeline.config.recipe_files import read_config
 from pipeline.config.registry import names
 from pipeline.files import shipped
+from segmentation.training.augmentation import Augmentation
 
 
 def test_every_registry_is_in_the_catalog_with_a_line_each():
@@ -29,6 +30,16 @@ def test_an_entry_is_found_by_either_spelling_and_a_typo_is_answered():
     assert {option.name for option in find("magicnet")[0].options} >= {"cube", "decay"}
     with pytest.raises(LookupError, match="did you mean magicnet"):
         find("magicnte")
+
+
+def test_the_tables_of_a_recipe_are_in_the_catalog_with_every_key():
+    (entry,) = find("augmentation")
+    assert entry.kind == "table"
+    keys = {key.name: key for key in entry.options}
+    assert set(keys) == set(Augmentation.model_fields)
+    assert all(key.meaning for key in keys.values())
+    assert keys["enlarge"].kind == "2 x float, >= 0"
+    assert {"network", "training", "inference"} <= {each.name for each in find("table")}
 
 
 @pytest.mark.parametrize("name", shipped.names("recipes"))
