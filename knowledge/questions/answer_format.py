@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from functools import lru_cache
 from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
@@ -18,6 +19,10 @@ from knowledge.providers.base.thoughts import unknown_mark, without_thoughts
 
 # Without a limit, small models under a schema list items without end.
 MOST_ITEMS = 12
+# Organs that a question names. A longer list would be sent with every question: of 1,000 organs,
+# 5 samples each, 94 million tokens.
+MOST_LISTED = 120
+NEAREST = 40  # of a longer list, the organs that stand around the one asked about
 # Bidirectional controls, with which displayed text differs from stored text.
 _BIDIRECTIONAL = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -64,6 +69,8 @@ class Reading(Strict):
     ) -> tuple[AnsweredClaim, ...]:
         context = info.context or {}
         others = other_organs(context["organ"], context["organs"])
+        if len(others) > MOST_LISTED:  # the model did not see all names: another is no mistake
+            return tuple(claim for claim in claims if claim.other in others)
         for claim in claims:
             if claim.other not in others:
                 known = ", ".join(others) or "none"
@@ -109,21 +116,41 @@ def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> 
         raise InvalidAnswer(complaint) from error
 
 
+@lru_cache(maxsize=4096)  # of long lists, every question would filter all names again
+def _others(organ: str, organs: tuple[str, ...]) -> tuple[str, ...]:
+    if organ == BACKGROUND:
+        return ()
+    return tuple(name for name in organs if name not in (organ, BACKGROUND))
+
+
 def other_organs(organ: str, organs: tuple[str, ...] | list[str]) -> list[str]:
     """The organs that a claim about `organ` may refer to."""
-    if organ == BACKGROUND:
-        return []
-    return [name for name in organs if name not in (organ, BACKGROUND)]
+    return list(_others(organ, tuple(organs)))
+
+
+def named_organs(organ: str, organs: tuple[str, ...]) -> list[str]:
+    """The other organs that a question names: all, or of a long list those around the organ.
+
+    Long lists follow the body (vertebrae, ribs, lobes), so neighbors in the list are mostly
+    neighbors in the body.
+    """
+    others = other_organs(organ, organs)
+    if len(others) <= MOST_LISTED:
+        return others
+    place = [name for name in organs if name != BACKGROUND].index(organ)
+    start = min(max(place - NEAREST // 2, 0), len(others) - NEAREST)
+    return others[start : start + NEAREST]
 
 
 def answer_schema(organ: str, organs: tuple[str, ...]) -> dict[str, Any]:
     """The JSON schema of an answer, in the subset that strict structured output accepts."""
     others = other_organs(organ, organs)
+    listed = 0 < len(others) <= MOST_LISTED
     claim = {
         "type": "object",
         "properties": {
             "relation": {"type": "string", "enum": list(RELATIONS)},
-            "other": {"type": "string", "enum": others} if others else {"type": "string"},
+            "other": {"type": "string", "enum": others} if listed else {"type": "string"},
         },
         "required": ["relation", "other"],
         "additionalProperties": False,
@@ -143,10 +170,16 @@ def answer_schema(organ: str, organs: tuple[str, ...]) -> dict[str, Any]:
 
 def format_hint(organ: str, organs: tuple[str, ...]) -> str:
     """Instructions for an answer in JSON, to append to the question."""
-    others = other_organs(organ, organs)
+    others, named = other_organs(organ, organs), named_organs(organ, organs)
+    names = ", ".join(named)
+    which = (
+        f"another organ of this list ({names})"
+        if len(named) == len(others)
+        else f"one of {len(others)} other organs, named in the manner of {names}"
+    )
     claims = (
-        f"every relation that your text states between the {organ} and another organ of this "
-        f'list ({", ".join(others)}), each as {{"relation": R, "other": O}}, which reads "{organ} '
+        f"every relation that your text states between the {organ} and {which}, each as "
+        f'{{"relation": R, "other": O}}, which reads "{organ} '
         f"R O\", with the other organ's name as listed and a relation out of {', '.join(RELATIONS)}"
         if others
         else "an empty list"

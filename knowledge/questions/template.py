@@ -122,11 +122,10 @@ class Template:
     def _fill(
         self, text: str, organ: str, aspect: str, organs: tuple[str, ...], **more: str
     ) -> str:
-        names = ", ".join(name for name in organs if name != BACKGROUND)
-        variables = self.wording.variables
-        return text.format_map(
-            variables | {"organ": organ, "organs": names, "aspect": aspect} | more
-        )
+        variables = {**self.wording.variables, "organ": organ, "aspect": aspect, **more}
+        if "{organs" in text:
+            variables["organs"] = ", ".join(name for name in organs if name != BACKGROUND)
+        return text.format_map(variables)
 
 
 def _fields(key: str, text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,10 @@ class AnswerStore(Strict):
             keys.add(key)
         return self
 
+    @cached_property
+    def _index(self) -> dict[tuple[str, str, int], StoredAnswer]:
+        return {(item.organ, item.aspect, item.sample): item for item in self.answers}
+
     @classmethod
     def read(cls, path: Path) -> "AnswerStore":
         """The store of a JSON file; FileNotFoundError or ValueError say what is wrong."""
@@ -81,9 +86,8 @@ class AnswerStore(Strict):
 
     def get(self, organ: str, aspect: str, sample: int) -> StoredAnswer:
         """The answer; LookupError names what there is."""
-        for item in self.answers:
-            if (item.organ, item.aspect, item.sample) == (organ, aspect, sample):
-                return item
+        if (stored := self._index.get((organ, aspect, sample))) is not None:
+            return stored
         organs = tuple(dict.fromkeys(item.organ for item in self.answers))
         aspects = tuple(dict.fromkeys(item.aspect for item in self.answers))
         samples = max(item.sample for item in self.answers) + 1
