@@ -6,7 +6,6 @@ TESTED_BY = {
     "knowledge/common/files.py": "tests/knowledge/grounding/test_claims.py",
     "knowledge/descriptions.py": "tests/knowledge/grounding/test_claims.py",
     "knowledge/providers/base/messages.py": "tests/knowledge/providers/test_openai_compatible.py",
-    "knowledge/questions/answer_format.py": "tests/knowledge/asking/test_hostile.py",
     "knowledge/questions/questions.py": "tests/knowledge/asking/test_hostile.py",
     "pipeline/commands/adopt.py": "tests/pipeline/runs/test_released_checkpoint.py",
     "pipeline/commands/bundle.py": "tests/pipeline/runs/test_runs.py",
