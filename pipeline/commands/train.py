@@ -64,6 +64,7 @@ def train(
         raise ValueError("PREPARED is missing: give the folder that `tak prepare` wrote")
     root = recorded_data(output) if prepared is None else require_kind(prepared, "prepared")
     data = load_prepared(root)
+    config = config.for_split(len(data.split.unlabeled))
     require_writable_folder(output, "run")
 
     with watching(config.training.steps) as watcher:

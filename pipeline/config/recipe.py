@@ -1,6 +1,6 @@
 """Every table of a recipe; `--set table.key=value` changes a key.
 
-`[training]` is `segmentation.training.trainer.Training`, which the trainer reads itself, and
+`[training]` is `segmentation.training.options.Training`, which the trainer reads itself, and
 `[augmentation]` is `segmentation.training.augmentation.Augmentation`. The options in `[method]`,
 `[loss]`, `[head]` and `[alignment]` are the keyword-only arguments of the class that `name`
 chooses. `tak recipe NAME` prints a recipe with the meaning of every key.
@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 from knowledge.common.models import Strict
 from pipeline.config.options import Choice, checked_choice, choices, constructor, reads_text
 from segmentation.training.augmentation import Augmentation
-from segmentation.training.trainer import Training
+from segmentation.training.options import Training
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -203,6 +203,28 @@ class RunConfig(Strict):
                 f"sees one view; methods of two views: {', '.join(able)}"
             )
         return self
+
+    def for_split(self, unlabeled: int) -> Self:
+        """The configuration with its number of steps, where epochs give it.
+
+        Args:
+            unlabeled: unlabeled cases of the split; an epoch has a step for each.
+
+        Raises:
+            ValueError: epochs without an unlabeled case.
+        """
+        if self.training.steps:
+            return self
+        assert self.training.epochs is not None
+        if not unlabeled:
+            raise ValueError(
+                "training.epochs have a step per unlabeled case, and there is none: give "
+                "training.steps"
+            )
+        steps = self.training.epochs * unlabeled
+        return self.model_copy(
+            update={"training": self.training.model_copy(update={"steps": steps})}
+        )
 
     @property
     def needs_bank(self) -> bool:

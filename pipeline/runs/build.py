@@ -65,6 +65,7 @@ def build_method(config: RunConfig, setting: RunInputs) -> Method:
         voxels=setting.voxels,
         seed=config.seed,
         warmup_steps=config.training.warmup_steps,
+        epoch_steps=config.training.epoch_steps,
         relations=_relation_loss(config, setting.relations),
     )
     with torch.random.fork_rng(devices=[]):

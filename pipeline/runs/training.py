@@ -155,6 +155,8 @@ def _stream(config: RunConfig, prepared: Prepared, device: torch.device) -> Patc
         labeled_per_step=options.labeled_per_step,
         unlabeled_per_step=options.unlabeled_per_step,
         seed=config.seed,
+        case_order=options.case_order,
+        crops=options.crops,
         cached_cases=None if on_device else options.cached_cases,
         device=device if on_device else None,
         device_gib=options.volumes_gib,

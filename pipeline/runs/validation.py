@@ -1,5 +1,6 @@
 """Validation during training: Dice per organ on the prepared grid, and what to look at."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -28,6 +29,7 @@ def validator(
     """
     classes, names = prepared.spec.classes, prepared.split.validation
     window = sliding_window(config, validation=True)
+    absent = 0.0 if config.training.validation_absent == "zero" else math.nan
 
     def validate(method: Method) -> Validation:
         networks = method.predictors()
@@ -43,7 +45,13 @@ def validator(
             image = torch.from_numpy(case.image).float().to(device)
             for predictor in order:
                 labels = window.labels(networks[predictor], image)
-                scores[predictor].append(dice(labels, case.label, classes))
+                dices = dice(labels, case.label, classes)
+                scores[predictor].append(
+                    {
+                        organ: absent if math.isnan(value) else value
+                        for organ, value in dices.items()
+                    }
+                )
                 if predictor == first:
                     predicted += np.bincount(labels.ravel(), minlength=len(classes))
                     shown = shown or (case, labels)

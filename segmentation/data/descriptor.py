@@ -101,6 +101,9 @@ class DatasetSpec(Strict):
         scaling: the values mapped to 0 and 1: the ends of the window, or the minimum and maximum
             of a scan within it. `stored`: shared arrays scaled by an unpublished recipe, used
             unchanged; no scan in HU can be converted to them.
+        windowed: whether intensities are clipped to the window `before` a scan is resampled, or
+            `after`, as published for TAK and GALoss: interpolation then mixes air and bone into
+            the voxels beside them. Shared arrays were resampled by their authors.
         other_labels: whether label values of masks that no organ has are refused, or background.
         refused: reasons against lists of labeled cases that are known to be flawed, by the
             list's SHA-256 (see `split.list_digest`).
@@ -114,6 +117,7 @@ class DatasetSpec(Strict):
     orientation: Literal["RAS"]
     window_hu: tuple[float, float]
     scaling: Literal["window", "volume", "stored"] = "window"
+    windowed: Literal["before", "after"] = "before"
     grid: Grid
     protocol: str = Field(min_length=1)
     organs: tuple[Organ, ...] = Field(min_length=1)
@@ -233,6 +237,8 @@ class DatasetSpec(Strict):
         if self.label_values is not None:  # absent otherwise: digests of earlier versions stay
             values = {str(value): index for value, index in self.label_values.classes.items()}
             deciding |= {"label_values": values, "other_labels": self.other_labels}
+        if self.windowed != "before":  # likewise
+            deciding["windowed"] = self.windowed
         return deciding
 
     @property

@@ -45,7 +45,7 @@ _MOST_VOXELS = 2**30
 
 
 def to_grid(volume: Volume, spec: DatasetSpec) -> Volume:
-    """The network input for a scan in HU: RAS+, windowed to [0, 1], resampled; float32 [x, y, z].
+    """The network input for a scan in HU: RAS+, in [0, 1], resampled; float32 [x, y, z].
 
     The outer edges of the field of view are kept, so a spacing is met to within half a voxel over
     the full extent.
@@ -61,8 +61,12 @@ def to_grid(volume: Volume, spec: DatasetSpec) -> Volume:
             "`tak prepare` read itself"
         )
     upright = canonical(volume)
-    windowed = Volume(scaled(upright.voxels, spec), upright.affine)
-    grid = resample(windowed, grid_shape(upright, spec))
+    shape = grid_shape(upright, spec)
+    if spec.windowed == "before":
+        grid = resample(Volume(scaled(upright.voxels, spec), upright.affine), shape)
+    else:
+        in_hu = resample(upright, shape)
+        grid = Volume(scaled(in_hu.voxels, spec), in_hu.affine)
     # Prepared cases store 16 bits; predicted scans are rounded alike, so that both see one image.
     return Volume(in_sixteen_bits(grid.voxels), grid.affine)
 
@@ -189,7 +193,7 @@ def _claim(out: Path, spec: DatasetSpec, force: bool) -> None:
 
 def _changes(before: DatasetSpec, now: DatasetSpec) -> str:
     """The settings that differ, in words; the protocol's name only if nothing else differs."""
-    changed = [key for key, value in now.deciding.items() if value != before.deciding[key]]
+    changed = [k for k, value in now.deciding.items() if value != before.deciding.get(k)]
     changed = [key for key in changed if key != "protocol"] or changed
     differences = []
     for key in changed:

@@ -51,6 +51,7 @@ class MagicNet(MeanTeacher):
             predicts the position of a cube.
         consistency_weight: reached at the end of the ramp.
         consistency_ramp, entropy_ramp, blend_start: shares of the run.
+        blend_after: steps before the blending, in place of `blend_start`.
         distribution_temperature: temperature of the organ weights in the blending.
         count_every: steps between updates of the organ counts.
         cube_order: `correct`, or `published`, which misplaces 18 of 27 cubes.
@@ -59,6 +60,9 @@ class MagicNet(MeanTeacher):
             and head (the released TAK code).
         blend_controller: a text head is generated per `image`, as in the within-image branch, or
             per `cube` (the released TAK code).
+        teacher_start: the teacher's weights in the first step: `copy`, those of the student, or
+            `fresh`, random ones of its own (the released code); from the second step on they are
+            the student's in either case.
     """
 
     two_views = True
@@ -79,17 +83,20 @@ class MagicNet(MeanTeacher):
         consistency_ramp: float = 1.0,
         entropy_ramp: float = 0.62,
         blend_start: float = 0.003,
+        blend_after: int | None = None,
         distribution_temperature: float = 1.0,
         count_every: int = 20,
         cube_order: str = "correct",
         blend: str = "student",
         blend_controller: str = "image",
+        teacher_start: str = "copy",
     ) -> None:
         super().__init__(
             context,
             consistency_weight=consistency_weight,
             consistency_ramp=consistency_ramp,
             decay=decay,
+            teacher_start=teacher_start,
         )
         self.cube_order = check_choice("cube_order", cube_order, ("correct", "published"))
         self.blend = check_choice("blend", blend, ("student", "teacher", "mixed"))
@@ -117,7 +124,8 @@ class MagicNet(MeanTeacher):
                 f"nothing can be exchanged with{_fitting(patch, step)}"
             )
         self.noise, self.location_weight = noise, location_weight
-        self.entropy_ramp, self.blend_start = entropy_ramp, blend_start
+        self.entropy_ramp = entropy_ramp
+        self.blend_start, self.blend_after = blend_start, blend_after
         self.distribution_temperature, self.count_every = distribution_temperature, count_every
         self.location = location_mlp(self.network, cube, self.grid, location_hidden, location_bias)
         self.register_buffer("organ_counts", torch.zeros(classes))
@@ -204,7 +212,10 @@ class MagicNet(MeanTeacher):
         self, batch: Batch, cubes: Sequence[Tensor], pseudo: PseudoLabels, step: int
     ) -> PseudoLabels:
         """Pseudo-labels: frequent classes come from cubes, rare ones from the teacher."""
-        started = self.progress(step) > self.blend_start
+        if self.blend_after is None:
+            started = self.progress(step) > self.blend_start
+        else:
+            started = step > self.blend_after
         result = PseudoLabels.of(self._blended_logits(batch, cubes, pseudo)) if started else pseudo
         self.pending_counts += class_counts(result.label, len(self.pending_counts))
         if step % self.count_every == 0:

@@ -45,6 +45,7 @@ class PatchStream(Dataset[Batch]):
         patch: sides of a patch in voxels.
         labeled_per_step, unlabeled_per_step: patches per batch.
         seed: random seed.
+        case_order, crops: as in `[training]` of a recipe.
         cached_cases: number of volumes cached in memory by every data process, the first ones that
             are read; None for all. Only the crop is read of any other case.
         device: device that holds all volumes and crops the patches, None for the host; the batches
@@ -66,6 +67,8 @@ class PatchStream(Dataset[Batch]):
         labeled_per_step: int = 2,
         unlabeled_per_step: int = 2,
         seed: int = 0,
+        case_order: str = "cases",
+        crops: str = "all",
         cached_cases: int | None = None,
         device: torch.device | None = None,
         device_gib: float = 8.0,
@@ -81,6 +84,7 @@ class PatchStream(Dataset[Batch]):
         self._cases = (list(labeled), list(unlabeled))
         self._per_step = (labeled_per_step, unlabeled_per_step)
         self._patch, self._seed, self._limit = tuple(patch), seed, cached_cases
+        self._repeats, self._last_place = case_order == "published", crops != "published"
         self._cache: dict[Path, _Voxels] = {}
         self._shapes: dict[Path, Sizes] = {}
         self._spacings: dict[Path, tuple[float, float, float]] = {}
@@ -124,10 +128,7 @@ class PatchStream(Dataset[Batch]):
         """A patch with its spatial transforms."""
         path = self._choose(step, stream, place)
         draw = np.random.default_rng((self._seed, stream, step, place))
-        origin = []  # of the patch in the volume; negative where the volume is smaller
-        for side, size in zip(self._shape(path), self._patch, strict=True):
-            start = int(draw.integers(0, max(side - size, 0) + 1))
-            origin.append(start - max(size - side, 0) // 2)
+        origin = self._draw_origin(self._shape(path), draw)
         labeled = stream == _LABELED
         if self._augmenter is None:
             voxels = self._read(path, origin, self._patch, labeled)
@@ -136,6 +137,19 @@ class PatchStream(Dataset[Batch]):
         if labeled and voxels.label is None:
             raise ValueError(f"{path}: a labeled case without a label")
         return voxels
+
+    def _draw_origin(self, shape: Sizes, draw: np.random.Generator) -> list[int]:
+        """The first voxel of a random patch; negative where the volume is smaller."""
+        small = any(side <= size for side, size in zip(shape, self._patch, strict=True))
+        origin = []
+        for side, size in zip(shape, self._patch, strict=True):
+            if self._last_place:
+                padding, places = max(size - side, 0) // 2, max(side - size, 0) + 1
+            else:  # one small side pads all; the last place is never drawn
+                padding = max((size - side) // 2 + 3, 0) if small else 0
+                places = side + 2 * padding - size
+            origin.append(int(draw.integers(0, places)) - padding)
+        return origin
 
     def _transformed(
         self, path: Path, origin: Sequence[int], place: tuple[int, int, int], augmenter: Augmenter
@@ -179,9 +193,12 @@ class PatchStream(Dataset[Batch]):
 
     def _choose(self, step: int, stream: int, place: int) -> Path:
         cases = self._cases[stream]
-        turn, position = divmod(step * self._per_step[stream] + place, len(cases))
-        order = np.random.default_rng((self._seed, stream, turn)).permutation(len(cases))
-        return cases[order[position]]
+        length = len(cases)
+        if self._repeats:  # an epoch has as many steps as there are unlabeled cases
+            length = self._per_step[stream] * len(self._cases[_UNLABELED] or self._cases[_LABELED])
+        turn, position = divmod(step * self._per_step[stream] + place, length)
+        order = np.random.default_rng((self._seed, stream, turn)).permutation(length)
+        return cases[order[position] % len(cases)]
 
     def _cut(self, path: Path, box: tuple[slice, ...], *, labeled: bool) -> _Voxels:
         """A box of a case, from memory if the case is or may be kept there."""

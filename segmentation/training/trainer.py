@@ -4,10 +4,9 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 
 from segmentation.evaluation.statistics import nan_mean
@@ -22,6 +21,7 @@ from segmentation.training.checkpoint import (
 )
 from segmentation.training.log import RunLog, open_log, truncate_log
 from segmentation.training.monitor import MissingOrganWarning, Validation
+from segmentation.training.options import Training, poly_rate
 from segmentation.training.patches import PatchStream, batches, explain_killed_worker
 from segmentation.training.run_files import BEST, LAST, LOG
 from segmentation.training.runtime import (
@@ -33,62 +33,6 @@ from segmentation.training.runtime import (
 from segmentation.training.trackers import TensorBoard, Tracker
 
 _PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Training(BaseModel):
-    """`[training]`: schedule, patches, optimizer, validation, memory. Time is counted in steps.
-
-    Attributes:
-        steps: optimizer steps of the run.
-        warmup_steps: first steps, in which only labeled patches are used.
-        patch: sides of a patch in voxels, x y z.
-        labeled_per_step: labeled patches per step.
-        unlabeled_per_step: unlabeled patches per step.
-        rate: initial learning rate; it falls by the poly schedule.
-        rate_horizon: steps after which the poly rate would reach 0, as a multiple of `steps`.
-        momentum: of SGD.
-        nesterov: whether the momentum is Nesterov's.
-        weight_decay: L2 penalty of SGD.
-        clip_norm: upper limit of the gradient's norm; none by default, as published.
-        precision: of the forward pass; half precision needs a GPU.
-        deterministic: use deterministic algorithms only; without them a resumed run on a GPU ends
-            near the uninterrupted one, not at it.
-        validate_every: steps between validations; the last step always has one. A validation
-            writes last.pt as well.
-        checkpoint_every: steps between checkpoints; the last step always writes one.
-        log_every: steps between records of the log.
-        warn_after_validations: warn about an organ that so many validations in a row never predict.
-        workers: processes that cut patches.
-        cached_cases: volumes that each worker keeps in memory, all by default; of the others it
-            reads crops only.
-        volumes_on: `host`, or `device`, where all volumes are kept and patches are cut; `workers`
-            and `cached_cases` have no effect then.
-        volumes_gib: upper limit of the volumes on the device, in GiB.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    steps: int = Field(gt=0)
-    warmup_steps: int = Field(default=0, ge=0)
-    patch: tuple[PositiveInt, PositiveInt, PositiveInt]
-    labeled_per_step: int = Field(default=2, gt=0)
-    unlabeled_per_step: int = Field(default=2, ge=0)
-    rate: float = Field(default=0.01, gt=0)
-    rate_horizon: float = Field(default=1.0, ge=1)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    nesterov: bool = True
-    weight_decay: float = Field(default=1e-4, ge=0)
-    clip_norm: float | None = Field(default=None, gt=0)
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    deterministic: bool = False
-    validate_every: int = Field(default=1000, gt=0)
-    checkpoint_every: int = Field(default=500, gt=0)
-    log_every: int = Field(default=10, gt=0)
-    warn_after_validations: int = Field(default=3, gt=0)
-    workers: int = Field(default=0, ge=0)
-    cached_cases: int | None = Field(default=None, ge=0)
-    volumes_on: Literal["host", "device"] = "host"
-    volumes_gib: float = Field(default=8.0, gt=0)
 
 
 class Trainer:
@@ -200,7 +144,7 @@ class Trainer:
                 if self.step % options.log_every == 0 or self.step == 1 or last:
                     log.write(self._record(terms, time.perf_counter() - begin))
                 due = self.step % options.checkpoint_every == 0 or last
-                if self.validate and (self.step % options.validate_every == 0 or last):
+                if self.validate and options.validates_after(self.step):
                     self._validate(self.validate, log)
                     due = True  # best.pt alone could not be resumed
                 stop = stopped()  # read once: a signal after this line counts in the next step
@@ -215,7 +159,7 @@ class Trainer:
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
         """One optimizer step; returns the weighted loss terms."""
         options = self.options
-        rate = poly_rate(options.rate, self.step, round(options.steps * options.rate_horizon))
+        rate = poly_rate(options.rate, self.step, options.horizon)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         dtype = _PRECISIONS[options.precision]
@@ -301,8 +245,3 @@ class Trainer:
             identity=self.identity,
             config=self.config,
         )
-
-
-def poly_rate(initial: float, step: int, horizon: int, power: float = 0.9) -> float:
-    """Learning rate after `step` completed steps: initial (1 - step/horizon)^power."""
-    return initial * max(1.0 - step / horizon, 0.0) ** power

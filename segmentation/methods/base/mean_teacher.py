@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from segmentation.methods.base.method import Method, MethodContext
+from segmentation.methods.base.method import Method, MethodContext, check_choice
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import initialize
 
@@ -17,7 +17,9 @@ class MeanTeacher(Method):
         decay: upper limit of the teacher's averaging; match it to the length of the run.
         average_every: steps that count as one in min(1 - 1 / (count + 1), decay).
         initialization: scheme of the student's convolutions, `kaiming` or `xavier`; torch's default
-            if None. The teacher starts as a copy of the student.
+            if None.
+        teacher_start: the teacher's weights in the first step: `copy`, those of the student, or
+            `fresh`, random ones of its own.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class MeanTeacher(Method):
         decay: float,
         average_every: int = 1,
         initialization: str | None = None,
+        teacher_start: str = "copy",
     ) -> None:
         super().__init__(
             context, consistency_weight=consistency_weight, consistency_ramp=consistency_ramp
@@ -40,7 +43,8 @@ class MeanTeacher(Method):
         if initialization is not None:
             initialize(self.network, initialization)
         self.decay, self.average_every = decay, average_every
-        self.teacher = make_teacher(self.network)
+        fresh = check_choice("teacher_start", teacher_start, ("copy", "fresh")) == "fresh"
+        self.teacher = make_teacher(context.build() if fresh else self.network)
 
     @torch.no_grad()
     def teacher_logits(self, image: Tensor) -> Tensor:

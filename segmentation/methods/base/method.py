@@ -70,6 +70,7 @@ class MethodContext:
         voxels: voxels per class in the labeled scans, C numbers, for methods with class weights.
         seed: random seed of the run; seed and step determine everything random in a step.
         warmup_steps: first steps, supervised only.
+        epoch_steps: steps within which ramps and starts stay constant.
         relations: anatomical relations as a further loss on unlabeled patches, None without.
 
     Raises:
@@ -84,6 +85,7 @@ class MethodContext:
     voxels: Sequence[float] | None = None
     seed: int = 0
     warmup_steps: int = 0
+    epoch_steps: int = 1
     relations: RelationLoss | None = None
 
     def __post_init__(self) -> None:
@@ -128,6 +130,7 @@ class Method(nn.Module, ABC):
         self.network = context.build()
         self.loss, self.relations = context.loss, context.relations
         self.total_steps, self.warmup_steps = context.total_steps, context.warmup_steps
+        self.epoch_steps = context.epoch_steps
         self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
         mixed = torch.Generator("cpu").manual_seed(context.seed)
         self._mixed_seed = int(torch.randint(2**62, (1,), generator=mixed, device="cpu"))
@@ -185,8 +188,9 @@ class Method(nn.Module, ABC):
         return network(image).logits
 
     def progress(self, step: int) -> float:
-        """Completed share of the run after the warm-up before `step`, in [0, 1)."""
-        return (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+        """Completed share of the run after the warm-up before `step`'s epoch, in [0, 1)."""
+        done = max(step - step % self.epoch_steps - self.warmup_steps, 0)
+        return done / (self.total_steps - self.warmup_steps)
 
     def unlabeled_weight(self, step: int) -> float:
         """Weight of the loss on unlabeled patches at `step`, with its ramp."""

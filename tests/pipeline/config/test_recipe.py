@@ -31,7 +31,7 @@ def test_every_shipped_recipe_builds_a_method(name):
     config = read_config(shipped.find("recipes", name))
     if config.method.name == "magicnet":
         changes += ["method.cube=16", "method.location_hidden=8"]
-    config = read_config(shipped.find("recipes", name), changes)
+    config = read_config(shipped.find("recipes", name), changes).for_split(3)
     vectors = torch.randn(4, 2, 6) if config.needs_bank else None
     method = build_method(config, RunInputs(("background", "a", "b", "c"), vectors, (9, 3, 2, 1)))
     assert method.predict(torch.rand(1, 1, 32, 32, 32)).shape == (1, 4, 32, 32, 32)

@@ -24,8 +24,14 @@ def recipe(tmp_path):
 @pytest.mark.parametrize(
     ("change", "answer"),
     [
-        ("traning.steps=30", r"did you mean training\.steps\? \[training\] has steps, warmup"),
-        ("training.stepz=30", r"did you mean training\.steps\? \[training\] has steps, warmup"),
+        (
+            "traning.steps=30",
+            r"did you mean training\.steps\? \[training\] has steps, epochs",
+        ),
+        (
+            "training.stepz=30",
+            r"did you mean training\.steps\? \[training\] has steps, epochs",
+        ),
         ("metod.cube=8", r"did you mean method\.cube\?"),
         ("netwrk.widht=8", r"did you mean network\.width\? \[network\] has width, levels"),
         ("seeds=8", r"did you mean seed\? a recipe has title, seed, network"),

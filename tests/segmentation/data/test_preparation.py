@@ -14,6 +14,7 @@ from segmentation.imaging.volume import (
     from_canonical,
     read_labels,
     read_volume,
+    resample,
     resample_labels,
     write_labels,
     write_volume,
@@ -163,6 +164,20 @@ def test_a_fixed_shape_is_met(prepared, phantoms):
     spec = DatasetSpec.check(content, Path("x.toml"))
     scan = read_volume(next((phantoms[0] / "imagesTr").iterdir()))
     assert to_grid(scan, spec).voxels.shape == (20, 18, 16)
+
+
+def test_a_window_after_resampling_clips_interpolated_values(phantoms):
+    scan = read_volume(next((phantoms[0] / "imagesTr").iterdir()))
+    content = PHANTOM.model_dump() | {"grid": {"spacing_mm": (11.0, 11.0, 11.0)}}
+    before = DatasetSpec.check(content, Path("x.toml"))
+    after = DatasetSpec.check(content | {"windowed": "after"}, Path("x.toml"))
+    in_hu = resample(canonical(scan), to_grid(scan, before).voxels.shape).voxels
+    low, high = after.window_hu
+    expected = in_sixteen_bits(np.clip((in_hu - low) / (high - low), 0, 1).astype(np.float32))
+    np.testing.assert_allclose(to_grid(scan, after).voxels, expected, atol=2 / 65535)
+    assert np.abs(to_grid(scan, before).voxels - expected).max() > 0.05
+    assert before.digest != after.digest
+    assert "windowed" not in before.deciding  # digests of earlier versions stay
 
 
 def test_the_record_counts_the_voxels_of_every_class(prepared):

@@ -236,3 +236,30 @@ def test_supervised_takes_the_contrast_when_its_share_of_the_run_has_come():
 def test_an_unknown_predictor_is_answered_with_the_known_ones():
     with pytest.raises(LookupError, match="student, teacher"):
         method().predict(batch().image, "mentor")
+
+
+def test_a_fresh_teacher_is_random_in_the_first_step_and_the_student_from_the_second():
+    fresh = method(teacher_start="fresh")
+    same = [torch.equal(a, b) for a, b in zip(
+        fresh.teacher.parameters(), fresh.network.parameters(), strict=True
+    )]  # fmt: skip
+    assert not all(same)
+    fresh.after_step(0)
+    for teacher, student in zip(
+        fresh.teacher.parameters(), fresh.network.parameters(), strict=True
+    ):
+        assert torch.equal(teacher, student)
+    with pytest.raises(LookupError, match="no teacher_start 'old'; there is copy, fresh"):
+        method(teacher_start="old")
+
+
+def test_blending_begins_after_a_number_of_steps(monkeypatch):
+    """The released code blends from the step with index 101 on, whatever the length of the run."""
+    late, blended = method("conv", False, blend_after=3), []
+    blend = late._blended_logits
+    monkeypatch.setattr(late, "_blended_logits", lambda *given: blended.append(1) or blend(*given))
+    counts = []
+    for step in range(2, 6):
+        late.losses(batch(), step)
+        counts.append(len(blended))
+    assert counts == [0, 0, 1, 2]

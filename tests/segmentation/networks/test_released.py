@@ -203,7 +203,7 @@ def terms(released):
         patch.setattr(magicnet, "perturb", lambda *_, **__: noisy)
         first = torch.linspace(0, 0.5, 12 * 24**3, dtype=torch.float64)
         patch.setattr(source.torch, "rand", lambda shape, **_: first[: shape[0]])
-        patch.setattr(method, "share", lambda step: SHARE)
+        patch.setattr(method, "progress", lambda step: SHARE)
         found = method.losses(batch, 119)
     return {name: float(value) for name, value in found.items()}
 

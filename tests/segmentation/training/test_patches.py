@@ -137,3 +137,47 @@ def test_streams_without_what_they_need_are_refused(prepared):
         PatchStream(labeled, [], patch=(8, 8, 8))
     alone = PatchStream(labeled, [], patch=(8, 8, 8), unlabeled_per_step=0)
     assert alone[0].unlabeled.shape == (0, 1, 8, 8, 8)
+
+
+def volume_of_coordinates(path, shape):
+    """A labeled case whose voxels number themselves."""
+    affine = np.eye(4)
+    grid = {"affine": affine, "source_affine": affine, "source_shape": shape}
+    image = 1 + np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    arrays = {"image": image, "label": np.ones(shape, np.uint8)}
+    write_case(path, arrays, {"format_version": FORMAT_VERSION} | grid)
+    return image
+
+
+@pytest.mark.parametrize("shape", [(20, 18, 16), (17, 20, 30), (9, 40, 19)])
+def test_published_crops_are_those_of_the_released_loader(tmp_path, shape):
+    """The released loader in four lines: pad all sides if one is small, draw from a range."""
+    path, patch, steps = tmp_path / "a.h5", 16, 200
+    image = volume_of_coordinates(path, shape)
+    if any(side <= patch for side in shape):
+        image = np.pad(image, [(max((patch - side) // 2 + 3, 0),) * 2 for side in shape])
+    places = [range(side - patch) for side in image.shape]
+    windows = np.lib.stride_tricks.sliding_window_view(image, (patch,) * 3)
+    one = {"patch": (patch,) * 3, "labeled_per_step": 1, "unlabeled_per_step": 0}
+    own = PatchStream([path], [], crops="published", **one)
+    drawn = [own[step].image[0, 0].numpy() for step in range(steps)]
+    begins = [np.argwhere((windows == crop).all((3, 4, 5))) for crop in drawn]
+    assert all(len(found) == 1 for found in begins)
+    for axis, found in enumerate(np.concatenate(begins).T):
+        assert set(found.tolist()) <= set(places[axis])
+        if len(places[axis]) < 8:
+            assert set(found.tolist()) == set(places[axis])
+
+
+def test_published_order_repeats_each_list_within_an_epoch(tmp_path):
+    """An epoch of 5 steps of 2 + 2: ten draws of each list, a case may come twice in a step."""
+    paths = [tmp_path / f"{number}.h5" for number in range(7)]
+    own = PatchStream(paths[:2], paths[2:], patch=(8, 8, 8), case_order="published")
+    twice = 0
+    for epoch in range(6):
+        steps = range(5 * epoch, 5 * epoch + 5)
+        for stream_number, count in ((0, 5), (1, 2)):
+            chosen = [own._choose(step, stream_number, place) for step in steps for place in (0, 1)]
+            assert set(Counter(chosen).values()) == {count}
+            twice += sum(chosen[k] == chosen[k + 1] for k in range(0, 10, 2))
+    assert twice > 10

@@ -21,8 +21,9 @@ from segmentation.networks.network import DEEP, Network
 from segmentation.networks.vnet import VNet
 from segmentation.training.checkpoint import Identity, load
 from segmentation.training.monitor import Validation
+from segmentation.training.options import Training
 from segmentation.training.patches import PatchStream
-from segmentation.training.trainer import Trainer, Training
+from segmentation.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 IDENTITY = Identity(("background", *"abcdefghijklm"), "digest")

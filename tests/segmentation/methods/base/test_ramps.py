@@ -5,7 +5,7 @@ from torch import nn
 
 from segmentation.methods.base.mean_teacher import make_teacher, perturb, update_teacher
 from segmentation.methods.base.ramps import entropy_threshold, ramp
-from segmentation.training.trainer import poly_rate
+from segmentation.training.options import poly_rate
 from tests.support.paths import GOLDEN
 
 GOLDEN = np.load(GOLDEN / "schedules.npz")
