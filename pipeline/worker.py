@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -16,10 +18,13 @@ from typing import Any
 from pipeline.cli import app, message_of
 from pipeline.startup import configure_process
 
+_PARENT_SECONDS = 1.0
+
 
 def serve() -> None:
     """Answer commands until standard input ends."""
     configure_process()
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for line in sys.stdin:
         request = json.loads(line)
@@ -28,6 +33,16 @@ def serve() -> None:
         memory = {"peak_mib": _peak_mib(), "gpu_mib": _gpu_mib()}
         answers.write(json.dumps({"code": code, "error": error, **memory}) + "\n")
         answers.flush()
+
+
+def _end_with_parent(parent: int) -> None:
+    """End the running command once the study that started this process was killed.
+
+    A training saves; without this it would go on, and keep the next one out of its folder.
+    """
+    while os.getppid() == parent:
+        time.sleep(_PARENT_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run(words: list[str], log: Path) -> tuple[int, str]:

@@ -58,13 +58,16 @@ def study(
         str, typer.Option(help="Of training: auto, cpu, cuda, cuda:N or mps; auto takes the best.")
     ] = "auto",
     engine: Annotated[
-        str, typer.Option("--on", help="Where trainings run: here, or slurm (extra slurm).")
+        str,
+        typer.Option(
+            "--on", help="Where trainings run: here, slurm or ray[:ADDRESS] (extras slurm, ray)."
+        ),
     ] = "here",
     job: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="Options of SLURM jobs, such as partition=gpu time=600 gpus_per_node=1.",
+            help="Options of jobs: partition=gpu time=600 (SLURM), gpus=0.5 memory_gib=8 (Ray).",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print plan or results as JSON.")] = False,
@@ -97,10 +100,10 @@ def study(
         typer.echo("\n".join(lines))
         return
     from knowledge.common.files import write_whole
-    from knowledge.common.suggest import unknown
+    from pipeline.experiments.engines.clusters import check_engine, open_cluster
+    from pipeline.experiments.engines.jobs import JobRunner
     from pipeline.experiments.engines.memory import capacity_of
     from pipeline.experiments.engines.run_study import Pool, Runner, default_jobs, with_inputs
-    from pipeline.experiments.engines.slurm import JobRunner, read_options, slurm_executor
     from pipeline.experiments.results.page_content import page_content
     from pipeline.experiments.results.study_results import collect
     from pipeline.experiments.results.tables import show_study, watching_study
@@ -108,10 +111,9 @@ def study(
     from pipeline.files.outputs import require_writable_folder
     from pipeline.report.study_page import render_study
 
-    if engine not in ("here", "slurm"):
-        raise LookupError(unknown("engine", engine, ("here", "slurm")))
-    if engine == "slurm" and only:
-        raise ValueError("--only chooses stages of this machine: give it without --on slurm")
+    check_engine(engine)
+    if engine != "here" and only:
+        raise ValueError(f"--only chooses stages of this machine: give it without --on {engine}")
     check_cells(planned)
     wanted = with_inputs(planned, chosen_kinds(only)) if only else None
     folder = require_writable_folder(output or Path(file.stem))
@@ -123,11 +125,9 @@ def study(
     )  # fmt: skip
     with watching_study(planned, quiet=as_json) as observer:
         runner: Runner | JobRunner = Runner(planned, kept, pool, observer, wanted)
-        if engine == "slurm":
-            options = read_options(job or [])
-            executor = slurm_executor(kept.root / "jobs", options)
-            alone = Pool(1, int(options.get("cpus_per_task", threads)), device=device)
-            runner = JobRunner(planned, kept, executor, observer, pool, alone)
+        if engine != "here":
+            cluster, of_job = open_cluster(engine, job or [], planned, kept, pool)
+            runner = JobRunner(planned, kept, cluster, observer, pool, of_job)
         result = runner.run()
     results = collect(planned, kept)
     written = write_results(results, planned, kept, folder)

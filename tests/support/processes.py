@@ -3,8 +3,8 @@
 import time
 
 
-def wait_until(holds) -> None:
-    end = time.monotonic() + 60
+def wait_until(holds, seconds=60) -> None:
+    end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "the other process did not come so far"
         time.sleep(0.05)

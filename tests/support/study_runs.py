@@ -1,9 +1,12 @@
 """Running studies: in this process with a record of what ran, or as a command."""
 
+import csv
 import os
 import subprocess
 import sys
 
+from pipeline.experiments.results.study_results import collect
+from pipeline.experiments.results.writing import write_results
 from tests.support.paths import ROOT
 
 
@@ -35,3 +38,13 @@ def tak_study(path, *words, cwd, preexec_fn=None, **environment):
         text=True,
         preexec_fn=preexec_fn,
     )
+
+
+def table(folder, planned, store):
+    """The rows of `runs.csv` without times and places."""
+    write_results(collect(planned, store), planned, store, folder / "out")
+    with (folder / "out" / "runs.csv").open() as file:
+        return [
+            {key: value for key, value in row.items() if key not in ("minutes", "folder")}
+            for row in csv.DictReader(file)
+        ]

@@ -5,6 +5,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from pipeline.experiments.engines.observer import Observer
 from pipeline.experiments.engines.workers import Outcome, Worker
 from pipeline.experiments.estimates import spent
@@ -13,6 +15,7 @@ from pipeline.experiments.stages import Stage
 from pipeline.experiments.store import Store
 
 _POLL_SECONDS = 0.5
+_SAVE_SECONDS = 120.0
 
 
 class StageMaker:
@@ -54,6 +57,7 @@ class StageMaker:
                 error = f"its input {earlier.label} changed on disk; run the study again"
                 return Outcome(1, error, 0.0)
         self.observer.started(stage)
+        self._wait_for_folder(stage)
         limited = stage.kind == "describe" and self._spending
         if limited:
             limited.acquire()
@@ -71,6 +75,18 @@ class StageMaker:
             interrupted = outcome.code in (130, 143) or self.stopping.is_set()
             self.store.fail(stage, outcome.error, outcome.seconds, interrupted=interrupted)
         return outcome
+
+    def _wait_for_folder(self, stage: Stage) -> None:
+        """Wait for the training of a study that was killed, which saves before it ends."""
+        from pipeline.runs.folder import LOCK
+
+        path, end = self.store.product(stage) / LOCK, time.monotonic() + _SAVE_SECONDS
+        while path.is_file() and not self.stopping.is_set() and time.monotonic() < end:
+            try:
+                with FileLock(path, timeout=_POLL_SECONDS):
+                    return
+            except Timeout:
+                continue
 
     def _words(self, stage: Stage) -> list[str]:
         """The command with every placeholder filled in."""

@@ -1,6 +1,5 @@
 """Trainings as jobs: each cell once, killed and preempted jobs continued, the table unchanged."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -9,17 +8,16 @@ import threading
 
 import pytest
 
+from pipeline.experiments.engines.jobs import JobRunner, read_options
 from pipeline.experiments.engines.run_study import Pool, Runner
-from pipeline.experiments.engines.slurm import JobRunner, read_options, slurm_executor
+from pipeline.experiments.engines.slurm import DEFAULTS, OPTIONS, SlurmCluster, slurm_executor
 from pipeline.experiments.planning import plan
-from pipeline.experiments.results.study_results import collect
-from pipeline.experiments.results.writing import write_results
 from pipeline.experiments.store import Store
 from pipeline.experiments.study import Study
 from tests.support import fake_slurm
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
-from tests.support.study_runs import Recorder
+from tests.support.study_runs import Recorder, table
 from tests.support.tiny_study import TINY_FIXED, write_study
 
 submitit = pytest.importorskip("submitit", reason="needs the extra slurm")
@@ -32,15 +30,6 @@ def opened(folder):
     store = Store(folder / "store")
     store.create()
     return plan(Study.read(folder / "tiny.toml"), store), store
-
-
-def table(folder, planned, store):
-    write_results(collect(planned, store), planned, store, folder / "out")
-    with (folder / "out" / "runs.csv").open() as file:
-        return [
-            {key: value for key, value in row.items() if key not in ("minutes", "folder")}
-            for row in csv.DictReader(file)
-        ]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +77,8 @@ def test_a_preempted_job_saves_is_requeued_and_ends_with_the_same_table(
         return jobs[-1][0]
 
     monkeypatch.setattr(executor, "submit", noted)
-    thread, results = follow(JobRunner(planned, store, executor, Recorder(), Pool(1), Pool(1)))
+    cluster = SlurmCluster(executor)
+    thread, results = follow(JobRunner(planned, store, cluster, Recorder(), Pool(1), Pool(1)))
     wait_until(lambda: list(store.root.glob("train/*/run/last.pt")))
     (saved, *_) = store.root.glob("train/*/run/last.pt")
     job = next(job for job, call in jobs if saved.parents[1].name in call.wanted)
@@ -109,9 +99,10 @@ def test_a_job_that_dies_is_submitted_again_and_every_cell_is_computed_once(
     monkeypatch.setattr(submitit.SlurmJob.watcher, "_delay_s", 0.2)
     write_study(tmp_path, HEAD, fixed=LONG)
     planned, store = opened(tmp_path)
-    options = read_options(["partition=gpu", "mem=8GB"])
+    options = DEFAULTS | read_options(["partition=gpu", "mem=8GB"], OPTIONS, "SLURM jobs")
     executor = slurm_executor(tmp_path / "jobs", options)
-    thread, results = follow(JobRunner(planned, store, executor, Recorder(), Pool(1), Pool(1)))
+    cluster = SlurmCluster(executor)
+    thread, results = follow(JobRunner(planned, store, cluster, Recorder(), Pool(1), Pool(1)))
     wait_until(lambda: list(store.root.glob("train/*/run/last.pt")))
     (saved, *_) = store.root.glob("train/*/run/last.pt")
     groups = [s.key for s in planned.pending("train")]
@@ -144,7 +135,7 @@ def _descendants(pid):
 )
 def test_an_option_that_cannot_be_is_refused(word, message):
     with pytest.raises((LookupError, ValueError), match=message):
-        read_options([word])
+        read_options([word], OPTIONS, "SLURM jobs")
 
 
 def test_without_slurm_one_line_says_so(tmp_path, monkeypatch):
