@@ -32,6 +32,7 @@ from pipeline.commands import (
     study,
     train,
 )
+from pipeline.commands.shared.interrupts import stoppable
 from pipeline.commands.shared.many_words import ManyWords
 
 # The panels of `tak --help`, in the order of the work. A module of `pipeline.commands` defines a
@@ -61,7 +62,7 @@ for _panel, _modules in PANELS.items():
         if isinstance(_command, typer.Typer):
             app.add_typer(_command, name=_verb, rich_help_panel=_panel)
         else:
-            app.command(cls=ManyWords, rich_help_panel=_panel)(_command)
+            app.command(cls=ManyWords, rich_help_panel=_panel)(stoppable(_command, _module.KEPT))
 
 
 def _version(wanted: bool) -> None:

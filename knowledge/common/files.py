@@ -1,13 +1,17 @@
-"""TOML and JSON files read into strict models, and files written atomically."""
+"""TOML and JSON files read into strict models, and files written atomically and durably."""
 
+import hashlib
 import json
 import os
-import tempfile
+import platform
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from knowledge.common.models import Model, checked
+
+_HOST = hashlib.blake2b(platform.node().encode(), digest_size=2).hexdigest()
 
 
 def read_toml(path: Path, model: type[Model]) -> Model:
@@ -50,19 +54,63 @@ def read_text(path: Path) -> str:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file atomically: readers see the old content or the new, never a part."""
+    """Write a file atomically: readers see the old content or the new, never a part.
+
+    The file is on the disk (fsync) when the function returns; what it holds may have cost money.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
+    _remove_leftovers(path)
     # In the same folder, since a rename is atomic within one file system alone.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    owner = f"{_HOST}-{os.getpid()}-{threading.get_native_id()}"
+    partial = path.with_name(f".{path.name}.{owner}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("wb") as file:
             file.write(data)
-        Path(name).chmod(0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        _flush_names(path.parent)
+    except OSError as fault:
+        if fault.errno is None or fault.filename is not None:
+            raise
+        raise OSError(fault.errno, fault.strerror, str(path)) from fault
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _flush_names(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    if os.name == "nt":  # Windows opens no folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove unfinished files of `path` that killed processes of this machine left."""
+    if os.name == "nt":  # cannot ask whether a process lives
+        return
+    start = f".{path.name}.{_HOST}-"
+    with os.scandir(path.parent) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(start)]
+    for name in names:
+        process = name.removeprefix(start).partition("-")[0]
+        if name.endswith(".partial") and process.isdigit() and not _is_alive(int(process)):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # of another user
+    return True
 
 
 def without_nan(content: Any) -> Any:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+KEPT = "unfinished files were removed; the same command starts again"  # after a signal
+
 
 def adopt(
     checkpoint: Annotated[Path, typer.Argument(help="A .pth file of the released TAK code.")],

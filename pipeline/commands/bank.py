@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from knowledge.bank.control_kinds import KINDS, WORDED
+from pipeline.commands.shared.interrupts import stoppable
 
 if TYPE_CHECKING:
     from knowledge.bank.bank import Bank
 
+KEPT = "unfinished files were removed; the same command starts again"  # after a signal
 BankFile = Annotated[Path, typer.Argument(help="A bank (HDF5).")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Bank to write.")]
 
@@ -235,4 +237,4 @@ for _name, _verb in (
     ("export", export),
     ("control", control),
 ):
-    bank.command(_name)(_verb)
+    bank.command(_name)(stoppable(_verb, KEPT))

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.shared.interrupts import stopped_with
 from pipeline.commands.shared.options import Checkpoint, Predictor
+
+KEPT = "a bundle is complete or absent; the same command starts again"  # after a signal
 
 
 def bundle(
@@ -29,7 +30,6 @@ def bundle(
     """
     from pipeline.runs.bundles.writing import write
 
-    with stopped_with("no bundle was written"):
-        metadata = write(run, output, checkpoint=checkpoint, predictor=predictor, bank=bank)
+    metadata = write(run, output, checkpoint=checkpoint, predictor=predictor, bank=bank)
     mega = output.stat().st_size / 1e6
     typer.echo(f"wrote {output} ({mega:.1f} MB): {metadata['description']}; {metadata['task']}")

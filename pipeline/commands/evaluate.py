@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.shared.interrupts import stopped_with
 from pipeline.commands.shared.options import Checkpoint, Device, Predictor
 
 if TYPE_CHECKING:
     from pipeline.scoring.score_run import ScoredRun
 
+KEPT = "scores are complete or absent; the same command starts again"  # after a signal
 _MASKS = "Masks of other programs"
 
 
@@ -111,8 +111,7 @@ def evaluate(
     asked = MaskRequest(
         truth, part, rules, tolerance, descriptor, split, labels, tuple(match or ())
     )
-    with stopped_with("no scores were written"):
-        scored, remarks = score_masks(run, asked, folder, quiet=as_json)
+    scored, remarks = score_masks(run, asked, folder, quiet=as_json)
     _print(scored, remarks, as_json)
 
 
@@ -138,8 +137,7 @@ def _score_run(
     asked = ScoreRequest(*request, device=select_device(device))
     data = load_prepared(require_kind(prepared, "prepared"))
     require_writable_folder(folder, "run")
-    with stopped_with("no scores were written"):
-        scored = score_run(run, data, asked, folder, quiet=as_json)
+    scored = score_run(run, data, asked, folder, quiet=as_json)
     _print(scored, [f"of these data: {data.note}"] if data.note else [], as_json)
 
 

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+KEPT = "nothing was changed"  # after a signal
+
 
 def info(
     context: typer.Context,

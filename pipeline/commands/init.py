@@ -7,6 +7,8 @@ import typer
 
 from pipeline.commands.shared.options import Jobs
 
+KEPT = "a descriptor is complete or absent; the same command starts again"  # after a signal
+
 
 def init(
     root: Annotated[Path, typer.Argument(help="Folder of scans and masks.")],

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from pipeline.datasets.inspection import Inspection
 
+KEPT = "the data are unchanged; the same command starts again"  # after a signal
+
 
 def inspect(
     root: Annotated[Path, typer.Argument(help="Folder of the data set as downloaded.")],

@@ -7,6 +7,8 @@ import typer
 
 from pipeline.commands.shared.options import Jobs
 
+KEPT = "finished scans are kept; the same command continues"  # after a signal
+
 
 def phantom(
     context: typer.Context,

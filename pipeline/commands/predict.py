@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.shared.interrupts import stopped_with
 from pipeline.commands.shared.options import Checkpoint, Device, Predictor
 
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.prediction.outputs import ScanJob, ScanResult
     from pipeline.prediction.targets import Target
 
+KEPT = "files that were written are whole; --skip-existing resumes"  # after a signal
 Model = Annotated[Path, typer.Argument(help="A run, a checkpoint file or a bundle.")]
 Scans = Annotated[
     list[Path],
@@ -80,8 +80,7 @@ def predict(
     )
     make_folders(planned)
     work = ScanJob(chosen, model, skip_existing, save_probabilities, dicom_seg)
-    with stopped_with("files that were written are whole; --skip-existing resumes"):
-        finished, faults = _segmented(work, planned, output)
+    finished, faults = _segmented(work, planned, output)
     _tell(finished, len(planned) - len(finished) - len(faults), as_json)
     if len(faults) == 1 == len(planned):
         raise faults[0]

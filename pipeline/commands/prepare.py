@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from segmentation.data.case_files import Prepared
     from segmentation.data.readers import Reader
 
-
+KEPT = "finished cases are kept; the same command continues"  # after a signal
 Root = Annotated[
     Path, typer.Argument(help="Folder of the data set as downloaded, or of shared arrays.")
 ]

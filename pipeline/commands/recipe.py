@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+KEPT = "nothing was changed"  # after a signal
+
 
 def recipe(
     name: Annotated[str, typer.Argument(help="A shipped recipe, or a TOML file.")],

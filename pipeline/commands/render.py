@@ -8,6 +8,8 @@ import typer
 
 from knowledge.common.suggest import unknown
 
+KEPT = "finished pictures are kept; the same command starts again"  # after a signal
+
 
 def render(
     scans: Annotated[

@@ -7,6 +7,8 @@ import typer
 
 from knowledge.common.suggest import unknown
 
+KEPT = "a page is complete or absent; the same command starts again"  # after a signal
+
 
 def report(
     runs: Annotated[

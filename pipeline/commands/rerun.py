@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from pipeline.runs.reproduction import Comparison
 
+KEPT = "checkpoints are kept; the same command continues"  # after a signal
 DIFFERS = 3  # exit code
 _SHOWN = 4
 
@@ -51,19 +52,20 @@ def rerun(
     chosen = select_device(device or original.device)
     config = original.config
     with watching(config.training.steps) as watcher:
-        finished = start(
+        observer = TerminalObserver(watcher, config, chosen, folder.path)
+        start(
             folder.path,
             config,
             original.data,
             original.bank,
             device=chosen,
             resume=folder.last.is_file(),
-            observer=TerminalObserver(watcher, config, chosen, folder.path),
+            observer=observer,
             trackers=(),
         )
-    if not finished:
+    if observer.stopped_by:
         typer.echo(f"stopped; `tak rerun {run} -o {folder.path}` resumes it")
-        raise typer.Exit(130)
+        raise typer.Exit(128 + observer.stopped_by)
     comparison = compare_runs(run, folder.path)
     scores = rescore(run, folder.path, original.data, chosen)
     record = json.loads(folder.provenance.read_text(encoding="utf-8"))

@@ -8,6 +8,8 @@ import typer
 if TYPE_CHECKING:
     from pipeline.datasets.split_drawing import Drawn
 
+KEPT = "lists are complete or absent; the same command starts again"  # after a signal
+
 
 def split(
     data: Annotated[Path, typer.Argument(help="Prepared folder, or data set as downloaded.")],
@@ -64,6 +66,7 @@ def split(
     from pipeline.datasets.tables import draw_table
     from pipeline.files.outputs import require_writable_folder
     from pipeline.terminal.progress import counted
+    from segmentation.common.files import replacing_folder
 
     if require_writable_folder(output).exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; the lists need a new or empty folder")
@@ -72,8 +75,9 @@ def split(
     if candidates.drafted:
         typer.echo(candidates.drafted, err=True)
     splits = draw(candidates, request, seed)
-    for fold, drawn in enumerate(splits):
-        drawn.split.write(output / f"fold-{fold}" if folds else output)
+    with replacing_folder(output) as new:  # all lists or none
+        for fold, drawn in enumerate(splits):
+            drawn.split.write(new / f"fold-{fold}" if folds else new)
     if as_json:
         content = [drawn.content() for drawn in splits]
         typer.echo(json.dumps({"folds": content} if folds else content[0], indent=2))

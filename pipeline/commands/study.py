@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+KEPT = "finished stages are kept; the same command continues"  # after a signal
+
 
 def study(
     file: Annotated[
@@ -146,8 +148,7 @@ def study(
             f"{chosen.path} changed meanwhile; the results are of the file as read", err=True
         )
     if result.interrupted:
-        typer.echo("interrupted; finished stages are kept, the same command continues", err=True)
-        raise typer.Exit(130)
+        raise KeyboardInterrupt
     if result.failed:
         raise typer.Exit(1)
 

@@ -7,6 +7,8 @@ import typer
 
 from pipeline.commands.shared.options import Device
 
+KEPT = "checkpoints are kept; --resume continues a run that has one"  # after a signal
+
 
 def train(
     output: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
@@ -68,16 +70,17 @@ def train(
     require_writable_folder(output, "run")
 
     with watching(config.training.steps) as watcher:
-        finished = start(
+        observer = TerminalObserver(watcher, config, chosen, output)
+        start(
             output,
             config,
             data,
             bank,
             device=chosen,
             resume=resume,
-            observer=TerminalObserver(watcher, config, chosen, output),
+            observer=observer,
             trackers=trackers,
         )
-    if not finished:
+    if observer.stopped_by:
         typer.echo(f"stopped; `tak train -o {output} --resume` resumes it ({folder.last})")
-        raise typer.Exit(130)
+        raise typer.Exit(128 + observer.stopped_by)

@@ -17,3 +17,6 @@ class TrainingObserver:
 
     def tick(self, case: str, done: int, total: int) -> None:
         """A validation begins a case; `done` of `total` are scored."""
+
+    def stopped(self, number: int) -> None:
+        """A signal ended the session after a step; last.pt is written."""

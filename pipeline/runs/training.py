@@ -96,7 +96,10 @@ def start(
         for record in past:
             observer.recall(record)
         with session(trainer, prepared.root), explain_device_errors(device, _LESS):
-            return trainer.run()
+            finished = trainer.run()
+    if not finished and trainer.stopped_by:
+        observer.stopped(trainer.stopped_by)
+    return finished
 
 
 def _checked(

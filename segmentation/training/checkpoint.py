@@ -1,6 +1,5 @@
 """Checkpoints: the state of a run on disk, written atomically, read without executing anything."""
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segmentation.common.files import replacing
 from segmentation.networks.network import with_current_names
 
 FORMAT_VERSION = 2  # 1: head and alignment kept the text vectors in place of the network
@@ -56,38 +56,19 @@ class TrainState:
 def save(state: TrainState, path: Path) -> None:
     """Write a checkpoint that survives a power cut; the previous one stays until then.
 
-    The new file is on the disk (fsync) before it replaces the old one: after a rename alone, some
-    file systems leave a file of 0 bytes where the power fails in the next half minute.
-
     Raises:
         OSError: it cannot be written, for example on a full disk; the previous one is unchanged.
     """
     content = {"format_version": FORMAT_VERSION, **vars(state), "identity": asdict(state.identity)}
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        torch.save(content, partial)
-        _flush(partial)
-        os.replace(partial, path)
-        _flush(path.parent)
+        with replacing(path) as partial:
+            torch.save(content, partial)
     except OSError as fault:
         raise _not_written(path, fault.strerror or str(fault)) from fault
     except RuntimeError as fault:
         if "inline_container" not in str(fault):  # the C++ writer, which hides the system's error
             raise
         raise _not_written(path, "no space left, or above the limit of file sizes") from fault
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    if path.is_dir() and os.name == "nt":  # Windows opens no folders
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _not_written(path: Path, reason: str) -> OSError:

@@ -12,8 +12,8 @@ import torch
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT or SIGTERM into a flag; the second one has its usual effect."""
+def stop_on_signal() -> Iterator[Callable[[], int | None]]:
+    """Remember the number of the first SIGINT or SIGTERM; the second one has its usual effect."""
     caught: list[int] = []
     before: dict[signal.Signals, Any] = {}
 
@@ -27,7 +27,7 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
     except ValueError:  # only the main thread may set handlers; elsewhere the caller stops the run
         pass
     try:
-        yield lambda: bool(caught)
+        yield lambda: caught[0] if caught else None
     finally:
         for caught_signal, handler in before.items():
             signal.signal(caught_signal, handler)

@@ -88,10 +88,11 @@ class Trainer:
             weight_decay=options.weight_decay,
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
-        self.step, self.best = 0, None
+        self.step, self.best, self.stopped_by = 0, None, None
 
     step: int
     best: float | None
+    stopped_by: int | None
 
     def resume(self) -> list[dict[str, Any]]:
         """Resume from last.pt; records of later steps are dropped from the log.
@@ -153,6 +154,7 @@ class Trainer:
                 if last and self.validate is None:
                     self._save(BEST)  # nothing could choose another state
                 if stop:
+                    self.stopped_by = stop
                     return last
         return True
 

@@ -3,7 +3,6 @@
 TESTED_BY = {
     "knowledge/asking/parallel.py": "tests/knowledge/asking/test_hostile.py",
     "knowledge/common/digests.py": "tests/knowledge/providers/base/test_answer_store.py",
-    "knowledge/common/files.py": "tests/knowledge/grounding/test_claims.py",
     "knowledge/descriptions.py": "tests/knowledge/grounding/test_claims.py",
     "knowledge/providers/base/messages.py": "tests/knowledge/providers/test_openai_compatible.py",
     "knowledge/questions/questions.py": "tests/knowledge/asking/test_hostile.py",

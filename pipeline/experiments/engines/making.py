@@ -108,7 +108,7 @@ class StageMaker:
         return words
 
     def _remove_lists(self, stage: Stage) -> None:
-        """`tak split` wants a new folder; lists of an interrupted try are made again."""
+        """`tak split` wants a new or empty folder; lists of a failed stage are drawn again."""
         for path in self.store.product(stage).iterdir():
             path.unlink()
 

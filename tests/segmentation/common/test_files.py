@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from segmentation.common.files import replacing, write_text
+from segmentation.common.files import partial_of, replacing, replacing_folder, write_text
+from tests.support.paths import ROOT
 
 FULL = """
 import resource, signal, sys
@@ -54,3 +55,45 @@ def test_a_case_that_does_not_fit_is_an_error_with_its_name_and_leaves_no_part(t
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout == f"{path} {errno.EFBIG}\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_appears_with_all_its_files_or_not_at_all(tmp_path):
+    def write_half() -> None:
+        with replacing_folder(tmp_path / "lists") as partial:
+            (partial / "one.txt").write_text("1")
+            raise ValueError("half of the files are written")
+
+    with pytest.raises(ValueError, match="half"):
+        write_half()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "lists").mkdir()
+    with replacing_folder(tmp_path / "lists") as partial:
+        (partial / "one.txt").write_text("1")
+    assert [path.name for path in tmp_path.rglob("*")] == ["lists", "one.txt"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from segmentation.common.files import replacing, replacing_folder
+with {context}(Path(sys.argv[1])) as partial:
+    {write}
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.parametrize(
+    ("context", "write"),
+    [("replacing", "partial.write_text('half')"), ("replacing_folder", "partial.joinpath('a')")],
+)
+def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path, context, write):
+    code = KILLED.format(context=context, write=write)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], cwd=ROOT)
+    assert done.returncode == -9
+    (leftover,) = tmp_path.iterdir()
+    assert leftover.name.startswith(".a.")
+    alive = tmp_path / partial_of(tmp_path / "a").name.replace(str(os.getpid()), str(os.getppid()))
+    alive.touch()  # of a process that still writes
+    write_text(tmp_path / "a", "whole")
+    assert set(tmp_path.iterdir()) == {tmp_path / "a", alive}

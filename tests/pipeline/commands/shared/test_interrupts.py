@@ -1,22 +1,26 @@
 import os
 import signal
+import sys
 
 import pytest
-import typer
 
-from pipeline.commands.shared.interrupts import signals_postponed, stopped_with
+from pipeline.commands.shared.interrupts import stoppable, stopped_with
+
+
+@pytest.fixture(autouse=True)
+def default_handler():
+    """Handle SIGINT as at a terminal; a script in the background ignores it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_with_its_code_and_one_line(number, code, capsys):
     before = signal.getsignal(signal.SIGTERM)
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(typer.Exit) as end, stopped_with("masks are whole"):
-            os.kill(os.getpid(), number)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    assert end.value.exit_code == code
+    with pytest.raises(SystemExit) as end, stopped_with("masks are whole"):
+        os.kill(os.getpid(), number)
+    assert end.value.code == code
     assert capsys.readouterr().err == "stopped; masks are whole\n"
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -29,33 +33,48 @@ def interrupted_with(text: str) -> None:
 
 
 def test_an_interrupt_with_a_text_shows_it_and_the_handlers_are_restored(capsys):
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(typer.Exit) as end, stopped_with("masks are whole"):
-            interrupted_with("five masks are whole")
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    assert end.value.exit_code == 143
+    command = stoppable(interrupted_with, "masks are whole")
+    with pytest.raises(SystemExit) as end:
+        command("five masks are whole")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert end.value.code == 143
     assert capsys.readouterr().err == "stopped; five masks are whole\n"
 
 
-def test_postponed_signals_take_effect_after_the_block(capsys):
+def test_a_second_signal_lets_the_cleanup_end_and_keeps_the_first_code(capsys):
     done = []
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def work() -> None:
-        with signals_postponed():
+        try:
             os.kill(os.getpid(), signal.SIGTERM)
-            done.append("imported")
-        done.append("never")
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("removed")
 
-    try:
-        with pytest.raises(typer.Exit) as end, stopped_with("masks are whole"):
-            work()
-        with signals_postponed():
+    with pytest.raises(SystemExit) as end, stopped_with("masks are whole"):
+        work()
+    assert (end.value.code, done) == (143, ["removed"])
+    assert capsys.readouterr().err == "stopped; masks are whole\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="timers of POSIX")
+def test_an_import_is_finished_before_the_signal_takes_effect(tmp_path, monkeypatch, capsys):
+    (tmp_path / "interrupted_module.py").write_text(
+        "import os, signal, time\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "time.sleep(0.1)\n"
+        "finished = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def work() -> None:
+        import interrupted_module  # noqa: F401
+
+        while True:
             pass
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    assert (end.value.exit_code, done) == (143, ["imported"])
+
+    with pytest.raises(SystemExit) as end, stopped_with("masks are whole"):
+        work()
+    assert end.value.code == 130
+    assert sys.modules.pop("interrupted_module").finished
+    assert capsys.readouterr().err == "stopped; masks are whole\n"
