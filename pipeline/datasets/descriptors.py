@@ -17,13 +17,13 @@ def find_descriptor(root: Path, descriptor: str | None) -> DatasetSpec:
         LookupError, ValueError: no such descriptor, or none is given; another kind of folder.
     """
     if not require_kind(root, "raw", "lists").is_dir():
-        raise NotADirectoryError(f"{root} is a file; here goes the folder of a data set")
+        raise NotADirectoryError(f"{root} is a file; expected the folder of a data set")
     if descriptor is not None:
         return DatasetSpec.read(shipped.find("data", descriptor))
     if (root / OWN).is_file():
         return DatasetSpec.read(root / OWN)
     if not any(root.iterdir()):
-        raise FileNotFoundError(f"{root} is empty; here goes the folder of a data set")
+        raise FileNotFoundError(f"{root} is empty; expected the folder of a data set")
     raise ValueError(
         f"{root} has no {OWN}; `tak init {root}` writes one, or name a data set by --descriptor: "
         f"{', '.join(shipped.names('data'))}, or a TOML file"

@@ -1,4 +1,4 @@
-"""What a file or folder is, so that a wrong one is answered with its name and its place."""
+"""Kinds of files and folders, recognized by content, and errors for a wrong kind."""
 
 import json
 import tomllib
@@ -21,52 +21,52 @@ class Kind:
     """A kind of file or folder.
 
     Attributes:
-        what: it is, with its article.
-        taken: by which command or option.
+        what: the noun with its article.
+        used_by: commands and options that read it.
     """
 
     what: str
-    taken: str
+    used_by: str
 
 
 KINDS = {
     "run": Kind("the folder of a run", "tak evaluate RUN PREPARED, tak predict, tak report"),
     "checkpoint": Kind("a checkpoint of a run", "tak evaluate, tak predict, tak bundle"),
     "bundle": Kind("a bundle", "tak predict, tak evaluate"),
-    "bank": Kind("a bank of text vectors", "tak bank, and tak train by --bank"),
+    "bank": Kind("a bank of text vectors", "tak bank, or tak train --bank"),
     "descriptions": Kind("a description set", "tak encode, tak check"),
-    "answers": Kind("a store of raw answers", "tak describe by --answers"),
+    "answers": Kind("a store of raw answers", "tak describe --answers"),
     "prepared": Kind("a prepared data set", "tak train PREPARED, tak evaluate RUN PREPARED"),
-    "case": Kind("one prepared case", "tak train and tak evaluate as part of its folder"),
+    "case": Kind("one prepared case", "tak train or tak evaluate, as part of its folder"),
     "raw": Kind("a data set as downloaded", "tak prepare, tak inspect"),
-    "arrays": Kind("a shared array", "tak prepare as part of its folder"),
+    "arrays": Kind("a shared array", "tak prepare, as part of its folder"),
     "scan": Kind("a scan or a mask", "tak predict RUN SCAN"),
-    "lists": Kind("a folder of case lists", "tak prepare by --split"),
+    "lists": Kind("a folder of case lists", "tak prepare --split"),
     "evaluation": Kind("the scores of a run", "tak compare"),
-    "recipe": Kind("a recipe", "tak train by --recipe"),
-    "descriptor": Kind("a descriptor of a data set", "tak prepare by --descriptor"),
-    "template": Kind("a prompt wording", "tak describe by --template"),
+    "recipe": Kind("a recipe", "tak train --recipe"),
+    "descriptor": Kind("a descriptor of a data set", "tak prepare --descriptor"),
+    "template": Kind("a prompt wording", "tak describe --template"),
     "study": Kind("a study", "tak study"),
     "matrix": Kind("a matrix of version 0.1", "tak study --convert"),
 }
 
 
 def require_kind(path: Path, *wanted: str) -> Path:
-    """The path, unless it leads nowhere or to something of another kind than those wanted.
+    """The path, if something of one of the wanted kinds is there.
 
-    What is of no known kind, a damaged file for instance, is left to whoever reads it.
+    A file of no known kind, a damaged one for instance, passes: its reader raises.
 
     Raises:
-        FileNotFoundError: nothing is there; names what is called alike.
-        ValueError: another kind; says which, and who takes it.
+        FileNotFoundError: nothing is there; suggests a similar name.
+        ValueError: another kind; names it and the commands that read it.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder{_beside(path)}")
+        raise FileNotFoundError(f"{path}: there is no such file or folder{_similar(path)}")
     actual = kind_of(path)
     if actual is None or actual in wanted or (path.is_dir() and set(_folder(path)) & set(wanted)):
         return path
     kind, needed = KINDS[actual], " or ".join(KINDS[name].what for name in wanted)
-    raise ValueError(f"{path} is {kind.what}, for {kind.taken}; here goes {needed}")
+    raise ValueError(f"expected {needed}, but {path} is {kind.what} (use it with {kind.used_by})")
 
 
 def kind_of(path: Path) -> str | None:
@@ -89,7 +89,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def _folder(path: Path) -> Iterator[str]:
-    """What a folder is, the most particular first; one that was mixed up is several."""
+    """The kinds of a folder, the most specific first; a folder of mixed content has several."""
     noted = path / "dataset.json"
     if noted.is_file() and _table(noted, json.loads, _json) == "prepared":
         yield "prepared"
@@ -124,42 +124,42 @@ def _hdf5(path: Path) -> str | None:
 
 
 def _table(
-    path: Path, parse: Callable[[str], Any], tell: Callable[[set[str]], str | None]
+    path: Path, parse: Callable[[str], Any], kind: Callable[[set[str]], str | None]
 ) -> str | None:
     try:
         content = parse(path.read_text(encoding="utf-8-sig"))
     except ValueError:
         return None
-    return tell(set(content)) if isinstance(content, dict) else None
+    return kind(set(content)) if isinstance(content, dict) else None
 
 
 def _json(keys: set[str]) -> str | None:
-    for name, own in (
+    for name, required in (
         ("prepared", {"format_version", "spec", "split", "cases"}),
         ("descriptions", {"descriptions", "aspects"}),
         ("answers", {"answers", "template_digest"}),
         ("evaluation", {"cases", "groups", "rules"}),
     ):
-        if own <= keys:
+        if required <= keys:
             return name
     return None
 
 
 def _toml(keys: set[str]) -> str | None:
-    for name, own in (
+    for name, required in (
         ("recipe", {"method", "training"}),
         ("descriptor", {"organs", "protocol"}),
         ("template", {"user", "aspects"}),
         ("study", {"title", "data"}),
         ("matrix", {"templates", "models"}),
     ):
-        if own <= keys:
+        if required <= keys:
             return name
     return None
 
 
-def _beside(path: Path) -> str:
-    """What lies where the path was to lead, as far as it is called alike."""
+def _similar(path: Path) -> str:
+    """A suggestion of a similar name in the folder of a path that does not exist."""
     parent = path.parent
     if not parent.is_dir():
         return f"; nor is there a folder {parent}"

@@ -1,4 +1,4 @@
-"""Where the files that come with tak-seg lie: prompts, data sets, recipes, studies, benchmarks."""
+"""Files that come with tak-seg: prompts, data sets, recipes, studies, benchmarks."""
 
 import os
 from pathlib import Path
@@ -28,13 +28,13 @@ def data() -> Path:
 
 
 def folder(kind: str) -> Path:
-    """The folder of one kind: the user's own, inside the installed package, or beside it.
+    """The folder of one kind: that of the environment, in the installed package, or next to it.
 
     Raises:
-        FileNotFoundError: the folder is nowhere.
+        FileNotFoundError: there is none.
     """
-    own = os.environ.get(f"TAK_{kind.upper()}")
-    places = [Path(own)] if own else [_PACKAGE / kind, _PACKAGE.parent / kind]
+    chosen = os.environ.get(f"TAK_{kind.upper()}")
+    places = [Path(chosen)] if chosen else [_PACKAGE / kind, _PACKAGE.parent / kind]
     for place in places:
         if place.is_dir():
             return place
@@ -42,15 +42,15 @@ def folder(kind: str) -> Path:
 
 
 def reference(kind: str) -> Path:
-    """The shipped folder of one kind, whatever folder of their own users have named.
+    """The shipped folder of one kind, also if the environment names another.
 
     Raises:
-        FileNotFoundError: the folder is nowhere.
+        FileNotFoundError: there is none.
     """
     for place in (_PACKAGE / kind, _PACKAGE.parent / kind):
         if place.is_dir():
             return place
-    raise FileNotFoundError(f"no folder {kind} beside or in {_PACKAGE}; install tak-seg again")
+    raise FileNotFoundError(f"no folder {kind} in or next to {_PACKAGE}; install tak-seg again")
 
 
 def names(kind: str) -> list[str]:
@@ -59,10 +59,10 @@ def names(kind: str) -> list[str]:
 
 
 def find(kind: str, name: str | Path) -> Path:
-    """The file that a user means by a name (`phantom`) or by a path (`own/phantom.toml`).
+    """The file of a shipped name (`phantom`) or of a path (`own/phantom.toml`).
 
     Raises:
-        FileNotFoundError: a path that leads nowhere.
+        FileNotFoundError: a path that does not exist.
         LookupError: neither a file nor a shipped name.
         ValueError: a file of another kind.
     """
@@ -78,6 +78,6 @@ def find(kind: str, name: str | Path) -> Path:
         require_kind(path)
     known = names(kind)
     raise LookupError(
-        f"no {str(name)!r} among {kind}: there is {', '.join(known) or 'none'}; a file of your own "
-        f"is given by its path, ending in {_SUFFIXES[kind]}{did_you_mean(str(name), known)}"
+        f"no {str(name)!r} among {kind}: there is {', '.join(known) or 'none'}; another file is "
+        f"given by its path, ending in {_SUFFIXES[kind]}{did_you_mean(str(name), known)}"
     )

@@ -147,7 +147,7 @@ def check_replaced(path: Path, now: tuple[str, str, str | None]) -> None:
         old = json.loads(path.read_text(encoding="utf-8"))
         before = tuple(old[key] for key in ("data_set", "protocol", "split"))
     except (ValueError, KeyError, TypeError):
-        return  # nothing that could be read again is lost
+        return  # an unreadable file is replaced
     if before != now:
         raise ValueError(
             f"{path} holds scores on {', '.join(map(str, before))}; these would be on "

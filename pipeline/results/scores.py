@@ -17,13 +17,13 @@ class Evaluation:
     """Scores of one predictor on one part of a data set.
 
     Attributes:
-        protocol: its name if all was done by it, otherwise with what was not; see `ProtocolLabel`.
+        protocol: its name, with the deviations from it if there are any; see `ProtocolLabel`.
         tolerance_mm: of NSD, by the rules `scan`.
         cases: by case, organ and metric; NaN where an organ is not scored.
         groups: organ names of `all`, `large` and `small`.
         split: its name, or `own-` and a digest.
         rules: name of the metric rules.
-        note: a reservation that belongs beside the scores; empty for a run.
+        note: a caveat to show with the scores; empty for a run.
     """
 
     data_set: str
@@ -41,7 +41,7 @@ class Evaluation:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """What was measured."""
+        """The metrics of the rules."""
         return named(self.rules).metrics
 
     def organ(self, name: str, metric: str) -> tuple[float, float]:
@@ -58,7 +58,7 @@ class Evaluation:
         return nan_mean(values), nan_deviation(values)
 
     def missed(self, name: str) -> int:
-        """In how many cases an organ is only in the truth or only in the prediction.
+        """The number of cases with an organ only in the truth or only in the prediction.
 
         By the rules `scan`; the others count an empty mask as a value like any other.
         """
@@ -67,17 +67,15 @@ class Evaluation:
 
 
 def comparable(one: Evaluation, other: Evaluation) -> None:
-    """Refuse to put two results into one table that were not measured alike.
+    """Refuse to compare two results that were not measured alike.
 
     Raises:
         ValueError: another data set, protocol, part, metric rules, tolerance, organs or cases.
     """
-    for what in ("data_set", "protocol", "part", "rules", "tolerance_mm"):
-        first, second = getattr(one, what), getattr(other, what)
+    for key in ("data_set", "protocol", "part", "rules", "tolerance_mm"):
+        first, second = getattr(one, key), getattr(other, key)
         if first != second:
-            raise ValueError(
-                f"{what.replace('_', ' ')} {first} and {second} are not to be compared"
-            )
+            raise ValueError(f"{key.replace('_', ' ')} {first} and {second} are not to be compared")
     if one.groups != other.groups:
         raise ValueError("the two runs were scored on other organs")
     only = sorted(set(one.cases) ^ set(other.cases))
@@ -86,7 +84,7 @@ def comparable(one: Evaluation, other: Evaluation) -> None:
 
 
 def organ_groups(spec: DatasetSpec) -> dict[str, tuple[str, ...]]:
-    """Names of all, the large and the small organs."""
+    """The names of all, large and small organs."""
     return {
         group: tuple(organ.name for organ in spec.by_label if group in ("all", organ.size))
         for group in GROUPS
@@ -94,12 +92,12 @@ def organ_groups(spec: DatasetSpec) -> dict[str, tuple[str, ...]]:
 
 
 def rows_of(evaluation: Evaluation) -> tuple[str, ...]:
-    """The rows of a table: organs, then the groups that have one."""
+    """The rows of a table: organs, then groups that are not empty."""
     return (*evaluation.groups["all"], *(group for group in GROUPS if evaluation.groups[group]))
 
 
 def mean_of(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """One evaluation whose scores are means over seeds, where scored."""
+    """The evaluation of means over seeds, of scored values only."""
     first = evaluations[0]
     keys = [metric.key for metric in first.metrics]
     cases = {

@@ -1,4 +1,4 @@
-"""RunConfig to objects: the only place where text vectors and networks meet."""
+"""Method, loss and networks of a run from its configuration and inputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class RunInputs:
     Attributes:
         classes: class names with background first.
         vectors: text vectors [C, A, E] in the order of the classes, None without text.
-        voxels: of each class in the labeled cases; methods that weigh classes start from them.
+        voxels: of each class in the labeled cases, for methods that weight classes.
         relations: relations of organs that hold in the labeled cases, for a loss.
     """
 
@@ -37,36 +37,36 @@ class RunInputs:
     def for_prediction(
         cls, classes: tuple[str, ...], vectors: torch.Tensor | None = None
     ) -> "RunInputs":
-        """Inputs of a method that predicts or loads a state, and is not trained from here.
+        """Inputs of a method that predicts or loads a state, without training from scratch.
 
-        Methods that weigh classes get equal counts; their statistics come with the state.
+        Methods that weight classes get equal counts; their statistics come with the state.
         """
         return cls(classes, vectors, (1,) * len(classes))
 
 
-def build_method(config: RunConfig, setting: RunInputs) -> Method:
+def build_method(config: RunConfig, inputs: RunInputs) -> Method:
     """The method of a run, freshly initialized from the run's seed, on the CPU.
 
     Raises:
         ValueError: an option out of its range, or no text vectors where they are needed.
     """
-    if config.needs_bank and setting.vectors is None:
+    if config.needs_bank and inputs.vectors is None:
         raise ValueError(
             f"head = {config.head.name} with alignment = {config.alignment.name} needs text: "
             "give a bank"
         )
     kind = load_choice("segmentation.methods", config.method.name, Method)
     given = MethodContext(
-        network_builder(config, setting),
+        network_builder(config, inputs),
         build_loss(config),
         total_steps=config.training.steps,
-        classes=len(setting.classes),
+        classes=len(inputs.classes),
         patch=config.training.patch,
-        voxels=setting.voxels,
+        voxels=inputs.voxels,
         seed=config.seed,
         warmup_steps=config.training.warmup_steps,
         epoch_steps=config.training.epoch_steps,
-        relations=_relation_loss(config, setting.relations),
+        relations=_relation_loss(config, inputs.relations),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -74,7 +74,7 @@ def build_method(config: RunConfig, setting: RunInputs) -> Method:
 
 
 def _relation_loss(config: RunConfig, relations: tuple[Relation, ...]) -> RelationLoss | None:
-    """The loss of relations, None where there are none, as in prediction."""
+    """The relation loss; None without relations, as in prediction."""
     if not relations:
         return None
     options = config.relations
@@ -93,19 +93,17 @@ def build_loss(config: RunConfig) -> Loss:
     return LOSSES[config.loss.name](**config.loss.options)
 
 
-def network_builder(config: RunConfig, setting: RunInputs) -> Callable[[], Network]:
-    """A function that makes a freshly initialized network of a run."""
+def network_builder(config: RunConfig, inputs: RunInputs) -> Callable[[], Network]:
+    """A function that returns a freshly initialized network of a run."""
 
     def build() -> Network:
         vnet = VNet(**config.network.model_dump())
         deep_widths = vnet.widths[-DEEP:]
-        vectors = setting.vectors if config.needs_bank else None
+        vectors = inputs.vectors if config.needs_bank else None
         aspects, text_width = (0, 0) if vectors is None else vectors.shape[1:]
-        inputs = HeadInputs(
-            vnet.width, tuple(deep_widths), len(setting.classes), aspects, text_width
-        )
-        head = _build_head(config, inputs)
-        alignment = _build_alignment(config, inputs, head)
+        sizes = HeadInputs(vnet.width, tuple(deep_widths), len(inputs.classes), aspects, text_width)
+        head = _build_head(config, sizes)
+        alignment = _build_alignment(config, sizes, head)
         return Network(vnet, head, alignment, vectors, learnable=config.text.learnable)
 
     return build

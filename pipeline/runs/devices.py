@@ -1,4 +1,4 @@
-"""What a device cannot do, said in one sentence instead of a traceback."""
+"""Device selection, and readable messages for out-of-memory and unsupported operations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,17 +8,16 @@ import torch
 
 @contextmanager
 def explain_device_errors(device: torch.device, less: str) -> Iterator[None]:
-    """Say what to do where memory ends, or MPS lacks an operation.
+    """Turn out-of-memory and unsupported-operation errors into one readable message.
 
-    PyTorch has the 3D transposed convolution on MPS from 2.8 on (pytorch issue 130256), in fp32
-    alone; it names some lacking operations by a RuntimeError, others by NotImplementedError, and
-    float64, which MPS has not, by a TypeError.
+    PyTorch has 3D transposed convolutions on MPS since 2.8 (pytorch issue 130256), only in fp32.
+    Unsupported operations raise RuntimeError or NotImplementedError, float64 raises TypeError.
 
     Args:
-        less: what takes less memory, for the error.
+        less: a remedy that takes less memory, for the message.
 
     Raises:
-        ValueError: instead of what torch raises.
+        ValueError: in place of the errors of torch.
     """
     try:
         yield
@@ -30,13 +29,13 @@ def explain_device_errors(device: torch.device, less: str) -> Iterator[None]:
             raise
         raise ValueError(
             f"PyTorch {torch.__version__} cannot do this on MPS ({reason}); "
-            "PYTORCH_ENABLE_MPS_FALLBACK=1 in the environment lets the CPU do what is lacking, "
-            "--device cpu does without MPS"
+            "PYTORCH_ENABLE_MPS_FALLBACK=1 in the environment runs unsupported operations on "
+            "the CPU, --device cpu runs all there"
         ) from fault
 
 
 def select_device(name: str) -> torch.device:
-    """The device of a name; `auto` takes CUDA, then MPS, then the CPU.
+    """The device of a name; `auto` selects CUDA, then MPS, then the CPU.
 
     Raises:
         ValueError: a device that this machine does not have.
@@ -47,14 +46,14 @@ def select_device(name: str) -> torch.device:
         "cpu": True,
     }
     if name == "auto":
-        return torch.device(next(kind for kind, there in present.items() if there))
-    have = ", ".join(kind for kind, there in present.items() if there)
+        return torch.device(next(kind for kind, available in present.items() if available))
+    devices = ", ".join(kind for kind, available in present.items() if available)
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"--device {name}: this machine has {have}") from None
+        raise ValueError(f"--device {name}: this machine has {devices}") from None
     if not present.get(device.type, False):
-        raise ValueError(f"--device {name}: this machine has {have}")
+        raise ValueError(f"--device {name}: this machine has {devices}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"--device {name}: this machine has {torch.cuda.device_count()} of them")
     return device

@@ -1,4 +1,4 @@
-"""The folder of a run: names of its files, its lock, its configuration and its copy of the bank."""
+"""The folder of a run: file names, lock, configuration and copy of the bank."""
 
 import tomllib
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ LOCK = "run.lock"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder, whether it exists yet or not."""
+    """The folder of a run, which may not exist yet."""
 
     path: Path
 
@@ -51,7 +51,7 @@ class RunFolder:
 
     @property
     def log(self) -> Path:
-        """The records of training, a line each."""
+        """The records of training, one per line."""
         return self.path / LOG
 
     @property
@@ -70,10 +70,9 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from training here while this one does; makes the folder.
+        """Lock the folder against training by other processes; creates it if needed.
 
-        A second process would mix its log, settings and states with the first one's. The system
-        drops the lock with the process, however that ends.
+        The system releases the lock with the process, however that ends.
 
         Raises:
             FileExistsError: another process trains here.
@@ -83,7 +82,7 @@ class RunFolder:
         try:
             with lock:
                 yield
-                # Within the lock, so that it is not the file of a process that came later.
+                # While locked: afterward the file may belong to another process.
                 (self.path / LOCK).unlink(missing_ok=True)
         except Timeout:
             raise FileExistsError(
@@ -100,7 +99,7 @@ class RunFolder:
         """
         if not self.config.is_file():
             raise FileNotFoundError(
-                f"{self.path}: no run to resume there; without --resume one is started"
+                f"{self.path}: no run to resume there; omit --resume to start one"
             )
         try:
             content = tomllib.loads(read_text(self.config))
@@ -109,19 +108,16 @@ class RunFolder:
         return checked(content, RunConfig, self.config)
 
     def write_config(self, config: RunConfig) -> None:
-        """Write the configuration, whole or not at all."""
+        """Write the configuration atomically."""
         write_whole(self.config, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
 
     def keep_bank(self, bank: Path) -> None:
-        """Copy the bank here, so that the run keeps the texts that it is trained with."""
+        """Copy the bank of the run here."""
         if bank.resolve() != self.bank.resolve():
             write_whole(self.bank, bank.read_bytes())
 
     def begin(self, config: RunConfig, bank: Path | None) -> None:
-        """Make the folder that of a new run.
-
-        One without a checkpoint holds nothing worth keeping: its log is begun anew.
-        """
+        """Initialize the folder for a new run; removes the log of one that has no checkpoint."""
         for stale in (self.log, self.path / IDENTIFIERS, *self.path.glob("events.out.tfevents.*")):
             stale.unlink(missing_ok=True)
         self.write_config(config)

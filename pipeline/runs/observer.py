@@ -1,4 +1,4 @@
-"""What a training run reports to its caller while it goes."""
+"""Events that a training run reports to its caller."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ class TrainingObserver:
     """Receives the events of a training run; every method does nothing unless overridden."""
 
     def recall(self, record: dict[str, Any]) -> None:
-        """A record that a resumed run's log already holds; these come first."""
+        """A record of the log before the run was resumed; these come first."""
 
     def ready(self, step: int) -> None:
-        """Everything is checked, `step` steps are done, and nothing is learned yet."""
+        """All checks have passed after `step` completed steps; training begins now."""
 
     def report(self, record: dict[str, Any]) -> None:
         """A new record of the log."""

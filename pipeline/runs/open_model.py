@@ -30,12 +30,12 @@ def open_model(
     Args:
         path: a run's folder, a checkpoint file or a bundle.
         checkpoint: `best` or `last`, where `path` is a folder.
-        predictor: another network than the recipe names, or than the method's first.
-        untrained: the network as it was before the first step, for comparison; not in a bundle.
+        predictor: name of a network; the default of the recipe or method if None.
+        untrained: the network before the first step, for comparison; not for bundles.
 
     Raises:
-        FileNotFoundError, ValueError: nothing there that can be read, or an untrained network is
-            requested of a bundle.
+        FileNotFoundError, ValueError: no readable model there, or an untrained network of a
+            bundle.
         LookupError: no predictor of that name.
     """
     require_kind(path, "run", "checkpoint", "bundle")
@@ -55,7 +55,7 @@ def _checkpoint_file(path: Path, checkpoint: str) -> Path:
     if not file.exists() and folder.last.is_file():
         raise FileNotFoundError(
             f"{file}: no checkpoint there, because the run was not validated yet; "
-            "--checkpoint last takes its last state"
+            "--checkpoint last opens its last state"
         )
     return file
 
@@ -86,7 +86,7 @@ def _from_checkpoint(
 
 
 def _vectors(state: TrainState, file: Path) -> torch.Tensor | None:
-    """The text vectors of a checkpoint, of the shape that its metadata state."""
+    """The text vectors of a checkpoint, of the shape in its metadata."""
     shape = state.config["vectors"]
     if shape is None:
         return None

@@ -1,4 +1,4 @@
-"""Where a run comes from: `run.json` in its folder, a session for every time it was trained."""
+"""Provenance of a run: `run.json` in its folder, with one session per call of training."""
 
 import json
 import platform
@@ -24,9 +24,9 @@ _PACKAGES = ("torch", "monai", "numpy", "nibabel", "h5py")
 
 @contextmanager
 def session(trainer: Trainer, data: Path) -> Iterator[None]:
-    """Record in `run.json` that training begins, and in the end how it went.
+    """Record the begin and the end of training in `run.json`.
 
-    A process that is killed leaves a session whose end is null.
+    The session of a killed process has the end null.
     """
     path = RunFolder(trainer.folder).provenance
     goes_on = trainer.step > 0 and path.is_file()
@@ -75,7 +75,7 @@ def _begun(trainer: Trainer) -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """What the device is called: the GPU's name, or the processor's."""
+    """The device and the name of its GPU or processor."""
     if device.type == "cuda":
         return f"{device}: {torch.cuda.get_device_name(device)}"
     cpuinfo = Path("/proc/cpuinfo")
@@ -87,9 +87,9 @@ def device_name(device: torch.device) -> str:
 
 
 def git_state(package: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that the package is run from, and whether files differ from it.
+    """The commit of the package's checkout, and whether files differ from it.
 
-    None where the package is installed, or git is not.
+    None for an installed package, or without git.
     """
     try:
         _git(package, "ls-files", "--error-unmatch", "__init__.py")

@@ -1,4 +1,4 @@
-"""Claims of a description set as relations for a loss: chosen on labeled cases, kept in the run."""
+"""Relations for a loss: claims of a description set, selected on labeled cases."""
 
 import random
 from pathlib import Path
@@ -30,7 +30,7 @@ class UsedRelation(Strict):
 
 
 class LeftOut(Strict):
-    """A claim that is not used: the patches that show both organs and its mean violation there."""
+    """A claim that is not used, with its patches of both organs and its mean violation."""
 
     claim: str
     patches: int
@@ -47,7 +47,7 @@ class RunRelations(Strict):
 def relations_of_run(
     folder: Path, config: RunConfig, prepared: Prepared, *, resume: bool
 ) -> RunRelations | None:
-    """The relations of a run: its own when it is resumed, else tested on the labeled cases.
+    """The relations of a run: those of its folder if resumed, else tested on labeled cases.
 
     Raises:
         ValueError: no relation holds in labeled patches.
@@ -90,12 +90,12 @@ def as_relations(record: RunRelations | None, classes: tuple[str, ...]) -> tuple
 
 
 def write_relations(folder: Path, record: RunRelations) -> None:
-    """Keep the relations in the run's folder."""
+    """Write the relations to the folder of the run."""
     write_whole(RunFolder(folder).relations, record.model_dump_json(indent=1) + "\n")
 
 
 def summary(record: RunRelations | None) -> dict[str, Any]:
-    """For the first record of the log: numbers of relations, empty without relations."""
+    """Numbers of relations for the first record of the log; empty without relations."""
     if record is None:
         return {}
     return {"relations": {"used": len(record.used), "left_out": len(record.left_out)}}
@@ -134,7 +134,7 @@ def _controlled(options: RelationsConfig, holding: list[Tested]) -> list[Relatio
     if options.source == "shuffled":
         organs = sorted({organ for each in usable for organ in (each.high, each.low)})
         order = random.Random(_SEED).sample(organs, len(organs))
-        # A cycle through a random order: no organ keeps its place.
+        # A cycle through a random order, so that no organ stays in place.
         other = dict(zip(order, [*order[1:], order[0]], strict=True))
         return [each._replace(high=other[each.high], low=other[each.low]) for each in usable]
     return usable

@@ -1,4 +1,4 @@
-"""A checkpoint of the released TAK code as a run of this program."""
+"""Import of checkpoints of the released TAK code as runs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,20 +19,20 @@ from segmentation.training.checkpoint import Identity, TrainState, save
 def adopt(
     checkpoint: Path, config: RunConfig, spec: DatasetSpec, bank: Path, out: Path, *, step: int = 0
 ) -> None:
-    """Make a run folder whose student and teacher have the weights of a released checkpoint.
+    """Create a run whose student and teacher have the weights of a released checkpoint.
 
     Args:
-        bank: the vectors that the network was trained with; released checkpoints lack them.
-        step: how long it was trained; 0 where that is not known.
+        bank: the vectors that the network was trained with; released checkpoints have none.
+        step: number of training steps; 0 if unknown.
 
     Raises:
         FileNotFoundError: no checkpoint there.
         FileExistsError: `out` holds a run.
-        ValueError: no such checkpoint, or one of another network than the recipe's.
+        ValueError: not such a checkpoint, or one of another network than that of the recipe.
     """
     folder = RunFolder(out)
     if folder.holds_run:
-        raise FileExistsError(f"{out} holds a run; -o names another folder")
+        raise FileExistsError(f"{out} holds a run; give another folder by -o")
     published = read_published(checkpoint)
     setting, digest = load_run_inputs(config, spec, bank)
     method = build_method(config, RunInputs.for_prediction(setting.classes, setting.vectors))

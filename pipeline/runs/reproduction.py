@@ -1,4 +1,4 @@
-"""A run repeated from its own folder, and where the repetition differs from it."""
+"""Repetition of a run from its folder, and comparison of the repetition with it."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ class Original:
     Attributes:
         bank: the run's copy of its text vectors; None without text.
         device: where it was trained, such as `cuda:0`.
-        edited: keys of `config.toml` that differ from what the run was trained with, in words.
+        edited: keys of `config.toml` that have changed since training, in words.
         record: the content of `run.json`.
     """
 

@@ -1,4 +1,4 @@
-"""Whether a run can go on as it was started; what differs is told key by key."""
+"""Checks that a run is resumed with its configuration, bank and data."""
 
 import json
 import tomllib
@@ -15,22 +15,20 @@ MOST_KEYS = 6  # that differ, in one message
 
 
 def check_config(folder: Path, config: RunConfig) -> None:
-    """Refuse to go on with another configuration than the run of a folder was started with.
+    """Refuse to resume a run with another configuration than it was started with.
 
     Raises:
         FileNotFoundError: no run there.
-        ValueError: says which keys differ, with both values, and what to do.
+        ValueError: names the differing keys, with both values and a remedy.
     """
     path = RunFolder(folder).config
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder}: no run to resume there; without --resume one is started"
-        )
-    apart = differing(path, config)
-    if apart:
-        more = f" and {len(apart) - MOST_KEYS} more" if len(apart) > MOST_KEYS else ""
+        raise FileNotFoundError(f"{folder}: no run to resume there; omit --resume to start one")
+    faults = differing(path, config)
+    if faults:
+        more = f" and {len(faults) - MOST_KEYS} more" if len(faults) > MOST_KEYS else ""
         raise ValueError(
-            f"{path} differs from the configuration given now: {'; '.join(apart[:MOST_KEYS])}"
+            f"{path} differs from the configuration given now: {'; '.join(faults[:MOST_KEYS])}"
             f"{more}. {_what_to_do(folder)}"
         )
 
@@ -38,9 +36,9 @@ def check_config(folder: Path, config: RunConfig) -> None:
 def differing(
     path: Path, config: RunConfig, sides: tuple[str, str] = ("in the run", "given")
 ) -> list[str]:
-    """Each key that a run's `config.toml` sets otherwise, with its value there and now.
+    """Keys that differ from a run's `config.toml`, each with both values.
 
-    A file that is no configuration of this version is told in place of keys.
+    A file that is no configuration of this version gives one message in place of keys.
     """
     try:
         content = tomllib.loads(read_text(path))
@@ -51,21 +49,21 @@ def differing(
     except ValueError as fault:  # of another version, or written by hand
         return [f"no configuration of this version ({fault})"]
     return [
-        f"{key} is {_told(before, key)} {sides[0]}, {_told(now, key)} {sides[1]}"
+        f"{key} is {_shown(before, key)} {sides[0]}, {_shown(now, key)} {sides[1]}"
         for key in sorted(before | now)
         if before.get(key) != now.get(key)
     ]
 
 
 def check_inputs(folder: Path, now: Identity, bank: Path | None, data: Path, words: str) -> None:
-    """Refuse to go on with another bank or other data than the run was started with.
+    """Refuse to resume a run with another bank or other data than it was started with.
 
     Args:
         bank, data: the files that `now` was read from.
-        words: what `data` are called: protocol and split.
+        words: protocol and split of `data`, in words.
 
     Raises:
-        ValueError: says what differs, on both sides, and what to do.
+        ValueError: names the difference, with both values and a remedy.
     """
     noted = _noted(folder)
     if noted is None:
@@ -109,11 +107,11 @@ def recorded_data(folder: Path) -> Path:
 
 
 def _what_to_do(folder: Path) -> str:
-    """How the run was started, where that is known."""
+    """The remedy: the command that started the run, if it is recorded."""
     sessions = (_noted(folder) or {}).get("sessions") or [{}]
     command = sessions[0].get("command")
-    again = f"Go on with what it was started with, `{command}`, and --resume" if command else ""
-    return f"{again or 'Give what it was started with'}; or start another run with another -o"
+    again = f"Resume it as it was started, `{command}`, with --resume" if command else ""
+    return f"{again or 'Resume it as it was started'}; or start another run with another -o"
 
 
 def _noted(folder: Path) -> dict[str, Any] | None:
@@ -135,5 +133,5 @@ def _flat(config: RunConfig) -> dict[str, Any]:
     return flat
 
 
-def _told(flat: dict[str, Any], key: str) -> str:
+def _shown(flat: dict[str, Any], key: str) -> str:
     return json.dumps(flat[key], ensure_ascii=False) if key in flat else "not set"

@@ -1,4 +1,4 @@
-"""What the data set and the bank contribute to a run."""
+"""Inputs of a run from its data set and bank: classes and text vectors."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def load_run_inputs(
 
     Raises:
         ValueError: a run with text and no bank, or a bank and nothing that reads it.
-        LookupError: the bank lacks a class or an aspect.
+        LookupError: the bank has no such class or aspect.
     """
     if not config.needs_bank:
         if bank_path is not None:
@@ -32,7 +32,7 @@ def load_run_inputs(
 
 
 def scale_vectors(vectors: torch.Tensor, text: TextConfig) -> torch.Tensor:
-    """Vectors [C, A, E], centered over the classes and given a length, where that is asked for."""
+    """Vectors [C, A, E], centered over the classes and scaled, as the recipe demands."""
     if text.center:
         vectors = vectors - vectors.mean(0, keepdim=True)
     if text.norm is not None:

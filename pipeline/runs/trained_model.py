@@ -30,8 +30,8 @@ class TrainedModel:
         step: completed steps of the checkpoint.
         predictor: name of the network that predicts.
         data: digest of the data that it was trained on (`protocols.data_digest`), if known.
-        trained_on: protocol and split of these data, as `Claim.words` has them.
-        training_cases: what it learned from, labeled or not, as `protocols.case_marks`.
+        trained_on: protocol and split of these data, as in `ProtocolLabel.words`.
+        training_cases: labeled and unlabeled training cases, as `protocols.case_marks`.
     """
 
     config: RunConfig
@@ -60,9 +60,9 @@ class TrainedModel:
 
 
 def training_label(metadata: Mapping[str, Any], spec: DatasetSpec) -> str:
-    """Protocol and split of the training data, as a checkpoint's or bundle's metadata name them.
+    """Protocol and split of the training data, from the metadata of a checkpoint or bundle.
 
-    Metadata without them may belong to any cases, so that the protocol's bare name is not given.
+    Without them the training cases are unknown, so that the name of the protocol alone is refused.
     """
     return str(metadata.get("trained_on", f"{spec.protocol}, unknown training cases"))
 

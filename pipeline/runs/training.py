@@ -1,4 +1,4 @@
-"""A run started or resumed: its folder, its patches, its validation."""
+"""Start or resume a training run."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -51,15 +51,15 @@ def start(
     """Train a run in `folder`; False if a signal stopped it early.
 
     Args:
-        bank_path: text vectors; a run that is resumed without them takes its own copy.
+        bank_path: text vectors; a resumed run uses its copy if None.
         observer: receives the records of the log and the progress of validations.
-        trackers: where curves and pictures go.
+        trackers: receive curves and pictures.
 
     Raises:
-        FileExistsError: the folder holds a run and `resume` was not asked for, or another process
-            trains there.
+        FileExistsError: the folder holds a run and `resume` is False, or another process trains
+            there.
         ValueError: `resume` with another configuration than the run was started with, or parts
-            of the split that share an image.
+            of the split with a common image.
     """
     observer = observer or TrainingObserver()
     run = RunFolder(folder)
@@ -77,7 +77,7 @@ def start(
         config.training,
         folder,
         identity=identity,
-        config=_kept(config, prepared, setting),
+        config=_metadata(config, prepared, setting),
         device=device,
         validate=validate if prepared.split.validation else None,
         opening=_opening(prepared, relations),
@@ -105,11 +105,11 @@ def start(
 def _checked(
     folder: Path, config: RunConfig, prepared: Prepared, bank_path: Path | None, resume: bool
 ) -> tuple[RunInputs, Identity]:
-    """What data and bank bring to a run that may be started, or resumed, in the folder."""
+    """The inputs of a run, checked against the folder in which it is started or resumed."""
     if resume:
         check_config(folder, config)
     elif RunFolder(folder).holds_run:
-        raise FileExistsError(f"{folder} holds a run; --resume goes on with it, -o starts another")
+        raise FileExistsError(f"{folder} holds a run; resume it with --resume, or give another -o")
     setting, digest = load_run_inputs(config, prepared.spec, bank_path)
     identity = Identity(setting.classes, digest, data_digest(prepared))
     if resume:
@@ -119,8 +119,8 @@ def _checked(
     return replace(setting, voxels=labeled_voxels(prepared)), identity
 
 
-def _kept(config: RunConfig, prepared: Prepared, setting: RunInputs) -> dict[str, Any]:
-    """What a checkpoint knows of its run, as plain values."""
+def _metadata(config: RunConfig, prepared: Prepared, setting: RunInputs) -> dict[str, Any]:
+    """Run metadata that every checkpoint stores, as plain values."""
     return {
         "run": config.model_dump(mode="json", exclude_none=True),
         "dataset": prepared.spec.model_dump(mode="json"),
@@ -131,7 +131,7 @@ def _kept(config: RunConfig, prepared: Prepared, setting: RunInputs) -> dict[str
 
 
 def _opening(prepared: Prepared, relations: RunRelations | None) -> dict[str, Any]:
-    """First record of a run: cases per part, voxels per class, organs that nothing teaches."""
+    """The first record of the log: cases per part, voxels per class, organs without labels."""
     voxels = dict(zip(prepared.spec.classes, labeled_voxels(prepared), strict=True))
     absent = [name for name, count in voxels.items() if not count]
     warnings = [f"in no labeled case, so never learned: {', '.join(absent)}"] * bool(absent)

@@ -1,4 +1,4 @@
-"""Validation during training: Dice per organ on the prepared grid, and what to look at."""
+"""Validation during training: Dice per organ on the prepared grid, and pictures."""
 
 import math
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from segmentation.evaluation.statistics import nan_mean
 from segmentation.methods.base.method import Method
 from segmentation.training.monitor import Validation, text_head_state
 
-Tick = Callable[[str, int, int], None]  # what is scored, cases done, all cases
+Tick = Callable[[str, int, int], None]  # name of the case, cases done, all cases
 
 
 def validator(
     config: RunConfig, prepared: Prepared, device: torch.device, tick: Tick
 ) -> Callable[[Method], Validation]:
-    """Scores every predictor on the validation cases; shows the first case in pictures.
+    """A function that scores every predictor on the validation cases, with pictures of the first.
 
     Args:
-        tick: told of every case that is scored.
+        tick: called with every case before it is scored.
     """
     classes, names = prepared.spec.classes, prepared.split.validation
     window = sliding_window(config, validation=True)

@@ -1,4 +1,4 @@
-"""Two runs on the same cases: paired differences per organ, with an interval and a test."""
+"""Paired differences of two runs per organ, with an interval and a test."""
 
 import json
 import math
@@ -20,8 +20,8 @@ class PairedDifference:
     """Second run minus first run, over the cases that both score; shares or mm.
 
     Attributes:
-        cases: in how many both are scored.
-        unpaired: in how many only one is scored, for instance an absent organ that one invents.
+        cases: number of cases where both are scored.
+        unpaired: number of cases where only one is scored, for instance an absent organ.
         low, high: interval of the mean difference; NaN for fewer than two cases.
         p: two-sided Wilcoxon signed-rank test; 1 if all differences are 0.
         p_adjusted: for the number of organs (Holm 1979); NaN for means over organs.
@@ -40,9 +40,9 @@ class PairedDifference:
 
 
 def differences(one: Scored, other: Scored, metric: str = "dice") -> list[PairedDifference]:
-    """A row per organ, then the means of all, large and small organs.
+    """Differences per organ, then of the means over all, large and small organs.
 
-    A mean takes, in each case, the organs that both runs score.
+    A mean is over the organs that both runs score in a case.
 
     Raises:
         ValueError: runs that were not measured alike.
@@ -107,7 +107,7 @@ def _difference(
 
 
 def as_json(one: Scored, other: Scored, metric: str, rows: Sequence[PairedDifference]) -> str:
-    """The comparison with how it was made; NaN as null."""
+    """The comparison with its methods as JSON; NaN as null."""
     kept = one.evaluation
 
     content = {

@@ -19,7 +19,7 @@ from segmentation.inference.sliding_window import labels_of
 
 
 def evaluate(
-    opened: TrainedModel,
+    model: TrainedModel,
     prepared: Prepared,
     part: str,
     tick: Callable[[str], None],
@@ -35,41 +35,42 @@ def evaluate(
 
     Raises:
         LookupError: no such rules.
-        ValueError: the run was made for other classes than the data have, the part is empty, or
-            holds a case that the run was trained on.
+        ValueError: other classes or another preparation than the model was trained on, an empty
+            part, or one with a training case of the model.
     """
     chosen = named(rules)
-    if opened.spec.classes != prepared.spec.classes:
+    if model.spec.classes != prepared.spec.classes:
         raise ValueError(
-            f"{opened.checkpoint} knows {', '.join(opened.spec.classes)}; "
-            f"{prepared.root} has {', '.join(prepared.spec.classes)}"
+            f"{model.checkpoint} has the classes {', '.join(model.spec.classes)}; "
+            f"{prepared.root} has the classes {', '.join(prepared.spec.classes)}"
         )
-    if opened.spec.digest != prepared.spec.digest:
+    if model.spec.digest != prepared.spec.digest:
         raise ValueError(
-            f"{opened.checkpoint} was trained on {_preparation(opened.spec)}; "
+            f"{model.checkpoint} was trained on {_preparation(model.spec)}; "
             f"{prepared.root} holds {_preparation(prepared.spec)}"
         )
     names: Sequence[str] = getattr(prepared.split, part)
     if not names:
         raise ValueError(f"{prepared.root}: the part {part!r} has no case")
-    seen = [name for name in names if not opened.training_cases.isdisjoint(case_marks([name]))]
-    if seen:
+    trained_on = [name for name in names if not model.training_cases.isdisjoint(case_marks([name]))]
+    if trained_on:
         raise ValueError(
-            f"{opened.checkpoint} was trained on {', '.join(seen)}, in the part {part} of "
-            f"{prepared.root}: scores of training cases are no scores; take the split of the run"
+            f"{model.checkpoint} was trained on {', '.join(trained_on)}, in the part {part} of "
+            f"{prepared.root}: scores of training cases do not measure generalization; "
+            "use the split of the run"
         )
     cases = {}
     for name in names:
-        cases[name] = _score(opened, prepared, name, chosen, tolerance_mm)
+        cases[name] = _score(model, prepared, name, chosen, tolerance_mm)
         tick(name)
-    claim = claim_of_run(opened, prepared)
+    claim = claim_of_run(model, prepared)
     return Evaluation(
         data_set=prepared.spec.name,
         protocol=claim.protocol,
         part=part,
-        checkpoint=opened.checkpoint.name,
-        step=opened.step,
-        predictor=opened.predictor,
+        checkpoint=model.checkpoint.name,
+        step=model.step,
+        predictor=model.predictor,
         tolerance_mm=tolerance_mm,
         cases=cases,
         groups=organ_groups(prepared.spec),
@@ -87,13 +88,13 @@ def _preparation(spec: DatasetSpec) -> str:
 
 
 def _score(
-    opened: TrainedModel, prepared: Prepared, name: str, rules: Rules, tolerance_mm: float
+    model: TrainedModel, prepared: Prepared, name: str, rules: Rules, tolerance_mm: float
 ) -> Scores:
     case = read_case(prepared.file(name))
     truth = case.source_label if rules.grid == "scan" else case.label
     if truth is None:
         raise ValueError(f"{prepared.file(name)}: case {name} has no label to compare with")
-    planes = opened.planes(torch.from_numpy(case.image))
+    planes = model.planes(torch.from_numpy(case.image))
     if rules.grid == "scan":
         labels = _on_scan(planes, case)
     else:
@@ -110,15 +111,19 @@ def _on_scan(planes: Iterable[torch.Tensor], case: Case) -> NDArray[np.integer]:
     return from_canonical(labels, case.source_affine, case.source_shape)
 
 
-def claim_of_run(opened: TrainedModel, prepared: Prepared) -> ProtocolLabel:
-    """What the scores of a run on prepared data may be called.
+def claim_of_run(model: TrainedModel, prepared: Prepared) -> ProtocolLabel:
+    """The protocol label of the scores of a run on prepared data.
 
-    The name of a protocol stands for the training cases as well, so that a run that learned from
-    other cases, or does not say from which, does not carry it.
+    The name of a protocol covers the training cases too: a run that was trained on other or unknown
+    cases does not get it.
     """
-    own: dict[str, str] = {}
-    if opened.data is None:
-        own["training cases"] = f"{opened.checkpoint} does not say on which cases it was trained"
-    elif opened.data != data_digest(prepared):
-        own["training cases"] = f"{opened.checkpoint} was trained on another split or preparation"
-    return claim_of(prepared.spec, prepared.split, claimed(prepared.spec), own)
+    departures: dict[str, str] = {}
+    if model.data is None:
+        departures["training cases"] = (
+            f"{model.checkpoint} does not say on which cases it was trained"
+        )
+    elif model.data != data_digest(prepared):
+        departures["training cases"] = (
+            f"{model.checkpoint} was trained on another split or preparation"
+        )
+    return claim_of(prepared.spec, prepared.split, claimed(prepared.spec), departures)

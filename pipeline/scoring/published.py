@@ -1,4 +1,4 @@
-"""Published numbers: Dice per organ of other methods, beside a result that may stand there."""
+"""Published Dice per organ of other methods, for results that are comparable with them."""
 
 import csv
 import io
@@ -16,13 +16,13 @@ from pipeline.results.scores import GROUPS, Evaluation, rows_of
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.protocol import ProtocolLabel
 
-SHOWN = ("GA", "TAK")  # and the best of the others, where nobody asks for methods by name
+SHOWN = ("GA", "TAK")  # and the best of the others, unless methods are named
 _UPPER_BOUND = "V-Net (fully)"  # trained with all labels
 
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A published table: what it was measured on, and Dice in [0, 1] by method and organ.
+    """A published table: data, split and rules, and Dice in [0, 1] by method and organ.
 
     Attributes:
         means: by method, as published; of `all`, `large` and `small`.
@@ -36,14 +36,14 @@ class PublishedTable:
     means: dict[str, dict[str, float]]
 
     def __str__(self) -> str:
-        return _told(self.protocol, self.split, self.part, self.rules)
+        return _key(self.protocol, self.split, self.part, self.rules)
 
 
 def published_rows(protocol: str, split: str) -> dict[str, dict[str, float]]:
     """Published Dice in [0, 1] by method and organ, methods in the order of the publication.
 
     Raises:
-        LookupError: nothing was published for that protocol and split; what there is.
+        LookupError: nothing was published for that protocol and split; lists what was.
     """
     for setting in settings():
         if (setting.protocol, setting.split) == (protocol, split):
@@ -53,7 +53,7 @@ def published_rows(protocol: str, split: str) -> dict[str, dict[str, float]]:
 
 
 def published_notes() -> tuple[str, ...]:
-    """Where the numbers are from, and what is doubtful about them."""
+    """Sources of the numbers, and doubts about them."""
     content = _content()
     return (f"{content['source']}; {content['unit']}", *content["notes"])
 
@@ -78,38 +78,38 @@ def settings() -> tuple[PublishedTable, ...]:
 
 
 def setting_for(claim: ProtocolLabel, part: str, rules: str) -> PublishedTable:
-    """The published table that a result may stand beside.
+    """The published table that a result is comparable with.
 
     Raises:
-        ValueError: there is none; what differs from those that there are.
+        ValueError: there is none; names the differences.
     """
-    own = _told(claim.protocol, claim.split, part, rules)
-    near = []
+    key = _key(claim.protocol, claim.split, part, rules)
+    similar = []
     for setting in settings():
-        if str(setting) == own:
+        if str(setting) == key:
             return setting
         if (setting.protocol, setting.split) == (claim.protocol, claim.split):
-            near.append(setting)
+            similar.append(setting)
     hints = [*claim.departures]
-    if not near:
-        hints.append("those of another protocol or split say nothing beside this result")
-    for setting in near:
+    if not similar:
+        hints.append("those of another protocol or split are not comparable with this result")
+    for setting in similar:
         if setting.rules != rules:
             hints.append("--rules published scores by their rules")
         if setting.part != part:
-            hints.append(f"--part {setting.part} scores the cases that they are of")
+            hints.append(f"--part {setting.part} scores their cases")
     known = ", ".join(f"{setting.protocol} {setting.split}" for setting in settings())
     raise ValueError(
-        f"--beside: this result is of {own}; numbers were published for {known}, part test, "
+        f"--beside: this result is of {key}; numbers were published for {known}, part test, "
         f"rules ga: {'; '.join(hints)}"
     )
 
 
 def chosen_methods(setting: PublishedTable, asked: str) -> tuple[str, ...]:
-    """The methods to show: `published` for a few, or names with commas between them.
+    """The methods to show: `published` for a few, or names separated by commas.
 
     Raises:
-        LookupError: a method that is not in the table; those that are.
+        LookupError: a method that is not in the table; lists those that are.
     """
     if asked == "published":
         others = [name for name in setting.methods if name not in (*SHOWN, _UPPER_BOUND)]
@@ -117,12 +117,12 @@ def chosen_methods(setting: PublishedTable, asked: str) -> tuple[str, ...]:
         return (best, *SHOWN)
     known = {name.casefold(): name for name in setting.methods}
     names = [name.strip() for name in asked.split(",") if name.strip()]
-    unknown = [name for name in names if name.casefold() not in known]
-    if unknown or not names:
+    unlisted = [name for name in names if name.casefold() not in known]
+    if unlisted or not names:
         raise LookupError(
-            f"--beside {asked}: no published {', '.join(unknown) or 'method'}; there is published, "
-            f"{', '.join(setting.methods)}"
-            + (did_you_mean(unknown[0], ("published", *setting.methods)) if unknown else "")
+            f"--beside {asked}: no published {', '.join(unlisted) or 'method'}; there is "
+            f"published, {', '.join(setting.methods)}"
+            + (did_you_mean(unlisted[0], ("published", *setting.methods)) if unlisted else "")
         )
     return tuple(known[name.casefold()] for name in names)
 
@@ -147,18 +147,18 @@ def write_beside(evaluation: Evaluation, setting: PublishedTable, stem: Path) ->
 
 
 def own_dice(evaluation: Evaluation, row: str) -> float:
-    """Mean Dice of an organ or group in [0, 1], as this run reached it."""
+    """Mean Dice of an organ or group of this run, in [0, 1]."""
     return (evaluation.group if row in GROUPS else evaluation.organ)(row, "dice")[0]
 
 
 def published_dice(setting: PublishedTable, method: str, row: str) -> float:
-    """Mean Dice of an organ or group in [0, 1], as published for a method."""
+    """Published mean Dice of an organ or group of a method, in [0, 1]."""
     if row in GROUPS:
         return setting.means[method][row]
     return setting.methods[method][row]
 
 
-def _told(protocol: str, split: str | None, part: str, rules: str) -> str:
+def _key(protocol: str, split: str | None, part: str, rules: str) -> str:
     return f"{protocol}, split {split}, part {part}, rules {rules}"
 
 
@@ -167,7 +167,7 @@ def _content() -> dict[str, Any]:
 
 
 def _descriptor(protocol: str) -> DatasetSpec:
-    """The shipped descriptor of a protocol, which knows the abbreviations of its organs."""
+    """The shipped descriptor of a protocol, with the abbreviations of its organs."""
     paths = sorted(shipped.reference("data").glob("*.toml"))
     specs = (DatasetSpec.read(path) for path in paths)
     return next(spec for spec in specs if spec.protocol == protocol)
@@ -178,8 +178,8 @@ class Published:
     """Dice in [0, 1] by method, then by organ or group; empty where there is nothing to show.
 
     Attributes:
-        why_none: what stands in the way, in words.
-        notes: where the numbers are from and what is doubtful about them.
+        why_none: why nothing is shown, in words.
+        notes: sources of the numbers, and doubts about them.
     """
 
     methods: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -188,32 +188,32 @@ class Published:
 
 
 def published_beside(evaluation: Evaluation | None) -> Published:
-    """Published numbers for a result: those of GA and TAK and of the best of the others."""
+    """Published numbers to compare with a result: GA, TAK and the best of the others."""
     if evaluation is None:
         return Published(why_none="Published numbers are shown beside scores, and there are none.")
     wanted = (evaluation.protocol, evaluation.split)
-    near = [one for one in settings() if (one.protocol, one.split) == wanted]
-    for setting in near:
+    similar = [one for one in settings() if (one.protocol, one.split) == wanted]
+    for setting in similar:
         if (setting.part, setting.rules) == (evaluation.part, evaluation.rules):
             methods = chosen_methods(setting, "published")
             return Published(
                 {name: _rows(setting, name) for name in methods}, "", published_notes()
             )
-    return Published(why_none=_why_none(evaluation, near))
+    return Published(why_none=_why_none(evaluation, similar))
 
 
 def _rows(setting: PublishedTable, method: str) -> dict[str, float]:
     return setting.methods[method] | {group: setting.means[method][group] for group in GROUPS}
 
 
-def _why_none(evaluation: Evaluation, near: list[PublishedTable]) -> str:
-    if not near:
+def _why_none(evaluation: Evaluation, similar: list[PublishedTable]) -> str:
+    if not similar:
         split = f", split {evaluation.split}" if evaluation.split else ""
         return (
             f"No published numbers for the protocol {evaluation.protocol}{split}; numbers of other "
             "protocols are not comparable and are not shown."
         )
-    known = "; ".join(f"the part {one.part} by the rules {one.rules}" for one in near)
+    known = "; ".join(f"the part {one.part} by the rules {one.rules}" for one in similar)
     return (
         f"Published numbers for {evaluation.protocol} {evaluation.split} are of {known}, this "
         f"result is of the part {evaluation.part} by the rules {evaluation.rules}: `tak evaluate "

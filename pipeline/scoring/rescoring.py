@@ -1,4 +1,4 @@
-"""Scores of a repeated run beside those of its run."""
+"""Scores of a repeated run, compared with those of the original."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from segmentation.evaluation.statistics import nan_mean
 def rescore(
     original: Path, repeated: Path, data: Prepared, device: torch.device
 ) -> dict[str, list[str]]:
-    """Score a repeated run by every evaluation that its run has on the same data.
+    """Repeat every evaluation of the original run on the same data.
 
     Returns:
-        By the name of a result file what differs, in words; an empty list where nothing does.
+        Differences in words by the name of a result file; an empty list where there are none.
     """
     results = {}
     split = claim_of_data(data).split
@@ -34,7 +34,7 @@ def rescore(
 
 
 def _request(file: Path, before: Evaluation, device: torch.device) -> ScoreRequest:
-    named = file.stem.endswith(f"-{before.predictor}")  # else the run's own choice
+    named = file.stem.endswith(f"-{before.predictor}")  # else the default of the run
     return ScoreRequest(
         part=before.part,
         rules=before.rules,
@@ -55,11 +55,11 @@ def _differences(before: Evaluation, now: Evaluation) -> list[str]:
             for case, scores in before.cases.items()
             for organ in scores
         ]
-        apart = [(a, b) for a, b in pairs if a != b and not (a != a and b != b)]  # NaN equals NaN
-        if apart:
+        unequal = [(a, b) for a, b in pairs if a != b and not (a != a and b != b)]  # NaN equals NaN
+        if unequal:
             means = [nan_mean(list(column)) for column in zip(*pairs, strict=True)]
             words.append(
-                f"{metric}: {len(apart)} of {len(pairs)} values, mean {means[0]:.6g} in the run, "
+                f"{metric}: {len(unequal)} of {len(pairs)} values, mean {means[0]:.6g} in the run, "
                 f"{means[1]:.6g} in the repetition"
             )
     return words

@@ -1,4 +1,4 @@
-"""Masks of other programs scored by the same rules as a run, into the same files."""
+"""Scoring of masks of other programs, by the rules and into the files of runs."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,10 +24,10 @@ NOTE = "masks of another program: on which cases it was trained is not known"
 
 @dataclass(frozen=True)
 class MaskRequest:
-    """Which masks to score, against which truth, and how.
+    """Options of `score_masks`.
 
     Attributes:
-        descriptor, split: of the truth, where it does not say; see `open_truth`.
+        descriptor, split: of the truth, where it has none; see `open_truth`.
         labels, match: names of the labels of the masks; see `open_masks`.
     """
 

@@ -1,4 +1,4 @@
-"""A run scored by the rules that are asked for: opened, checked, scored, written."""
+"""Scoring of a run or a bundle: checks, evaluation, result files."""
 
 import math
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ PARTS = ("validation", "test")
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """What to score and how.
+    """Options of `score_run`.
 
     Attributes:
         rules: name of metric rules, or `published` for those of the protocol.
@@ -54,7 +54,7 @@ class ScoredRun:
     Attributes:
         columns: evaluations by name: trained and, if asked for, untrained.
         written: files of each evaluation, then those of the published numbers.
-        published: the table and methods that stand beside the run; None for none.
+        published: the table and methods to compare with; None for none.
         notes: deviations from the published evaluation, and doubts about its numbers.
     """
 
@@ -71,18 +71,20 @@ def score_run(
 
     Raises:
         LookupError: no such part, rules or published method.
-        ValueError: nothing published may stand beside this result.
-        OSError: nothing can be written to the folder; all of this is said before scoring.
+        ValueError: no published table is comparable with this result.
+        OSError: the folder is not writable; like the other errors, raised before scoring.
     """
     if asked.part not in PARTS:
         raise LookupError(unknown("part", asked.part, PARTS))
     if not 0 <= asked.tolerance_mm < math.inf:  # NaN is neither
-        raise ValueError(f"--tolerance {asked.tolerance_mm:g}: a distance in mm, 0 or more")
+        raise ValueError(
+            f"--tolerance {asked.tolerance_mm:g}: expected a distance in mm, 0 or more"
+        )
     rules = rules_for(asked.rules, data.spec)
-    models = {"trained": _opened(run, asked, False)}
+    models = {"trained": _open(run, asked, False)}
     if asked.untrained:
-        models["untrained"] = _opened(run, asked, True)
-    beside = _beside(models["trained"], data, asked, rules)
+        models["untrained"] = _open(run, asked, True)
+    published = _beside(models["trained"], data, asked, rules)
     stems = {name: _stem(asked, rules, model, name) for name, model in models.items()}
     claim = claim_of_run(models["trained"], data)
     now = (data.spec.name, claim.protocol, claim.split)
@@ -98,25 +100,25 @@ def score_run(
     written: list[tuple[Path, ...]] = []
     for name, evaluation in columns.items():
         written.append(write_results(evaluation, folder / stems[name]))
-    if beside is not None:
+    if published is not None:
         stem = stems["trained"].replace("evaluation", "published", 1)
-        written.append(write_beside(columns["trained"], beside[0], folder / stem))
-    notes = () if beside is None else _notes(models["trained"])
-    return ScoredRun(columns, written, beside, notes)
+        written.append(write_beside(columns["trained"], published[0], folder / stem))
+    notes = () if published is None else _notes(models["trained"])
+    return ScoredRun(columns, written, published, notes)
 
 
-def _stem(asked: ScoreRequest, rules: str, opened: TrainedModel, column: str) -> str:
+def _stem(asked: ScoreRequest, rules: str, model: TrainedModel, column: str) -> str:
     """The name of the result files; a bundle counts as the best checkpoint."""
     return evaluation_name(
         asked.part,
         rules,
-        checkpoint=opened.checkpoint.stem if opened.checkpoint.suffix == ".pt" else "best",
+        checkpoint=model.checkpoint.stem if model.checkpoint.suffix == ".pt" else "best",
         predictor=asked.predictor,
         untrained=column == "untrained",
     )
 
 
-def _opened(run: Path, asked: ScoreRequest, untrained: bool) -> TrainedModel:
+def _open(run: Path, asked: ScoreRequest, untrained: bool) -> TrainedModel:
     return open_model(
         run,
         checkpoint=asked.checkpoint,
@@ -127,25 +129,25 @@ def _opened(run: Path, asked: ScoreRequest, untrained: bool) -> TrainedModel:
 
 
 def _beside(
-    opened: TrainedModel, data: Prepared, asked: ScoreRequest, rules: str
+    model: TrainedModel, data: Prepared, asked: ScoreRequest, rules: str
 ) -> tuple[PublishedTable, tuple[str, ...]] | None:
-    """The published table that may stand beside the result, and the methods to show."""
+    """The published table that is comparable with the result, and the methods to show."""
     if asked.beside is None:
         return None
-    setting = setting_for(claim_of_run(opened, data), asked.part, rules)
+    setting = setting_for(claim_of_run(model, data), asked.part, rules)
     return setting, chosen_methods(setting, asked.beside)
 
 
-def _notes(opened: TrainedModel) -> tuple[str, ...]:
-    """Deviations of the run's prediction from the published one, and what is doubtful there."""
-    protocol = claimed(opened.spec)
+def _notes(model: TrainedModel) -> tuple[str, ...]:
+    """Deviations from the published prediction, and doubts about the published numbers."""
+    protocol = claimed(model.spec)
     assert protocol is not None
-    patch, inference = tuple(opened.config.training.patch), opened.config.inference
-    windows = ((patch, protocol.patch), (opened.window.stride, protocol.stride))
+    patch, inference = tuple(model.config.training.patch), model.config.inference
+    windows = ((patch, protocol.patch), (model.window.stride, protocol.stride))
     notes = [
-        f"this run has a {what} of {_sides(own)} in prediction, the published ones {_sides(theirs)}"
-        for what, (own, theirs) in zip(("window", "stride"), windows, strict=True)
-        if own != theirs
+        f"this run predicts with a {name} of {_sides(ours)}, the published ones {_sides(theirs)}"
+        for name, (ours, theirs) in zip(("window", "stride"), windows, strict=True)
+        if ours != theirs
     ]
     if inference.blend != protocol.blend:
         notes.append(f"this run averages windows {inference.blend}, the published {protocol.blend}")

@@ -17,7 +17,7 @@ class Scored:
     """The scores of a run, or the mean over the seeds of one.
 
     Attributes:
-        seeds: how many runs were averaged, case by case.
+        seeds: number of runs that were averaged, case by case.
     """
 
     name: str
@@ -67,9 +67,9 @@ def _check_seeds(configs: Sequence[Path]) -> None:
     for path in configs if len(configs) > 1 else ():
         config = {**tomllib.loads(path.read_text(encoding="utf-8")), "seed": None}
         first = first or config
-        apart = sorted(key for key in first | config if first.get(key) != config.get(key))
-        if apart:
+        differing = sorted(key for key in first | config if first.get(key) != config.get(key))
+        if differing:
             raise ValueError(
-                f"{path} differs from {configs[0]} in {', '.join(apart)}; seeds of one run differ "
-                "by their seed alone"
+                f"{path} differs from {configs[0]} in {', '.join(differing)}; seeds of one run may "
+                "differ only in their seed"
             )

@@ -1,4 +1,4 @@
-"""Scores in the terminal: one run with all its measures, others beside it with their Dice."""
+"""Tables of scores, comparisons and text sensitivity in the terminal."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -44,9 +44,9 @@ def score_table(columns: Mapping[str, Evaluation]) -> Group:
 
 
 def framed(
-    evaluation: Evaluation, what: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]]
+    evaluation: Evaluation, heading: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]]
 ) -> Group:
-    """A table of organs that fits 80 columns, between how its scores came to be and the rules."""
+    """A table of organs in 80 columns, with a heading and the facts of the metric rules."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("organ", no_wrap=True)
     for heading in headings:
@@ -58,7 +58,7 @@ def framed(
         table.add_row(f"mean of {row}" if group else row, *cells, style="bold" if group else "")
     split = "" if evaluation.split is None else f", split {evaluation.split}"
     above = [
-        f"{evaluation.part}: {what}",
+        f"{evaluation.part}: {heading}",
         f"protocol {evaluation.protocol}{split}; metric rules {evaluation.rules}",
     ]
     facts = named(evaluation.rules).facts
@@ -77,7 +77,7 @@ def _cell(evaluation: Evaluation, row: str, metric: str, share: bool) -> str:
     if math.isnan(deviation):  # a single case
         return f"{factor * mean:.1f}"
     spread = factor * deviation
-    digits = 0 if spread >= 9.95 else 1  # a second digit of a wide spread says nothing
+    digits = 0 if spread >= 9.95 else 1  # a second digit of a wide spread has no meaning
     return f"{factor * mean:.1f}±{spread:.{digits}f}"
 
 
@@ -127,7 +127,7 @@ def _p(value: float) -> str:
 
 
 def _caption(one: Scored, other: Scored, rows: Sequence[PairedDifference]) -> str:
-    """What the numbers rest on, and what they cannot say."""
+    """Cases, seeds and tests of the comparison, and its limits."""
     cases = len(one.evaluation.cases)
     notes = [
         f"{one.evaluation.part}, {one.evaluation.protocol}, {cases} cases, "
@@ -157,12 +157,12 @@ def beside_table(evaluation: Evaluation, setting: PublishedTable, methods: Seque
         own = 100 * own_dice(evaluation, row)
         theirs = [100 * published_dice(setting, method, row) for method in methods]
         rows[row] = [*map(_shown, (own, *theirs)), _shown(own - theirs[-1], "+")]
-    what = f"Dice in % over {len(evaluation.cases)} cases, beside published numbers"
-    return framed(evaluation, what, headings, rows)
+    heading = f"Dice in % over {len(evaluation.cases)} cases, with published numbers"
+    return framed(evaluation, heading, headings, rows)
 
 
 def show_scores(scored: ScoredRun, *, stderr: bool) -> None:
-    """Print the scores of a run and, if asked for, published numbers with their notes."""
+    """Print the scores of a run and, if there are any, published numbers with their notes."""
     console = Console(stderr=stderr)
     console.print(score_table(scored.columns))
     if scored.published is not None:
@@ -172,8 +172,8 @@ def show_scores(scored: ScoredRun, *, stderr: bool) -> None:
 
 
 def sensitivity_table(figures: Mapping[str, Sensitivity]) -> Table:
-    """A row per organ: Dice with the model's own text, and what other texts take from it."""
-    table = Table(box=SIMPLE_HEAD, title="Dice in percent, and what another text takes from it")
+    """A row per organ: Dice with the trained text, and its loss with other texts."""
+    table = Table(box=SIMPLE_HEAD, title="Dice in percent, and its loss with other texts")
     table.add_column("organ")
     table.add_column("own", justify="right")
     for name in figures:

@@ -1,7 +1,7 @@
-"""How much a trained model reads its text: predictions with other vectors put in its place.
+"""Sensitivity of a trained model to its text: predictions with other text vectors.
 
 A model whose predictions stay the same when the rows of its text are exchanged does not use the
-text to tell the classes apart.
+text to distinguish the classes.
 """
 
 import json
@@ -29,12 +29,12 @@ Vectors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What another text changes in the predictions of a model, on the prepared grid.
+    """Changes of a model's predictions with another text, on the prepared grid.
 
     Attributes:
-        changed: share of the voxels whose class changes, of those that are an organ before or
+        changed: share of voxels whose class changes, among those that are an organ before or
             after; mean over cases.
-        dice, dice_lost: Dice with the model's own text, and what of it is lost, by organ; NaN
+        dice, dice_lost: Dice with the trained text and its loss with the other, by organ; NaN
             where an organ is in no case.
     """
 
@@ -48,7 +48,7 @@ def other_vectors(model: TrainedModel, bank: Path | None = None, *, seed: int = 
 
     Raises:
         ValueError: a model without text, or a bank of another shape.
-        LookupError: the bank lacks a class or aspect.
+        LookupError: the bank has no such class or aspect.
     """
     holders = _vectors_of(model)
     if not holders:
@@ -110,7 +110,7 @@ def text_sensitivity(
 
 @contextmanager
 def replaced(model: TrainedModel, vectors: Tensor) -> Iterator[None]:
-    """The model with other text vectors, and its own again afterward."""
+    """Replace the text vectors of the model, and restore them afterward."""
     holders = _vectors_of(model)
     kept = [own.detach().clone() for own in holders]
     with torch.no_grad():

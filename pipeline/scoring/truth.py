@@ -1,4 +1,4 @@
-"""True masks that masks of other programs are scored against: prepared, raw, or a plain folder."""
+"""True masks to score masks of other programs against: prepared, raw, or a plain folder."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,13 +44,13 @@ class TrueCase:
 
 @dataclass(frozen=True)
 class Truth:
-    """The cases to score against, and what a result on them is called.
+    """The cases to score against, and the names for results on them.
 
     Attributes:
         aliases: of each organ, by its name, in the order of the class indices.
         groups: organ names of `all`, `large` and `small`.
         cases: reads each case by its name.
-        prepared: whether the cases are on a prepared grid as well.
+        prepared: whether the cases are also on a prepared grid.
         spec: the descriptor of the data; None for a plain list of organs.
     """
 
@@ -71,7 +71,7 @@ def open_truth(folder: Path, part: str, descriptor: str | None, split: str | Non
     Args:
         folder: as `tak prepare` wrote it, a data set as downloaded, or a plain folder of masks.
         part: of the split that is scored; all masks of a folder without a split.
-        descriptor: names the organs of a folder that has no descriptor of its own.
+        descriptor: names the organs of a folder without a descriptor.
         split: of a data set as downloaded.
 
     Raises:
@@ -85,7 +85,7 @@ def open_truth(folder: Path, part: str, descriptor: str | None, split: str | Non
     if kind == "prepared":
         for option, value in (("--descriptor", descriptor), ("--split", split)):
             if value is not None:
-                raise ValueError(f"{option} {value}: {folder} is prepared and has its own")
+                raise ValueError(f"{option} {value}: {folder} is prepared and has one already")
         return _prepared(open_data(folder, accept=("prepared",)).prepared, part)
     flat = any(True for _ in files_in(folder, tuple(READERS)))
     if not flat and (kind == "raw" or descriptor is not None) and _is_raw(folder, descriptor):

@@ -1,1 +1,1 @@
-"""What the terminal shows while a command runs: progress, live table, state of a run."""
+"""Terminal views: progress bars, live table, status of a run, catalog."""

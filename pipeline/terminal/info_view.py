@@ -13,15 +13,15 @@ class ShownKey(Protocol):
 
     @property
     def name(self) -> str:
-        """As in a recipe."""
+        """Its key in a recipe."""
 
     @property
     def kind(self) -> str:
-        """Type and limits."""
+        """Its type and limits."""
 
     @property
     def default(self) -> object:
-        """None where required."""
+        """Its default; None where required."""
 
     @property
     def required(self) -> bool:
@@ -29,7 +29,7 @@ class ShownKey(Protocol):
 
     @property
     def meaning(self) -> str:
-        """From the docstring."""
+        """Its meaning, from the docstring."""
 
 
 class ShownEntry(Protocol):
@@ -37,23 +37,23 @@ class ShownEntry(Protocol):
 
     @property
     def kind(self) -> str:
-        """Such as method."""
+        """Its kind, such as method."""
 
     @property
     def name(self) -> str:
-        """Such as magicnet."""
+        """Its name, such as magicnet."""
 
     @property
     def summary(self) -> str:
-        """One line."""
+        """A description in one line."""
 
     @property
     def options(self) -> Sequence[ShownKey]:
-        """Keys of its table in a recipe."""
+        """Its options: the keys of its table in a recipe."""
 
     @property
     def usage(self) -> Sequence[str]:
-        """What to type."""
+        """Example commands."""
 
 
 def show_entries(entries: Sequence[ShownEntry], *, detailed: bool) -> None:

@@ -1,4 +1,4 @@
-"""A run in the terminal while it trains: one live table, or plain lines where there is none."""
+"""Progress of a training run: a live table in terminals, plain lines elsewhere."""
 
 import math
 import time
@@ -16,7 +16,7 @@ from rich.text import Text
 from pipeline.terminal.run_status import RunStatus, clock, memory, percent
 
 _QUIET_SECONDS = 30  # between two plain lines about losses
-_AROUND_ORGANS = 8  # lines of the live table that are not organs
+_AROUND_ORGANS = 8  # lines of the live table without organs
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _TREND = 12  # validations that a trend shows
 
@@ -26,18 +26,18 @@ class Watcher:
 
     def __init__(self, steps: int, console: Console) -> None:
         self.console = console
-        self.standing = RunStatus(steps)
+        self.status = RunStatus(steps)
         self._begin = time.monotonic()
-        self._told = -math.inf
+        self._printed_at = -math.inf
         self._validating = ""
 
     def recall(self, record: Mapping[str, Any]) -> None:
-        """Take in a record of an earlier session, which that one has told of."""
-        self.standing.recall(record)
+        """Add a record of an earlier session, without printing it."""
+        self.status.recall(record)
 
     def report(self, record: dict[str, Any]) -> None:
-        """Take in a record of the log, and print what should stay in the scrollback."""
-        self.standing.see(record)
+        """Add a record of the log, and print lines that stay in the scrollback."""
+        self.status.add(record)
         self._validating = ""
         if "labeled_voxels" in record:
             self.console.print(_parts(record))
@@ -51,52 +51,52 @@ class Watcher:
             self.console.print(Text(message, style="yellow"))
 
     def tick(self, case: str, done: int, total: int) -> None:
-        """A validation begins with another case."""
+        """A validation begins its next case."""
         self._validating = f"validating {case}, {done + 1} of {total}"
 
     def _plain_line(self) -> None:
-        known, now = self.standing, time.monotonic()
-        if now - self._told < _QUIET_SECONDS and known.step < known.steps:
+        status, now = self.status, time.monotonic()
+        if now - self._printed_at < _QUIET_SECONDS and status.step < status.steps:
             return
-        self._told = now
-        parts = [f"step {known.step}/{known.steps}", f"loss {known.loss:.4g}", *self._facts()]
+        self._printed_at = now
+        parts = [f"step {status.step}/{status.steps}", f"loss {status.loss:.4g}", *self._facts()]
         self.console.print(", ".join(parts), highlight=False)
 
     def _facts(self) -> list[str]:
-        known = self.standing
-        facts = [f"rate {known.rate:.3g}"]
-        if known.seconds_per_step is not None:
-            facts += [f"{known.seconds_per_step:.2g} s/step", f"{known.time_left} left"]
-        if known.peak_memory_mib is not None:
-            peak = memory(known.peak_memory_mib)
-            facts.append(f"{known.memory_of} peak {peak}".strip())
+        status = self.status
+        facts = [f"rate {status.rate:.3g}"]
+        if status.seconds_per_step is not None:
+            facts += [f"{status.seconds_per_step:.2g} s/step", f"{status.time_left} left"]
+        if status.peak_memory_mib is not None:
+            peak = memory(status.peak_memory_mib)
+            facts.append(f"{status.memory_of} peak {peak}".strip())
         return facts
 
     def _validation_line(self) -> str:
-        step, means = self.standing.means[-1]
+        step, means = self.status.means[-1]
         scores = ", ".join(f"{name} {percent(mean)}" for name, mean in means.items())
-        best_step, best = self.standing.best()
-        best_told = f"best {percent(best)} at step {best_step}"
-        return f"step {step}: validation Dice, %: {scores} ({best_told})"
+        best_step, best = self.status.best()
+        best_line = f"best {percent(best)} at step {best_step}"
+        return f"step {step}: validation Dice, %: {scores} ({best_line})"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The live table at this moment."""
-        known = self.standing
+        status = self.status
         elapsed = clock(time.monotonic() - self._begin)
         head = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=known.steps, completed=known.step, width=20)
-        share = f"{100 * known.step // known.steps} %"
-        left = "-" if known.time_left == "-" else known.time_left
-        head.add_row(f"step {known.step} of {known.steps}", bar, share, elapsed, f"{left} left")
+        bar = ProgressBar(total=status.steps, completed=status.step, width=20)
+        share = f"{100 * status.step // status.steps} %"
+        left = "-" if status.time_left == "-" else status.time_left
+        head.add_row(f"step {status.step} of {status.steps}", bar, share, elapsed, f"{left} left")
         sides = Table.grid(padding=(0, 3))
-        tables = [_terms(known)] if known.terms else []
-        if known.means:
+        tables = [_terms(status)] if status.terms else []
+        if status.means:
             rows = max((options.height or console.height) - _AROUND_ORGANS, 3)
-            tables.append(_organs(known, rows, trend=not options.ascii_only))
+            tables.append(_organs(status, rows, trend=not options.ascii_only))
         sides.add_row(*tables)
-        facts = [] if math.isnan(known.rate) else self._facts()[:1] + self._facts()[-1:]
-        if known.warnings:
-            facts.append(f"{known.warnings} warning{'s' * (known.warnings > 1)}")
+        facts = [] if math.isnan(status.rate) else self._facts()[:1] + self._facts()[-1:]
+        if status.warnings:
+            facts.append(f"{status.warnings} warning{'s' * (status.warnings > 1)}")
         if self._validating:
             facts.append(self._validating)
         yield Group(head, sides, Text(" · ".join(facts), style="dim"))
@@ -104,7 +104,7 @@ class Watcher:
 
 @contextmanager
 def watching(steps: int) -> Iterator[Watcher]:
-    """A watcher of a run of so many steps on stdout; a live table if that is a terminal."""
+    """A watcher of a run of `steps` steps on stdout; a live table if that is a terminal."""
     watcher = Watcher(steps, Console())
     if not watcher.console.is_terminal:
         yield watcher
@@ -129,23 +129,23 @@ def _parts(record: Mapping[str, Any]) -> str:
     return ", ".join(f"{count} {part}" for part, count in record["cases"].items()) + " cases"
 
 
-def _terms(known: RunStatus) -> Table:
+def _terms(status: RunStatus) -> Table:
     table = Table("loss", box=SIMPLE_HEAD)
     table.add_column("", justify="right")
-    for name, value in known.terms.items():
+    for name, value in status.terms.items():
         table.add_row(name, f"{value:.4f}")
-    table.add_row("sum", f"{known.loss:.4f}", style="bold")
+    table.add_row("sum", f"{status.loss:.4f}", style="bold")
     return table
 
 
-def _organs(known: RunStatus, rows: int, *, trend: bool) -> Table:
-    """Dice of the first predictor; the lowest organs alone where not all find room."""
-    table = Table(f"Dice, %: {known.first_predictor}", box=SIMPLE_HEAD)
+def _organs(status: RunStatus, rows: int, *, trend: bool) -> Table:
+    """Dice of the first predictor; only the lowest organs if there is no room for all."""
+    table = Table(f"Dice, %: {status.first_predictor}", box=SIMPLE_HEAD)
     for column in ("last", "best"):
         table.add_column(column, justify="right")
     table.add_column("trend" if trend else "")
-    means = [means[known.first_predictor] for _, means in known.means]
-    organs = list(known.history.items())
+    means = [means[status.first_predictor] for _, means in status.means]
+    organs = list(status.history.items())
     if len(organs) > rows:
         organs = sorted(organs, key=lambda item: _rank(item[1][-1]))[: rows - 1]
     for name, scores in [("mean", means), *organs]:
@@ -153,8 +153,8 @@ def _organs(known: RunStatus, rows: int, *, trend: bool) -> Table:
         shown = sparkline(scores[-_TREND:]) if trend else ""
         style = "bold" if name == "mean" else "yellow" if scores[-1] == 0 else None
         table.add_row(name, percent(scores[-1]), percent(best), shown, style=style)
-    if len(organs) < len(known.history):
-        more = len(known.history) - len(organs)
+    if len(organs) < len(status.history):
+        more = len(status.history) - len(organs)
         table.add_row(f"{more} organs with more", "", "", "", style="dim")
     return table
 
@@ -164,7 +164,7 @@ def _rank(score: float) -> float:
 
 
 def sparkline(scores: Iterable[float]) -> str:
-    """Scores in [0, 1] as bars of eight heights; a space where nothing was scored."""
+    """Scores in [0, 1] as bars of eight heights; a space for NaN."""
     top = len(_BLOCKS) - 1
     return "".join(
         " " if math.isnan(score) else _BLOCKS[min(int(score * len(_BLOCKS)), top)]

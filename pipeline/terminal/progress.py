@@ -33,7 +33,7 @@ def _progress(*, stderr: bool = False) -> Progress:
 def counted(
     description: str, total: int, *, stderr: bool = False
 ) -> Iterator[Callable[[str], None]]:
-    """A bar that moves by one with every call, which names what was done."""
+    """A progress bar that moves by one with every call, which gives the name of the item."""
     with _progress(stderr=stderr) as bars:
         task = bars.add_task(description, total=total, note="")
 
@@ -45,7 +45,7 @@ def counted(
 
 @contextmanager
 def parts_of(description: str, total: int) -> Iterator[Callable[[str], Callable[[float], None]]]:
-    """A bar on stderr over long pieces of work: start one by its name, then tell its share."""
+    """A progress bar on stderr over long items: start one by its name, then report its share."""
     with _progress(stderr=True) as bars:
         task = bars.add_task(description, total=total, note="")
         started = itertools.count()

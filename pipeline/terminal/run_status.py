@@ -1,4 +1,4 @@
-"""Where a run stands, gathered from the records of its log."""
+"""Status of a run: step, losses, pace and scores, from the records of its log."""
 
 import math
 from collections import deque
@@ -12,11 +12,11 @@ _PACE_RECORDS = 20  # of the latest records, from which the time left is estimat
 
 @dataclass
 class RunStatus:
-    """What the records so far say of a run of `steps` steps.
+    """Status of a run of `steps` steps, updated by every record of its log.
 
     Attributes:
-        memory_of: what `peak_memory_mib` is counted of, `GPU` or `process`.
-        warnings: how many there were.
+        memory_of: the owner of `peak_memory_mib`, `GPU` or `process`.
+        warnings: their number.
         history: Dice per organ of the first predictor over the validations.
         means: step and mean Dice of every validation, by predictor.
     """
@@ -33,14 +33,14 @@ class RunStatus:
     means: list[tuple[int, Mapping[str, float]]] = field(default_factory=list)
     _pace: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_PACE_RECORDS))
 
-    def see(self, record: Mapping[str, Any]) -> None:
-        """Take in a record of this session."""
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Add a record of this session."""
         if "seconds" in record:
             self._pace.append((record["step"], record["seconds"]))
         self.recall(record)
 
     def recall(self, record: Mapping[str, Any]) -> None:
-        """Take in a record of an earlier session; it says nothing of the time left."""
+        """Add a record of an earlier session, which does not count for the time left."""
         self.step = record["step"]
         self.warnings += len(record.get("warnings", ()))
         if "loss" in record:
@@ -54,7 +54,7 @@ class RunStatus:
 
     @property
     def seconds_per_step(self) -> float | None:
-        """Over the latest records, validations included; None before the second record."""
+        """Mean over the latest records, validations included; None before the second one."""
         if len(self._pace) < 2:
             return None
         (first, begin), (last, end) = self._pace[0], self._pace[-1]
@@ -62,7 +62,7 @@ class RunStatus:
 
     @property
     def time_left(self) -> str:
-        """As hours, minutes and seconds; `-` before the second record."""
+        """Estimated time left as h:mm:ss; `-` before the second record."""
         pace = self.seconds_per_step
         return "-" if pace is None else clock(pace * (self.steps - self.step))
 
@@ -89,5 +89,5 @@ def memory(mebibytes: float) -> str:
 
 
 def percent(score: float) -> str:
-    """A score in [0, 1] as a percentage; `-` where nothing was scored."""
+    """A score in [0, 1] as a percentage; `-` for NaN."""
     return "-" if math.isnan(score) else f"{100 * score:.1f}"

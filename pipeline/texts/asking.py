@@ -1,4 +1,4 @@
-"""From a command's options to a provider, its questions, and what they cost."""
+"""Jobs of `tak describe`: options, limits, preview, results and their cost."""
 
 import sys
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from pipeline.texts.services import PriceQuote, answer_cache, pairs
 
 @dataclass(frozen=True)
 class Limits:
-    """How much asking is allowed, and how hard to try."""
+    """Numbers of samples, attempts, concurrent calls and rounds, and limits of tokens and cost."""
 
     samples: int = 1
     attempts: int = 3
@@ -43,7 +43,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class DescribeJob:
-    """Everything that is asked in one run, of whom, and within which limits."""
+    """Template, classes, provider and limits of one run of `tak describe`."""
 
     template: Template
     classes: tuple[str, ...]
@@ -56,7 +56,7 @@ class DescribeJob:
 
 @dataclass(frozen=True)
 class ScanJudge:
-    """Contradicts claims by labeled scans, which are read once."""
+    """Compares claims with labeled scans, which are read once."""
 
     cases: tuple[str, ...]
     scenes: tuple[Scene, ...]
@@ -72,9 +72,9 @@ def wording(template: str, variables: list[str]) -> Template:
 
 
 def run(job: DescribeJob, judge: ScanJudge | None = None) -> DescribeResult:
-    """Ask with a progress bar; the answers so far survive any end."""
+    """Describe with a progress bar; valid answers are cached however the run ends."""
     provider, limits = job.provider, job.limits
-    # Replaying costs nothing: no limit can be passed, and nobody has a price for it.
+    # Replaying recorded answers costs nothing, so that limits and prices do not apply.
     budget = _budget(limits, job.quote) if provider.costs else Budget()
     number = len(job.classes) * len(job.template.aspects) * limits.samples
     with counted(f"asking {provider.name}", number) as tick:
@@ -83,10 +83,10 @@ def run(job: DescribeJob, judge: ScanJudge | None = None) -> DescribeResult:
                 job, budget, judge, lambda question: tick(f"{question.organ}, {question.aspect}")
             )
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_kept(budget, job)) from None
+            raise KeyboardInterrupt(_interrupted(budget, job)) from None
         except Exception:
             if provider.costs:
-                print(f"spent before the end: {took(budget.spent, job.quote)}", file=sys.stderr)
+                print(f"spent before the error: {took(budget.spent, job.quote)}", file=sys.stderr)
             raise
 
 
@@ -96,7 +96,7 @@ def describe_within(
     judge: ScanJudge | None = None,
     progress: Callable[[Question], None] = lambda question: None,
 ) -> DescribeResult:
-    """Descriptions of a job, counted by a budget; errors as in `describe`."""
+    """Descriptions of a job within a budget; errors as in `describe`."""
     limits, costs = job.limits, job.provider.costs
     result = describe(
         job.template,
@@ -123,12 +123,12 @@ def _budget(limits: Limits, quote: PriceQuote) -> Budget:
     return Budget(max_tokens=limits.max_tokens, max_cost_usd=limits.max_cost_usd, price=quote.price)
 
 
-def _kept(budget: Budget, job: DescribeJob) -> str:
-    """After an interrupt: what was spent, what was kept and how to resume."""
+def _interrupted(budget: Budget, job: DescribeJob) -> str:
+    """The message of an interrupt: cost so far, cached answers, how to resume."""
     if not job.provider.costs:
         return "nothing was written; the same command replays all answers"
     return (
-        f"{took(budget.spent, job.quote)} spent, besides calls under way; valid answers are kept "
+        f"{took(budget.spent, job.quote)} spent, besides calls in progress; valid answers are kept "
         f"in {job.cache.folder}, and the same command asks only for the rest"
     )
 
@@ -144,7 +144,7 @@ def questions_of(job: DescribeJob) -> tuple[Question, ...]:
 
 
 def open_questions(job: DescribeJob) -> dict[str, Usage]:
-    """What every question without a kept answer is expected to take at most, by its cache key."""
+    """The expected maximal usage of every question without a cached answer, by cache key."""
     provider, still_open = job.provider, dict[str, Usage]()
     for question in questions_of(job) if provider.costs else ():
         key = question_digest(question, provider)
@@ -154,12 +154,12 @@ def open_questions(job: DescribeJob) -> dict[str, Usage]:
 
 
 def preview(job: DescribeJob) -> str:
-    """Every question word for word, then calls, tokens and cost at most; asks nothing."""
+    """Every question in full, then the maximal calls, tokens and cost; makes no call."""
     provider = job.provider
     asked, still_open = questions_of(job), open_questions(job)
-    known = provider.costs and not job.limits.refresh
+    cache_counts = provider.costs and not job.limits.refresh
     lines = [
-        _shown(question, known and question_digest(question, provider) not in still_open)
+        _shown(question, cache_counts and question_digest(question, provider) not in still_open)
         for question in asked
     ]
     worst = total(still_open.values())
@@ -168,38 +168,40 @@ def preview(job: DescribeJob) -> str:
     cost = job.quote.of(worst) if job.quote.price is None else f"at most {job.quote.of(worst)}"
     lines.append(
         f"{len(asked)} questions, {worst.calls} calls to make, at most {worst.input_tokens} input "
-        f"and {worst.output_tokens} output tokens ({cost}); repeated attempts come on top, and up "
-        f"to {len(OUTPUTS) - 1} short calls that find out what a new server can do"
+        f"and {worst.output_tokens} output tokens ({cost}); repeated attempts are extra, and up "
+        f"to {len(OUTPUTS) - 1} short calls that probe a new server"
     )
     lines.append(
-        "--max-tokens-total and --max-cost reserve the most that each call may take: a token for "
-        "every byte of text, --tokens-per-image for each picture, the longest answer"
+        "--max-tokens-total and --max-cost reserve the maximum of each call: a token for every "
+        "byte of text, --tokens-per-image for each picture, the longest answer"
     )
     return "\n".join([*lines, str(job.quote)])
 
 
-def write(job: DescribeJob, asked: DescribeResult, target: Path, store: Path | None) -> str:
-    """Write descriptions, with their cost, and the answer store if asked for; says so in a line."""
-    made, price = asked.descriptions, job.quote.price
-    cost = None if price is None or not job.provider.costs else price.of(made.totals)
-    made.model_copy(update={"cost_usd": cost}).write(target)
+def write(job: DescribeJob, result: DescribeResult, target: Path, store: Path | None) -> str:
+    """Write descriptions with their cost, and the answer store if given; returns a summary."""
+    descriptions, price = result.descriptions, job.quote.price
+    cost = None if price is None or not job.provider.costs else price.of(descriptions.totals)
+    descriptions.model_copy(update={"cost_usd": cost}).write(target)
     if store is not None:
-        asked.store.write(store)
-    return f"{target}: {summary(asked, job)}"
+        result.store.write(store)
+    return f"{target}: {summary(result, job)}"
 
 
 def write_literal(template: Template, classes: tuple[str, ...], target: Path) -> str:
-    """Write the descriptions of a template that asks nobody; says so in a line."""
+    """Write the descriptions of a literal template, without a model; returns a summary."""
     literal(template, classes).write(target)
-    return f"{target}: {len(classes)} classes in the template's own words; nobody asked"
+    return f"{target}: {len(classes)} classes in the words of the template; no model asked"
 
 
-def summary(asked: DescribeResult, job: DescribeJob) -> str:
-    """One line: what was asked, what it cost, in this run and altogether."""
-    made = asked.descriptions
-    number = sum(len(item.samples) for item in made.descriptions)
-    words = sum(len(item.text.split()) for item in made.descriptions) / len(made.descriptions)
-    alike = agreement(made)
+def summary(result: DescribeResult, job: DescribeJob) -> str:
+    """Number and length of the answers, and the cost of this run and of all, in one line."""
+    descriptions = result.descriptions
+    number = sum(len(item.samples) for item in descriptions.descriptions)
+    words = sum(len(item.text.split()) for item in descriptions.descriptions) / len(
+        descriptions.descriptions
+    )
+    alike = agreement(descriptions)
     agree = "" if alike.words is None else f", samples agree in {alike.words:.0%} of words"
     if alike.claims is not None:
         agree += f" and {alike.claims:.0%} of claims"
@@ -207,13 +209,13 @@ def summary(asked: DescribeResult, job: DescribeJob) -> str:
     if not job.provider.costs:
         return f"{line}; replayed, no cost"
     return (
-        f"{line}; this run: {took(asked.spent, job.quote)}; "
-        f"all answers together: {took(made.totals, job.quote)}"
+        f"{line}; this run: {took(result.spent, job.quote)}; "
+        f"all answers together: {took(descriptions.totals, job.quote)}"
     )
 
 
 def verification_lines(result: DescribeResult) -> list[str]:
-    """What verification contradicted, corrected and left, per organ and aspect."""
+    """Claims that verification contradicted, corrected and left, per organ and aspect."""
     lines = []
     for each in result.verified:
         head = f"{each.organ}, {each.aspect}: {len(each.before)} contradicted"
@@ -248,7 +250,7 @@ def pictures(choice: str, folder: Path | None, classes: tuple[str, ...]) -> Imag
         raise LookupError(unknown("images", choice, ("none", "multi")))
     if choice == "none":
         if folder is not None:
-            raise ValueError("renderings are given, but --images is none: say --images multi")
+            raise ValueError("renderings are given, but --images is none: give --images multi")
         return None
     if folder is None:
         raise ValueError("--images multi needs renderings (--renderings FOLDER, see `tak render`)")
@@ -262,8 +264,8 @@ def make_shortener(
     quote: PriceQuote,
     cache: Path | None,
 ) -> Shortener:
-    """What asks a live model for shorter texts; its answers are cached like any other."""
-    kept = answer_cache(cache)
+    """A shortener that asks a live model; its answers are cached like any other."""
+    cached_answers = answer_cache(cache)
     kind = load_choice("knowledge.providers", "openai_compatible", Provider)
-    service = kind.from_options(replace(options, memory=kept.folder / "servers.json"))
-    return Shortener(service, encoder, cache=kept, budget=_budget(limits, quote))
+    service = kind.from_options(replace(options, memory=cached_answers.folder / "servers.json"))
+    return Shortener(service, encoder, cache=cached_answers, budget=_budget(limits, quote))

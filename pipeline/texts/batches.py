@@ -1,4 +1,4 @@
-"""`tak describe` by batches: requests to a file, answers from files, what is open to the next."""
+"""`tak describe` in batches: write requests to a file, read answers from files."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +18,13 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What a batch came to.
+    """The result of one batch.
 
     Attributes:
         described: descriptions, if every question has a valid answer.
-        open: questions that wait for the next batch.
-        unusable: why questions have no valid answer after all attempts; None if they may yet.
-        lines: what was read and written, in words.
+        open: number of questions for the next batch.
+        unusable: questions without a valid answer after all attempts; None if there are none.
+        lines: messages about files that were read and written.
     """
 
     described: DescribeResult | None
@@ -36,10 +36,10 @@ class BatchResult:
 def run_batch(
     job: DescribeJob, answers: list[Path], out: Path | None, judge: ScanJudge | None = None
 ) -> BatchResult:
-    """Read answers, check them as live ones, and write what is still open as the next batch.
+    """Read answers, check them as live ones, and write open questions as the next batch.
 
     Raises:
-        BudgetSpent: the next batch might pass a limit; nothing is written.
+        BudgetSpent: the next batch might exceed a limit; nothing is written.
         FileNotFoundError, ValueError: answer files that do not exist, or hold no answer to these
             questions; `refresh`, or a provider without batches.
     """
@@ -53,8 +53,8 @@ def run_batch(
         described = describe_within(replace(job, provider=provider, limits=limits), budget, judge)
     except UnusableAnswers as failed:
         each = failed.each or (failed,)
-        lost = [error for error in each if not isinstance(error, Unanswered)]
-        unusable = None if not lost else UnusableAnswers("; ".join(map(str, lost)))
+        failures = [error for error in each if not isinstance(error, Unanswered)]
+        unusable = None if not failures else UnusableAnswers("; ".join(map(str, failures)))
     lines = _reading(job, provider, keys, budget.spent) if answers else []
     if provider.open and out is not None:
         lines.append(_write(job, provider, out, earlier + provider.earlier + budget.spent))
@@ -75,7 +75,7 @@ def _provider(job: DescribeJob, answers: list[Path]) -> BatchProvider:
 
 
 def _spent_before(job: DescribeJob, replies: BatchReplies, keys: list[str]) -> Usage:
-    """What answers of earlier batches took that are valid, and so not asked for again."""
+    """Usage of valid answers of earlier batches, which are not asked for again."""
     spent = Usage()
     for key in keys:
         answer = job.cache.get(key)
@@ -85,7 +85,7 @@ def _spent_before(job: DescribeJob, replies: BatchReplies, keys: list[str]) -> U
 
 
 def _reading(job: DescribeJob, provider: BatchProvider, keys: list[str], spent: Usage) -> list[str]:
-    """What was read and what is wrong with it, in words.
+    """Messages about the answers that were read, and their faults.
 
     Raises:
         ValueError: no line answers any of the questions.
@@ -98,20 +98,22 @@ def _reading(job: DescribeJob, provider: BatchProvider, keys: list[str], spent: 
             f"command (custom_id {unknown[0].key[:20]!r}); give the template, model, address and "
             "options of --batch-out"
         )
-    said = [f"read {len(lines.by_key)} answers: {took(spent, job.quote)}"]
-    said += _listed("damaged lines left out", lines.damaged)
-    said += _listed("errors instead of answers", list(provider.errors.values()))
-    said += _listed("second answers that differ, left out", lines.repeated)
-    said += _listed("answers to unknown questions, left out", unknown)
-    return said
+    messages = [f"read {len(lines.by_key)} answers: {took(spent, job.quote)}"]
+    messages += _listed("damaged lines left out", lines.damaged)
+    messages += _listed("errors instead of answers", list(provider.errors.values()))
+    messages += _listed("second answers that differ, left out", lines.repeated)
+    messages += _listed("answers to unknown questions, left out", unknown)
+    return messages
 
 
-def _listed(what: str, lines: list[BatchLine]) -> list[str]:
+def _listed(kind: str, lines: list[BatchLine]) -> list[str]:
     if not lines:
         return []
-    shown = [f"{line.place}: {line.error}" if line.error else line.place for line in lines[:_SHOWN]]
+    places = [
+        f"{line.place}: {line.error}" if line.error else line.place for line in lines[:_SHOWN]
+    ]
     more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-    return [f"{what}: {len(lines)} ({'; '.join(shown)}{more})"]
+    return [f"{kind}: {len(lines)} ({'; '.join(places)}{more})"]
 
 
 def _write(job: DescribeJob, provider: BatchProvider, out: Path, spent: Usage) -> str:
@@ -133,15 +135,15 @@ def _check_limits(job: DescribeJob, spent: Usage, most: Usage) -> None:
     together = spent + most
     if limits.max_tokens is not None and together.tokens > limits.max_tokens:
         raise BudgetSpent(
-            f"the next batch may take {most.tokens} tokens beside {spent.tokens} of earlier "
-            f"ones, more than --max-tokens-total {limits.max_tokens}; nothing was written"
+            f"the next batch may take {most.tokens} tokens in addition to {spent.tokens} of "
+            f"earlier ones, more than --max-tokens-total {limits.max_tokens}; nothing was written"
         )
     if limits.max_cost_usd is None:
         return
     if price is None:
-        Budget(max_cost_usd=limits.max_cost_usd)  # says that a price is needed
+        Budget(max_cost_usd=limits.max_cost_usd)  # raises: a limit of cost needs a price
     elif price.of(together) > limits.max_cost_usd:
         raise BudgetSpent(
-            f"the next batch may cost ${price.of(most):.4f} beside ${price.of(spent):.4f} of "
-            f"earlier ones, more than --max-cost {limits.max_cost_usd:g}; nothing was written"
+            f"the next batch may cost ${price.of(most):.4f} in addition to ${price.of(spent):.4f} "
+            f"of earlier ones, more than --max-cost {limits.max_cost_usd:g}; nothing was written"
         )

@@ -49,7 +49,7 @@ def make_encoder(spec: str, device: str = "cpu") -> "TextEncoder":
 
 
 def forms(*attributes: str) -> list[str]:
-    """What to type for every encoder: the strings of its class attributes `forms`, `hub_forms`.
+    """The specs of every encoder: the strings of its class attributes `forms`, `hub_forms`.
 
     They are read from the source: help must not import the encoders' libraries.
     """
@@ -70,7 +70,7 @@ def forms(*attributes: str) -> list[str]:
 
 
 def line(bank: "Bank") -> str:
-    """A bank in one line."""
+    """A summary of a bank in one line."""
     classes, _, width = bank.vectors.shape
     encoder = f"{bank.encoder} ({bank.control})" if bank.control else bank.encoder
     limit = "no limit" if bank.token_limit is None else f"limit {bank.token_limit}"

@@ -1,4 +1,4 @@
-"""Language model services as the command line names them: provider, prices, headers, cache."""
+"""Language model services of the command line: provider, prices, headers, cache."""
 
 import os
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from pipeline.files import shipped
 
 @dataclass(frozen=True)
 class PriceQuote:
-    """A model's price, None when no table lists it, and where that is written."""
+    """The price of a model, None if no table lists it, and the source of the price."""
 
     price: Price | None
     source: str
@@ -46,7 +46,7 @@ def service(
     output: str = "auto",
     **options: Any,
 ) -> ProviderOptions:
-    """Which model is asked, where, and how; `options` are further ones of `ProviderOptions`.
+    """Options of a provider; `options` are further fields of `ProviderOptions`.
 
     Raises:
         LookupError: no such form of output.
@@ -66,7 +66,7 @@ def service(
 
 
 def answer_cache(chosen: Path | None) -> AnswerCache:
-    """Where answers are cached: the user's choice, else the machine's cache folder."""
+    """The answer cache of a folder, else of the user's cache folder."""
     return AnswerCache(chosen or Path(platformdirs.user_cache_dir("tak-seg")) / "answers")
 
 
@@ -77,14 +77,14 @@ def make_provider(
     answers: Path | None,
     cache: Path | None,
 ) -> Provider:
-    """The provider of a name; `recorded` without a store takes the shipped one."""
+    """The named provider; `recorded` without a store uses the shipped one."""
     if name == "recorded" and answers is None:
         answers = shipped.data() / "answers" / f"{template.name}.json"
         if not answers.is_file():
             known = ", ".join(sorted(file.stem for file in answers.parent.glob("*.json")))
             raise LookupError(
                 f"no recorded answers for template {template.name!r}; there is {known}; "
-                "a store of your own is given with --answers FILE"
+                "give another store with --answers FILE"
             )
     memory = answer_cache(cache).folder / "servers.json"
     kind = load_choice("knowledge.providers", name, Provider)
@@ -92,7 +92,7 @@ def make_provider(
 
 
 def quote_of(model: str, table: Path | None) -> PriceQuote:
-    """The model's price by the user's table, else by the shipped one."""
+    """The price of a model by the given table, else by the shipped one."""
     path = table or shipped.data() / "prices" / "usd.toml"
     prices = PriceTable.read(path)
     price = prices.get(model)
@@ -103,7 +103,7 @@ def quote_of(model: str, table: Path | None) -> PriceQuote:
 
 
 def pairs(option: str, texts: list[str]) -> dict[str, str]:
-    """`name=value` texts as a dictionary; ValueError for what has no name."""
+    """`name=value` texts as a dictionary; ValueError for a text without a name."""
     result = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -116,12 +116,12 @@ def pairs(option: str, texts: list[str]) -> dict[str, str]:
 
 
 def headers(texts: list[str]) -> dict[str, str]:
-    """`NAME=VALUE` as HTTP headers; `env:VARIABLE` stands for what the environment holds."""
+    """`NAME=VALUE` as HTTP headers; `env:VARIABLE` is read from the environment."""
     return from_environment(pairs("--header", texts))
 
 
 def from_environment(given: dict[str, str]) -> dict[str, str]:
-    """Values `env:VARIABLE` replaced; ValueError for an unset one, or one that no header holds."""
+    """Values with `env:VARIABLE` replaced; ValueError for an unset or an invalid one."""
     result = {}
     for name, value in given.items():
         if value.startswith("env:"):
@@ -131,5 +131,5 @@ def from_environment(given: dict[str, str]) -> dict[str, str]:
             value = os.environ[variable]
         result[name] = value.strip()
         if not (f"{name}{value}".isascii() and result[name].isprintable()):
-            raise ValueError(f"header {name}: holds characters that no header has")
+            raise ValueError(f"header {name}: contains characters that are invalid in a header")
     return result

@@ -65,7 +65,7 @@ def show_bank(bank: Bank, *, texts: bool) -> None:
 
 
 def facts_of(bank: Bank) -> dict[str, str]:
-    """What a bank says of itself, in words."""
+    """Properties of a bank, in words."""
     classes, aspects, width = bank.vectors.shape
     known = f"{len(bank.fingerprint)} sentences" if len(bank.fingerprint) else "unknown"
     made = {"kind": _control(bank)} if bank.control else {}
@@ -82,14 +82,14 @@ def facts_of(bank: Bank) -> dict[str, str]:
 
 
 def _control(bank: Bank) -> str:
-    """The control in words, and where its vectors come from."""
+    """The control and the source of its vectors, in words."""
     kind = bank.origin["kind"]
     source = "vectors from no text" if kind in DRAWN else "texts changed"
     return f"{bank.control} ({KINDS.get(kind, 'unknown kind')}; {source})"
 
 
 def _in_words(value: object) -> str:
-    """A JSON value without the marks of Python: lists by commas, tables as `key value`."""
+    """A JSON value for display: lists by commas, tables as `key value`."""
     if value is None or value in ([], {}, ""):
         return "none"
     if isinstance(value, bool):
@@ -129,7 +129,7 @@ def show_statistics(bank: Bank, pairs: int) -> None:
 
 
 def show_difference(one: Bank, other: Bank, differences: Sequence[VectorDifference]) -> None:
-    """Print cosines of the shared vectors, least alike first, and what only one bank has."""
+    """Print cosines of the shared vectors, smallest first, and names of only one bank."""
     table = Table("class", "aspect", "cosine", "text")
     for item in sorted(differences, key=lambda item: item.cosine):
         text = "same" if item.same_text else "differs"
@@ -146,7 +146,7 @@ def show_difference(one: Bank, other: Bank, differences: Sequence[VectorDifferen
 
 
 def plain(text: str) -> Text:
-    """A text as it stands: nothing in it is markup, and no character commands the terminal.
+    """A text without markup and without control characters of the terminal.
 
     Names and sentences come from files that others wrote, and the sentences from models.
     """

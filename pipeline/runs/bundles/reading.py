@@ -57,7 +57,7 @@ def read(path: Path, device: torch.device) -> TrainedModel:
         step,
         predictor,
         path,
-        data=metadata.get("data_digest"),  # earlier versions did not store it
+        data=metadata.get("data_digest"),  # earlier versions do not have it
         trained_on=training_label(metadata, spec),
         training_cases=frozenset(metadata.get("training_cases", ())),
     )
@@ -66,7 +66,7 @@ def read(path: Path, device: torch.device) -> TrainedModel:
 def _network(
     config: RunConfig, spec: DatasetSpec, predictor: str, weights: dict[str, torch.Tensor]
 ) -> torch.nn.Module:
-    """The network of that name as the run's method builds it, with the bundle's weights."""
+    """The named network, built by the run's method, with the weights of the bundle."""
     inputs = RunInputs.for_prediction(spec.classes, text_vectors(weights))
     network = build_method(config, inputs).predictors()[predictor]
     network.load_state_dict(weights)
@@ -107,12 +107,12 @@ def read_member(path: Path, name: str) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
             size = archive.getinfo(name).file_size
-            # Weights are stored as they are, and the rest is text: more is no bundle of ours.
+            # Weights are stored uncompressed and the rest is text: more is no bundle of tak-seg.
             if size > max(_LARGEST_TEXT, path.stat().st_size):
                 raise ValueError(f"{path}: {name} would unpack to {size / 2**20:.0f} MiB")
             return archive.read(name)
     except KeyError:
-        raise ValueError(f"{path}: no bundle of tak-seg, it lacks {name}") from None
+        raise ValueError(f"{path}: not a bundle of tak-seg: no {name} in it") from None
     except (
         zipfile.BadZipFile,
         zlib.error,

@@ -1,7 +1,7 @@
-"""A bundle: one ZIP file with all that prediction needs and all that a reader should know.
+"""Writing of bundles: one ZIP file with network, metadata, texts, scores and model card.
 
-Read without unpickling: weights are safetensors, the rest is JSON and text. Laid out as MONAI
-bundles are, with configs/metadata.json, models/ and docs/.
+Weights are safetensors, the rest is JSON and text, so that nothing is unpickled. The layout is that
+of MONAI bundles: configs/metadata.json, models/ and docs/.
 """
 
 import hashlib
@@ -39,12 +39,11 @@ def write(
     predictor: str | None = None,
     bank: Path | None = None,
 ) -> dict[str, Any]:
-    """Write the bundle of a run, whole or not at all, and return its metadata.
+    """Write the bundle of a run atomically, and return its metadata.
 
     Args:
         run: a run's folder, or a checkpoint file.
-        bank: the bank that the run was trained with, so that its texts go along; the run's own
-            copy unless given.
+        bank: the bank of the run, for its texts; the copy in the run's folder if None.
 
     Raises:
         FileNotFoundError, ValueError: no run there, a name that does not end in .zip, or another
@@ -77,7 +76,7 @@ def write(
 
 
 def _metadata(model: TrainedModel, bank: str | None, weights: str) -> dict[str, Any]:
-    """In MONAI's words where it has them, and the run's own tables whole."""
+    """Metadata with the keys of MONAI, and the tables of the run."""
     spec, config = model.spec, model.config
     packages = {name: version(name) for name in ("numpy", "monai", "nibabel", "safetensors")}
     image = {

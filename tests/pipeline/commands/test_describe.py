@@ -97,7 +97,7 @@ def test_a_dry_run_shows_every_question_and_asks_nothing(tak, tmp_path: Path) ->
     assert "32 questions, 32 calls to make" in out
     assert "output tokens (at most $" in out
     assert "price: $2.5 per million input tokens and $10 per million output tokens, by" in out
-    assert "reserve the most that each call may take: a token for every byte of text" in out
+    assert "reserve the maximum of each call: a token for every byte of text" in out
     assert 'usd.toml, [models."gpt-4o"] of 2025-07 (an example: check it' in out
     assert not list(tmp_path.iterdir())
 
@@ -221,7 +221,7 @@ def test_prose_ends_with_one_message_and_no_descriptions(tak, tmp_path: Path) ->
         )
     assert code == 1
     assert "28 of 28 questions: no usable answer about" in err
-    assert "spent before the end: 88 calls" in err
+    assert "spent before the error: 88 calls" in err
     assert not (tmp_path / "d.json").exists()
 
 

@@ -47,7 +47,7 @@ def test_a_signal_ends_at_once_keeps_answers_and_the_next_run_asks_for_the_rest(
         assert time.monotonic() - start < 10
         assert run.returncode == code
         assert re.fullmatch(
-            r"stopped; 5 calls, 600 tokens, cost unknown spent, besides calls under way; valid "
+            r"stopped; 5 calls, 600 tokens, cost unknown spent, besides calls in progress; valid "
             r"answers are kept in c, and the same command asks only for the rest\n",
             err.decode(),
         )

@@ -105,7 +105,7 @@ def test_a_folder_s_own_descriptor_is_pointed_at_where_another_has_no_such_split
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["prepare", "{}", "-o", "{}/out"], "is empty; here goes the folder of a data set"),
+        (["prepare", "{}", "-o", "{}/out"], "is empty; expected the folder of a data set"),
         (["prepare", "{}", "-o", "{}/out", "--descriptor", "amoss"], "no 'amoss' among data"),
         (["phantom", "{}/out", "--descriptor", "nix"], "no 'nix' among data: there is amos"),
         (["phantom", "{}/out", "--labeled", "0"], "labeled must be at least 1, not 0"),

@@ -158,7 +158,7 @@ def test_the_command_tells_people_in_tables(tak, root):
 def test_a_folder_without_a_descriptor_is_one_line(tak, tmp_path):
     code, _, err = tak("inspect", tmp_path)
     assert code == 1
-    assert "is empty; here goes the folder of a data set" in err
+    assert "is empty; expected the folder of a data set" in err
 
 
 def test_more_cases_than_fit_go_to_further_sheets(healthy, tmp_path, monkeypatch):

@@ -101,7 +101,7 @@ def test_the_command_writes_the_study_and_says_what_to_fill_in(tmp_path, monkeyp
     again = CliRunner().invoke(app, ["study", "study.toml", "--convert", "-o", "again.toml"])
     assert "study.toml is a study already" in str(again.exception)
     over = CliRunner().invoke(app, ["study", "variants.toml", "--convert", "-o", "variants.toml"])
-    assert "written over what it is made from" in str(over.exception)
+    assert "would replace a file that it is computed from" in str(over.exception)
 
 
 @pytest.mark.parametrize(

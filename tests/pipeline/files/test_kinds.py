@@ -124,8 +124,9 @@ def test_a_wrong_kind_is_named_with_its_place(
     monkeypatch.chdir(tmp_path)
     code, told = tak(*(word.format(**things) for word in words.split()))
     assert code == 1
-    assert f"{things[found]} is {KINDS[found].what}, for {KINDS[found].taken}; here goes" in told
-    assert needed in told.partition("here goes")[2]
+    kind = KINDS[found]
+    assert f"but {things[found]} is {kind.what} (use it with {kind.used_by})" in told
+    assert needed in told.partition(", but ")[0]
     assert not list(tmp_path.iterdir()), "something was written"
 
 

@@ -26,14 +26,14 @@ def files(prepared, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("encode d.json --encoder hashing:8 -o d.json", "-o d.json would be written over what"),
+        ("encode d.json --encoder hashing:8 -o d.json", "-o d.json would replace a file that"),
         ("encode d.json --encoder hashing:8 -o .", "-o . is a folder"),
-        ("encode d.json --encoder hashing:8 -o plain/x.h5", "plain is a file, where a folder"),
+        ("encode d.json --encoder hashing:8 -o plain/x.h5", "plain is a file"),
         ("describe phantom -o bank.h5", "-o bank.h5 is a bank of text vectors that would be lost"),
         ("describe phantom --output jsn -o x.json", "no output 'jsn'; there is auto, json_schema"),
-        ("bank merge bank.h5 bank.h5 -o bank.h5", "-o bank.h5 would be written over what"),
+        ("bank merge bank.h5 bank.h5 -o bank.h5", "-o bank.h5 would replace a file that"),
         ("bank control random --like bank.h5 -o d.json", "-o d.json is a description set that"),
-        ("bank export bank.h5 -o bank.h5", "-o bank.h5 would be written over what"),
+        ("bank export bank.h5 -o bank.h5", "-o bank.h5 would replace a file that"),
         ("bank plot bank.h5 -o bank.h5", "its name ends in .png"),
         ("phantom made --spacing nan", "voxels need a positive size, not nan"),
     ],
@@ -52,11 +52,11 @@ def test_an_output_in_the_wrong_place_is_refused_before_anything_is_done(
 
 def test_a_folder_of_another_kind_is_no_place_for_a_run(prepared, population, tmp_path):
     for folder in (prepared.root, population):
-        with pytest.raises(FileExistsError, match=r"is a .*data set.*; name a folder of its own"):
+        with pytest.raises(FileExistsError, match=r"is a .*data set.*; give another folder"):
             require_writable_folder(folder, "run")
     (tmp_path / "plain").write_text("x")
     for path in (tmp_path / "plain", tmp_path / "plain" / "run"):
-        with pytest.raises(NotADirectoryError, match="plain is a file, where a folder is needed"):
+        with pytest.raises(NotADirectoryError, match=r"expected a folder, but .*plain is a file"):
             require_writable_folder(path, "run")
     assert require_writable_folder(tmp_path / "new" / "run", "run") == tmp_path / "new" / "run"
     assert require_writable_folder(prepared.root, "prepared") == prepared.root

@@ -144,7 +144,7 @@ def test_a_bank_that_an_earlier_start_left_does_not_keep_a_run_without_text_from
 def test_a_run_is_never_overwritten_and_resumes_only_as_it_was_started(run, prepared, bank):
     command = ["train", prepared.root, "--recipe", "demo", "--bank", bank, "-o", run]
     before = (run / "last.pt").read_bytes()
-    assert "--resume goes on with it" in tak(*command, *changed(), ok=False).stderr
+    assert "resume it with --resume" in tak(*command, *changed(), ok=False).stderr
     other = tak(*command, *changed("training.rate=0.5"), "--resume", ok=False)
     assert "in the run, 0.5 given" in other.stderr
     assert (run / "last.pt").read_bytes() == before

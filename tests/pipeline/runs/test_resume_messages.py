@@ -68,5 +68,5 @@ def test_a_setting_that_an_older_run_does_not_know_is_taken_as_its_default(train
 
 
 def test_without_a_run_there_is_nothing_to_resume(prepared, tmp_path):
-    with pytest.raises(FileNotFoundError, match="without --resume one is started"):
+    with pytest.raises(FileNotFoundError, match="omit --resume to start one"):
         begin(tmp_path / "none", prepared, None, resume=True)

@@ -47,20 +47,20 @@ def fed(console, past=()):
 
 
 def test_time_left_follows_the_latest_pace_and_not_that_of_earlier_sessions():
-    standing = RunStatus(100)
-    standing.recall(losses(10, 5000.0))
-    assert standing.time_left == "-"
-    standing.see(losses(20, 1.0))
-    standing.see(losses(30, 21.0))
-    assert standing.seconds_per_step == pytest.approx(2.0)
-    assert standing.time_left == "0:02:20"
+    status = RunStatus(100)
+    status.recall(losses(10, 5000.0))
+    assert status.time_left == "-"
+    status.add(losses(20, 1.0))
+    status.add(losses(30, 21.0))
+    assert status.seconds_per_step == pytest.approx(2.0)
+    assert status.time_left == "0:02:20"
 
 
 def test_the_best_validation_is_the_first_of_the_highest_and_never_nan():
-    standing = RunStatus(100)
+    status = RunStatus(100)
     for step, score in ((1, NAN), (2, 0.4), (3, 0.6), (4, 0.6), (5, NAN)):
-        standing.see(validation(step, [score]))
-    assert standing.best() == (3, 0.6)
+        status.add(validation(step, [score]))
+    assert status.best() == (3, 0.6)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -111,7 +111,7 @@ def test_without_a_terminal_there_are_plain_lines():
 
 def test_what_an_earlier_session_reached_still_counts():
     watcher = fed(terminal(80, real=True), past=[validation(5, [0.95, 0.2, NAN])])
-    assert max(watcher.standing.history["spleen one"]) == 0.95
+    assert max(watcher.status.history["spleen one"]) == 0.95
 
 
 def test_an_organ_without_a_voxel_stands_out_at_the_start():

@@ -60,4 +60,4 @@ def test_validations_that_a_resume_drops_are_not_in_the_trend(prepared, tmp_path
     done = CliRunner().invoke(app, [*words, "--resume"])
     assert done.exit_code == 0, done.output
     (seen,) = watchers
-    assert [step for step, _ in seen.standing.means] == [1, 2]
+    assert [step for step, _ in seen.status.means] == [1, 2]

@@ -173,13 +173,13 @@ def test_limits_hold_over_all_batches_and_stop_before_a_file_is_written(describe
     code, _, err = describe("--batch-in", "a.jsonl", "--batch-out", "n.jsonl",
                        "--max-tokens-total", "4000")  # fmt: skip
     assert code == 1
-    assert "beside 3360 of earlier ones" in err
+    assert "in addition to 3360 of earlier ones" in err
     table = Path("prices.toml")
     table.write_text('date = "2026"\n[models.tiny]\ninput_usd = 1.0\noutput_usd = 1.0\n')
     words = ("--batch-out", "n.jsonl", "--prices", "prices.toml", "--max-cost")
     code, _, err = describe(*words, "0.0034")
     assert code == 1
-    assert "beside $0.0034 of earlier ones, more than --max-cost 0.0034" in err
+    assert "in addition to $0.0034 of earlier ones, more than --max-cost 0.0034" in err
     code, _, err = describe(*words, "5")
     assert code == 0
     assert len(rows("n.jsonl")) == 2
