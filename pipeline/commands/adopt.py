@@ -1,4 +1,4 @@
-"""`tak adopt`: weights of the released TAK code, ready to be evaluated, reported and used."""
+"""`tak adopt`: import of weights of the released TAK code as a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,20 +10,23 @@ KEPT = "unfinished files were removed; the same command starts again"  # after a
 
 def adopt(
     checkpoint: Annotated[Path, typer.Argument(help="A .pth file of the released TAK code.")],
-    output: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run to make.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new run.")],
     bank: Annotated[
-        Path, typer.Option(help="Its text vectors; `tak bank import` reads the released tensor.")
+        Path,
+        typer.Option(
+            help="Text vectors of the network; `tak bank import` reads the released tensor."
+        ),
     ],
     descriptor: Annotated[
-        str, typer.Option(help="Its data set: a shipped name, or a TOML file.")
+        str, typer.Option(help="Data set descriptor: a shipped name, or a TOML file.")
     ] = "amos",
     recipe: Annotated[str, typer.Option(help="A shipped recipe or a TOML file.")] = "tak",
-    step: Annotated[int, typer.Option(help="How long it was trained, if known.")] = 0,
+    step: Annotated[int, typer.Option(help="Number of training steps, if known.")] = 0,
 ) -> None:
-    """Take over a checkpoint of the released TAK code as a run: evaluate, report, predict, bundle.
+    """Import a checkpoint of the released TAK code as a run, to evaluate, report or bundle it.
 
-    Names of parameters are translated; nothing in the file is executed. On which cases it was
-    trained a checkpoint does not say, so that its scores do not carry a protocol's bare name.
+    Names of parameters are translated; nothing in the file is executed. The training cases of a
+    checkpoint are unknown, so that its scores do not carry the name of a protocol alone.
 
     Example: `tak adopt epoch_160_best.pth --bank bank.h5 --descriptor amos -o runs/released`
     """

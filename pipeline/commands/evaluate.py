@@ -26,11 +26,13 @@ def evaluate(
     part: Annotated[str, typer.Option(help="validation or test.")] = "test",
     output: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Where results go; default: the folder RUN."),
+        typer.Option("--out", "-o", help="Folder of the results. [default: RUN]"),
     ] = None,
     rules: Annotated[
         str,
-        typer.Option(help="scan; published, those of the protocol; or ga, magicnet, dhc."),
+        typer.Option(
+            help="Metric rules: scan, ga, magicnet, dhc, or published (those of the protocol)."
+        ),
     ] = "scan",
     tolerance: Annotated[
         float, typer.Option(metavar="MM", help="Tolerance of NSD (rules scan only).")
@@ -40,7 +42,7 @@ def evaluate(
         typer.Option(help="published, or published methods: 'DHC,GA,TAK'; same protocol only."),
     ] = None,
     untrained: Annotated[
-        bool, typer.Option(help="Also score the network as it was before its first step.")
+        bool, typer.Option(help="Also score the network before its first step.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON; tables go to stderr.")
@@ -56,7 +58,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="Names of the masks' labels: dataset.json, descriptor, JSON or text file. "
-            "[default: found beside the masks]",
+            "[default: a file next to the masks]",
             rich_help_panel=_MASKS,
         ),
     ] = None,
@@ -64,7 +66,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="ORGAN=NAME",
-            help="Label of the masks that is an organ of the truth, where names differ.",
+            help="Label of the masks for an organ of the truth, if names differ.",
             rich_help_panel=_MASKS,
         ),
     ] = None,
@@ -82,8 +84,8 @@ def evaluate(
 ) -> None:
     """Score a run, or masks of another program: Dice, NSD, HD95 and ASSD per organ.
 
-    By the rules `scan` on each scan's own grid, in mm. The others repeat what published
-    evaluations do, so that `--beside` can put their numbers next to the run's. Writes
+    The rules `scan` measure on the grid of each scan, in mm. The others repeat published
+    evaluations, so that `--beside` can show their numbers next to those of the run. Writes
     evaluation-PART.json and .csv; other rules, another checkpoint or predictor, and published
     numbers add their names.
 
@@ -98,8 +100,8 @@ def evaluate(
         _refuse_options(context, ("labels", "match", "descriptor", "split"), "needs --truth")
         if prepared is None:
             raise ValueError(
-                f"{run} is to be scored on which cases? Give the folder that `tak prepare` wrote, "
-                "or, for a folder of masks, --truth FOLDER"
+                f"no cases to score {run} on: give the folder that `tak prepare` wrote, or, for a "
+                "folder of masks, --truth FOLDER"
             )
         request = (part, rules, tolerance, beside, untrained, checkpoint, predictor)
         _score_run(run, prepared, folder, request, device, as_json)

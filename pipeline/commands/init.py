@@ -1,4 +1,4 @@
-"""`tak init`: a descriptor written from a folder of scans and masks."""
+"""`tak init`: a descriptor measured from a folder of scans and masks."""
 
 from pathlib import Path
 from typing import Annotated
@@ -36,9 +36,9 @@ def init(
         typer.Option(help="amos, synapse, nnunet, totalsegmentator or pairs. [default: detected]"),
     ] = None,
     memory: Annotated[
-        float, typer.Option(metavar="GIB", help="Memory that the suggested patch fits.")
+        float, typer.Option(metavar="GIB", help="Memory for the suggested patch.")
     ] = 10.0,
-    cases: Annotated[int, typer.Option(min=0, help="Cases that are measured; 0 for all.")] = 20,
+    cases: Annotated[int, typer.Option(min=0, help="Number of cases to measure (0: all).")] = 20,
     force: Annotated[bool, typer.Option("--force", help="Replace the descriptor.")] = False,
     jobs: Jobs = 1,
 ) -> None:
@@ -63,7 +63,7 @@ def init(
     if target.suffix != ".toml":
         raise ValueError(f"-o {target}: a descriptor ends in .toml")
     if target.is_file() and not force:
-        raise FileExistsError(f"{target} is there already; --force replaces it, -o names another")
+        raise FileExistsError(f"{target} exists; replace it with --force, or give another -o")
     require_writable(target, "descriptor")
     draft = draft_descriptor(
         root,
@@ -79,8 +79,8 @@ def init(
     typer.echo(f"wrote {target}: {draft.summary}")
     for warning in draft.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    given = "" if output is None else f" --descriptor {target}"
+    option = "" if output is None else f" --descriptor {target}"
     typer.echo(
-        f"next: `tak inspect {root}{given}`, then `tak split {root}{given} -o lists`, then "
-        f"`tak prepare {root}{given} --split lists -o prepared`"
+        f"next: `tak inspect {root}{option}`, then `tak split {root}{option} -o lists`, then "
+        f"`tak prepare {root}{option} --split lists -o prepared`"
     )

@@ -26,14 +26,14 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
 ) -> None:
-    """Check a data set before training: every scan and mask is read.
+    """Check every scan and mask of a data set before training.
 
     Lists shapes, spacings, orientations, intensities and organ volumes, and reports unreadable
     files, masks that do not fit, unknown labels, duplicate images, left and right exchanged,
     doubtful headers, implausible organ volumes, intensities unlike HU and missing organs. Ends
     with exit code 1 if there are faults.
 
-    Example: `tak inspect phantoms -o looked-at --jobs 2`
+    Example: `tak inspect phantoms -o inspected --jobs 2`
     """
     import json
     from functools import partial

@@ -34,7 +34,7 @@ def phantom(
     variety: Annotated[
         Literal["plain", "clinical"],
         typer.Option(
-            help="How subjects differ: a little, or as patients do, with overlapping HU.",
+            help="Variety of subjects: small, or as among patients, with overlapping HU.",
         ),
     ] = "plain",
     masks: Annotated[
@@ -67,7 +67,7 @@ def phantom(
             source = context.get_parameter_source(name)
             given = source is not None and source.name == "COMMANDLINE"
             if given and name not in ("out", "benchmark", "jobs"):
-                raise ValueError(f"--{name}: a benchmark sets it; leave it out")
+                raise ValueError(f"--{name}: a benchmark sets it; omit it")
         chosen = Benchmark.read(shipped.find("benchmarks", benchmark))
         spec = DatasetSpec.read(shipped.find("data", chosen.descriptor))
         spec = spec.with_spacing(chosen.spacing_mm)
@@ -82,17 +82,17 @@ def phantom(
     total = sum(map(len, population.parts().values()))
     with counted("scans", total) as tick:
         number = make_population(spec, out, population, jobs=jobs, progress=tick)
-    present = f", {total - number} were there" if number < total else ""
-    typer.echo(f"{out}: {number} scans made{present}; {len(spec.organs)} organs")
+    present = f", {total - number} existed" if number < total else ""
+    typer.echo(f"{out}: {number} scans written{present}; {len(spec.organs)} organs")
     if benchmark is not None:
         with counted("checked", total) as tick:
-            made = digest(out, population, jobs=jobs, progress=tick)
-        if made == chosen.sha256:
+            sha256 = digest(out, population, jobs=jobs, progress=tick)
+        if sha256 == chosen.sha256:
             typer.echo(f"the voxels are those of {chosen.name} {chosen.version} (sha256 verified)")
         else:
             typer.echo(
                 f"warning: the voxels differ from those of {chosen.name} {chosen.version}: sha256 "
-                f"{made}, expected {chosen.sha256 or 'none is recorded'}. Other processors and "
-                "library versions round single voxels otherwise; say so beside figures",
+                f"{sha256}, expected {chosen.sha256 or 'none is recorded'}. Other processors and "
+                "library versions round single voxels differently; report this with results",
                 err=True,
             )

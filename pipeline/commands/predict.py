@@ -25,11 +25,9 @@ Scans = Annotated[
 Output = Annotated[Path, typer.Option("--out", "-o", help="Mask file, or folder of masks.")]
 Classes = Annotated[
     list[str] | None,
-    typer.Option(help="Show these organs alone; all words up to the next option."),
+    typer.Option(help="Only these organs; all words up to the next option."),
 ]
-SkipExisting = Annotated[
-    bool, typer.Option("--skip-existing", help="Write only what is not there yet.")
-]
+SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="Write only missing outputs.")]
 SaveProbabilities = Annotated[
     bool, typer.Option("--save-probabilities", help="Also a probability map per organ.")
 ]
@@ -37,7 +35,7 @@ DicomSeg = Annotated[
     bool,
     typer.Option("--dicom-seg", help="Also a DICOM segmentation, NAME.seg.dcm, of a DICOM series."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print what was measured as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the measurements as JSON.")]
 
 
 def predict(
@@ -53,16 +51,16 @@ def predict(
     predictor: Predictor = None,
     device: Device = "auto",
 ) -> None:
-    """Segment scans: a mask per scan, on the scan's own grid with its affine.
+    """Segment scans: one mask per scan, on its grid and with its affine.
 
-    Beside each mask a JSON file tells volume in ml and mean HU of every organ; names and colors
-    come as .ctbl for 3D Slicer and .label for ITK-SNAP; `--dicom-seg` writes a DICOM
+    A JSON file per mask holds volume in ml and mean HU of every organ; names and colors are written
+    as .ctbl for 3D Slicer and .label for ITK-SNAP; `--dicom-seg` writes a DICOM
     segmentation that refers to the slices of a DICOM series (needs the extra `dicom`).
 
-    In a folder a mask has its scan's name; `case_0000.nii.gz`, as nnU-Net names scans, becomes
-    `case.nii.gz`. A scan that cannot be read does not keep the others from being segmented; the
-    command then ends with exit code 1. Interrupted, it leaves whole files, and `--skip-existing`
-    goes on; masks that are there stay as they are, and what else is asked for is added.
+    In a folder a mask has the name of its scan; `case_0000.nii.gz`, as nnU-Net names scans, becomes
+    `case.nii.gz`. If a scan cannot be read, the others are segmented and the exit code is 1.
+    After an interrupt all files are complete, and `--skip-existing` resumes: existing masks are
+    kept and only missing outputs are added.
 
     Example: `tak predict runs/tak ct.nii.gz -o mask.nii.gz --classes liver spleen`
     """
@@ -81,7 +79,7 @@ def predict(
     make_folders(planned)
     work = ScanJob(chosen, model, skip_existing, save_probabilities, dicom_seg)
     finished, faults = _segmented(work, planned, output)
-    _tell(finished, len(planned) - len(finished) - len(faults), as_json)
+    _print(finished, len(planned) - len(finished) - len(faults), as_json)
     if len(faults) == 1 == len(planned):
         raise faults[0]
     if faults:
@@ -93,7 +91,7 @@ def predict(
 def _segmented(
     work: "ScanJob", planned: "Sequence[Target]", output: Path
 ) -> "tuple[list[ScanResult], list[Exception]]":
-    """Results scan by scan, and why other scans could not be segmented."""
+    """Results per scan, and the errors of scans that could not be segmented."""
     from dataclasses import replace
 
     from pipeline.prediction.outputs import write_colors
@@ -116,20 +114,20 @@ def _segmented(
     return finished, faults
 
 
-def _tell(finished: "list[ScanResult]", skipped: int, as_json: bool) -> None:
+def _print(finished: "list[ScanResult]", skipped: int, as_json: bool) -> None:
     """Print written files and warnings about the scans."""
     import json
 
-    for done in finished:
-        if done.report["warning"]:
-            typer.echo(f"warning: {done.report['scan']}: {done.report['warning']}", err=True)
-        if done.report.get("dicom_seg", "") is None:
+    for result in finished:
+        if result.report["warning"]:
+            typer.echo(f"warning: {result.report['scan']}: {result.report['warning']}", err=True)
+        if result.report.get("dicom_seg", "") is None:
             reason = "no organ was found, so no DICOM segmentation was written"
-            typer.echo(f"warning: {done.report['scan']}: {reason}", err=True)
+            typer.echo(f"warning: {result.report['scan']}: {reason}", err=True)
     if as_json:
-        typer.echo(json.dumps([done.report for done in finished], indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([result.report for result in finished], indent=2, ensure_ascii=False))
         return
-    for done in finished:
-        typer.echo(f"wrote {', '.join(map(str, done.files))}")
+    for result in finished:
+        typer.echo(f"wrote {', '.join(map(str, result.files))}")
     if skipped:
-        typer.echo(f"skipped, for all that is asked for was there: {skipped}")
+        typer.echo(f"skipped, all requested outputs exist: {skipped}")

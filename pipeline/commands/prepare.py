@@ -42,7 +42,7 @@ Orientation = Annotated[
 ]
 Compare = Annotated[
     Path | None,
-    typer.Option(help="Shared arrays of the same cases, to compare the prepared cases with."),
+    typer.Option(help="Shared arrays of the same cases to compare with."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")]
 TrustHeaders = Annotated[
@@ -73,13 +73,13 @@ def prepare(
     jobs: Jobs = 1,
     force: Force = False,
 ) -> None:
-    """Bring a raw data set to one orientation, window and grid, ready for training.
+    """Convert a raw data set to one orientation, window and grid for training.
 
     Reads AMOS22, Synapse/BTCV and nnU-Net's raw layout (NIfTI, NRRD, MetaImage, or a folder of
-    DICOM slices per case), and, unchanged, prepared arrays that other repositories share: .npy
-    pairs of GALoss/TAK and of DHC, .h5 of MagicNet. Masks of unlabeled cases are never opened. A
-    second call prepares only missing or changed cases. Doubts that `tak inspect` lists are
-    printed as warnings.
+    DICOM slices per case), and, unchanged, prepared arrays of other repositories: .npy pairs of
+    GALoss/TAK and of DHC, .h5 of MagicNet. Masks of unlabeled cases are not read. A second call
+    prepares only missing or changed cases. Issues that `tak inspect` lists are printed as
+    warnings.
 
     `--compare FOLDER` also prints how the prepared cases differ from shared arrays of the same
     cases: axes, grid, intensities, labels.
@@ -94,7 +94,7 @@ def prepare(
     from segmentation.data.preparation import prepare as prepare_all
 
     if as_json and compare is None:
-        raise ValueError("--json prints a comparison; say with what by --compare FOLDER")
+        raise ValueError("--json prints a comparison: give --compare FOLDER")
     data = open_data(
         root,
         descriptor,
@@ -128,7 +128,7 @@ def prepare(
     summary = f"{out}: {counts}; {len(spec.organs)} organs, protocol {claim.protocol}"
     typer.echo(summary, err=as_json)
     for departure in claim.departures:
-        typer.echo(f"not as {spec.protocol} says: {departure}", err=as_json)
+        typer.echo(f"deviation from {spec.protocol}: {departure}", err=as_json)
     if reader is not None:
         if reader.note:
             typer.echo(reader.note, err=as_json)
@@ -138,7 +138,7 @@ def prepare(
 
 
 def _warn(prepared: "Prepared", reader: "Reader") -> None:
-    """Print the issues that `tak inspect` lists, too."""
+    """Print the issues that `tak inspect` also lists."""
     from pipeline.datasets.protocols import volume_warnings
     from segmentation.data.checks import empty_masks
 

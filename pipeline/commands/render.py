@@ -28,9 +28,9 @@ def render(
     """Draw the organs of a labeled training case from four sides, each highlighted in turn.
 
     The highlighted organ is red and on top, small ones are magnified in an inset, the others are
-    outlines; CT scans add body and spine. Views that hardly show an organ are left out and named.
-    `tak describe --images multi --renderings FOLDER` sends the pictures. Needs no display, but the
-    extra `render`.
+    outlines; CT scans add body and spine. Views that hardly show an organ are omitted and named.
+    `tak describe --images multi --renderings FOLDER` sends the pictures. Needs the extra `render`,
+    but no display.
 
     Example: `tak render phantoms -o renderings`
     """
@@ -64,4 +64,4 @@ def render(
     number = sum(len(files) for files in index.pictures.values())
     typer.echo(f"{out}: {number} pictures of case {chosen}")
     for view in left_out:
-        typer.echo(f"left out, the organ is hardly visible: {view}")
+        typer.echo(f"omitted, the organ is hardly visible: {view}")

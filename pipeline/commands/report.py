@@ -1,4 +1,4 @@
-"""`tak report`."""
+"""`tak report`: a run in one HTML file, compared with baselines."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            help="Folders of runs. The first is reported, others, also scored masks, its baselines."
+            help="Folders of runs: the reported one, then its baselines (also scored masks)."
         ),
     ],
     output: Annotated[
@@ -30,7 +30,7 @@ def report(
         str, typer.Option(help="Metric rules of the scores, as in `tak evaluate`.")
     ] = "scan",
     bank: Annotated[
-        Path | None, typer.Option(help="Bank of the first RUN, where it keeps no copy.")
+        Path | None, typer.Option(help="Bank of the first RUN, if it has no copy.")
     ] = None,
     descriptions: Annotated[
         Path | None,
@@ -41,16 +41,16 @@ def report(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto takes the best.")
+        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto selects the best.")
     ] = "auto",
 ) -> None:
-    """Show a run in one HTML file that opens from disk, with figures as PNG beside it.
+    """Report a run in one HTML file that opens from disk, with figures as PNG files.
 
     Dice against baselines and published numbers, the best, median and worst case in a slice
-    viewer, uncertainty, size and shape of the organs, learning curves, the descriptions that drove
-    the head with their claims, cosines of the text vectors. Runs that differ by their seed alone
-    are averaged. Scores are read from `tak evaluate`'s files; with --data, missing ones are made.
-    A section that cannot be shown gives the reason in its place.
+    viewer, uncertainty, size and shape of the organs, learning curves, the descriptions of
+    the head with their claims, cosines of the text vectors. Runs that differ only in their seed are
+    averaged. Scores are read from the files of `tak evaluate`; with --data, missing ones are
+    computed. A section that cannot be shown gives the reason.
 
     Example: `tak report runs/tak runs/magicnet --data prepared -o report`
     """

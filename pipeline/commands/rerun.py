@@ -1,4 +1,4 @@
-"""`tak rerun`: a run repeated from its own folder, and compared with itself."""
+"""`tak rerun`: repetition of a run from its folder, and comparison with it."""
 
 import json
 from pathlib import Path
@@ -28,12 +28,12 @@ def rerun(
         str | None, typer.Option(help="cpu, cuda, cuda:N or mps. [default: the run's]")
     ] = None,
 ) -> None:
-    """Repeat a run from its own folder, and say whether the result is the same.
+    """Repeat a run from its folder, and report whether the result is the same.
 
-    Recipe, seed and bank are those in RUN, the data those that it names. Compared are the log step
-    by step, the last weights and all scores, to the last bit. Exit code 3 says that something
-    differs; the first step that does and the values are shown, with versions and devices that are
-    others. A repetition that was interrupted is resumed by the same command.
+    Recipe, seed and bank are those in RUN, the data those that it records. The log step by step,
+    the last weights and all scores are compared, to the last bit. Exit code 3: something differs;
+    the first step with a difference and the values are shown, with versions and devices that have
+    changed. The same command resumes an interrupted repetition.
     """
     from pipeline.commands.shared.training_observer import TerminalObserver
     from pipeline.files.outputs import require_writable_folder
@@ -47,7 +47,7 @@ def rerun(
     original = open_original(run, data)
     folder = RunFolder(output or run.with_name(f"{run.resolve().name}-rerun"))
     if folder.path.resolve() == run.resolve():
-        raise FileExistsError(f"-o {folder.path} is the run itself; name another folder")
+        raise FileExistsError(f"-o {folder.path} is the run itself; give another folder")
     require_writable_folder(folder.path, "run")
     chosen = select_device(device or original.device)
     config = original.config
@@ -73,12 +73,12 @@ def rerun(
     if comparison.same and not any(scores.values()):
         return
     for line in (*original.edited, *other_conditions(original.record, record)):
-        typer.echo(f"other than then: {line}")
+        typer.echo(f"changed since then: {line}")
     raise typer.Exit(DIFFERS)
 
 
 def _lines(comparison: "Comparison", scores: dict[str, list[str]]) -> list[str]:
-    """The result in words, the verdict first."""
+    """The result in lines, the verdict first."""
     parts = [f"{comparison.records} records of the log", f"weights {comparison.digest[:12]}"]
     if comparison.same and not any(scores.values()):
         return [f"the same: {', '.join([*parts, *scores])}"]

@@ -1,4 +1,4 @@
-"""`tak sensitivity`: how much a trained run reads its text."""
+"""`tak sensitivity`: sensitivity of a trained run to its text."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ def sensitivity(
     run: Annotated[Path, typer.Argument(help="A run's folder, a checkpoint, or a bundle.")],
     prepared: Annotated[Path, typer.Argument(help="Folder that `tak prepare` wrote.")],
     bank: Annotated[
-        Path | None, typer.Option(help="Another bank to put in, besides the three exchanges.")
+        Path | None, typer.Option(help="Another bank to use, besides the three exchanges.")
     ] = None,
     part: Annotated[str, typer.Option(help="validation or test.")] = "test",
     output: Annotated[
@@ -30,10 +30,10 @@ def sensitivity(
     predictor: Predictor = None,
     device: Device = "auto",
 ) -> None:
-    """Score a run with other text vectors in the place of its own.
+    """Score a run with other text vectors in place of the trained ones.
 
     Three exchanges: every class gets the vectors of the next one, the mean of all, or random ones
-    of equal length. A run whose predictions stay the same does not read its text. Dice is that of
+    of equal length. A run whose predictions stay the same ignores its text. Dice is measured on
     the prepared grid.
 
     Example: `tak sensitivity runs/tak prepared --bank other.h5`

@@ -1,4 +1,4 @@
-"""`tak split`: draw the lists of a split, or its labeled training cases alone."""
+"""`tak split`: draw the lists of a split, or only its labeled training cases."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +27,7 @@ def split(
         str | None, typer.Option(help="Test cases: share or number of cases with a mask.")
     ] = None,
     folds: Annotated[
-        int, typer.Option(help="Folds of a cross-validation, each the test part once.")
+        int, typer.Option(help="Number of folds for cross-validation; each is the test part once.")
     ] = 0,
     patients: Annotated[
         Path | None,
@@ -42,7 +42,7 @@ def split(
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option("--split", help="Split whose training, validation and test cases are kept."),
+        typer.Option("--split", help="Split whose training, validation and test cases to keep."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the draw as JSON.")] = False,
 ) -> None:
@@ -69,7 +69,9 @@ def split(
     from segmentation.common.files import replacing_folder
 
     if require_writable_folder(output).exists() and any(output.iterdir()):
-        raise FileExistsError(f"{output} is not empty; the lists need a new or empty folder")
+        raise FileExistsError(
+            f"{output} is not empty; expected a new or empty folder for the lists"
+        )
     request = SplitRequest(labeled, validation, test, folds, patients)
     candidates = read_candidates(data, descriptor, base, request, partial(counted, stderr=as_json))
     if candidates.drafted:
@@ -90,7 +92,7 @@ def split(
 
 
 def _report(folder: Path, drawn: "Drawn", *, kept: bool) -> None:
-    """Print what was drawn, and what deserves a look."""
+    """Print the drawn lists and warnings."""
     lists = drawn.split
     typer.echo(
         f"{folder}: {len(lists.labeled)} of {len(lists.train)} training cases labeled "
@@ -104,12 +106,12 @@ def _report(folder: Path, drawn: "Drawn", *, kept: bool) -> None:
         ]
         typer.echo("; ".join(shown))
     if drawn.rare:
-        typer.echo(f"rare, a uniform draw would often miss them: {', '.join(drawn.rare)}")
+        typer.echo(f"rare organs that a uniform draw would often miss: {', '.join(drawn.rare)}")
     if drawn.never_labeled:
         names = drawn.never_labeled
         more = f" and {len(names) - 12} more" if len(names) > 12 else ""
         typer.echo(f"warning: in no labeled case: {', '.join(names[:12])}{more}", err=True)
     if drawn.left_out:
         typer.echo(
-            f"left out, as their patients are in validation or test: {', '.join(drawn.left_out)}"
+            f"omitted, since their patients are in validation or test: {', '.join(drawn.left_out)}"
         )

@@ -1,4 +1,4 @@
-"""`tak study`: a comparison from wordings to a table, in one file."""
+"""`tak study`: a comparison of texts, methods or seeds, from one file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,13 +21,14 @@ def study(
         ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Scans in place of the study's own, as downloaded.")
+        Path | None,
+        typer.Option(help="Folder of scans as downloaded, in place of that of the study."),
     ] = None,
     store: Annotated[
         Path, typer.Option(help="Folder of finished stages, shared by studies.")
     ] = Path("store"),
     plan_only: Annotated[
-        bool, typer.Option("--plan", help="Print what is done, what would run, and its cost.")
+        bool, typer.Option("--plan", help="Print finished and open stages, and their cost.")
     ] = False,
     former: Annotated[
         bool,
@@ -53,11 +54,14 @@ def study(
     only: Annotated[
         str,
         typer.Option(
-            metavar="KINDS", help="Stages to make, with what they need, such as encode,control."
+            metavar="KINDS", help="Stages to run, with their inputs, such as encode,control."
         ),
     ] = "",
     device: Annotated[
-        str, typer.Option(help="Of training: auto, cpu, cuda, cuda:N or mps; auto takes the best.")
+        str,
+        typer.Option(
+            help="Device of training: auto, cpu, cuda, cuda:N or mps; auto selects the best."
+        ),
     ] = "auto",
     engine: Annotated[
         str,
@@ -76,8 +80,8 @@ def study(
 ) -> None:
     """Run a study: describe, check, encode, prepare, train, evaluate, tabulate.
 
-    Every stage is kept in the store under the digest of everything that goes into it. A second
-    call, or another study, makes only what is missing; failed stages are tried again.
+    Every finished stage is stored under the digest of its inputs. A second call, or another study,
+    runs only missing stages; failed ones are retried.
 
     Example: `tak study wordings.toml --plan`, then `tak study wordings.toml`
     A matrix or variants of version 0.1: `tak study matrix.toml --convert -o study.toml`
@@ -115,7 +119,7 @@ def study(
 
     check_engine(engine)
     if engine != "here" and only:
-        raise ValueError(f"--only chooses stages of this machine: give it without --on {engine}")
+        raise ValueError(f"--only cannot be combined with --on {engine}")
     check_cells(planned)
     wanted = with_inputs(planned, chosen_kinds(only)) if only else None
     folder = require_writable_folder(output or Path(file.stem))
@@ -145,7 +149,8 @@ def study(
         typer.echo(f"failed: {stage.label}: {error} (log: {kept.log(stage)})", err=True)
     if chosen.changed():
         typer.echo(
-            f"{chosen.path} changed meanwhile; the results are of the file as read", err=True
+            f"{chosen.path} has changed since it was read; the results are of the earlier content",
+            err=True,
         )
     if result.interrupted:
         raise KeyboardInterrupt

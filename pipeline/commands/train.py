@@ -1,4 +1,4 @@
-"""`tak train`: a run started or resumed."""
+"""`tak train`: start or resume a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,21 +23,20 @@ def train(
     bank: Annotated[Path | None, typer.Option(help="Text vectors that `tak encode` wrote.")] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change the recipe: table.key=value; repeat at will."),
+        typer.Option("--set", help="Change of the recipe: table.key=value; may be repeated."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Shorthand for --set seed=N.")] = None,
     resume: Annotated[bool, typer.Option(help="Resume an interrupted run.")] = False,
-    wandb: Annotated[bool, typer.Option("--wandb", help="Also to Weights & Biases.")] = False,
-    mlflow: Annotated[bool, typer.Option("--mlflow", help="Also to MLflow.")] = False,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases, too.")] = False,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Log to MLflow, too.")] = False,
     device: Device = "auto",
 ) -> None:
     """Train a run from a recipe.
 
-    Ctrl-C ends the current step, writes last.pt and leaves a run that `--resume` continues, with
-    the same weights as if it had never stopped (`tak train -o RUN --resume` is enough: recipe, data
-    and bank are the run's); a second Ctrl-C stops at once. Parts of the split
-    that share a case, an image or a patient are refused. The run keeps its bank and, in
-    run.json, versions, device, command and times.
+    Ctrl-C ends the current step and writes last.pt; a second one stops at once. `tak train -o RUN
+    --resume` continues with the recipe, data and bank of the run, and reaches the same weights as
+    without the interrupt. Parts of the split with a common case, image or patient are refused. The
+    folder also holds a copy of the bank and, in run.json, versions, device, command and times.
 
     Example: `tak train prepared --recipe tak --bank bank.h5 -o runs/tak`
     """

@@ -21,7 +21,7 @@ _NO_TEXT: tuple[Stage | None, Input | None] = (None, None)
 
 
 def stages_of(study: Study, cell: Cell) -> CellStages:
-    """The stages of a cell, from its settings alone; nothing is run and nothing heavy imported.
+    """The stages of a cell, from its settings; runs nothing and imports nothing heavy.
 
     Raises:
         FileNotFoundError, LookupError, ValueError: a recipe, wording or file that does not exist.

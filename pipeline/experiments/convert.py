@@ -1,4 +1,4 @@
-"""Files of former versions as studies: matrices of wordings and models, variants of a recipe."""
+"""Conversion of matrices and variants of version 0.1 to studies."""
 
 import os
 import tomllib
@@ -50,12 +50,12 @@ class FormerMatrix(Strict):
 
 
 def convert(path: Path, target: Path) -> str:
-    """The text of a study that does what a matrix or a file of variants did.
+    """The text of a study that is equivalent to a matrix or a file of variants.
 
     Relative paths are rewritten for a study at `target`.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, not TOML, or a study already.
+        FileNotFoundError, ValueError: no such file, not TOML, or already a study.
     """
     try:
         content = tomllib.loads(read_text(path))
@@ -64,10 +64,10 @@ def convert(path: Path, target: Path) -> str:
     if {"templates", "models"} <= set(content):
         return _dumped(path, "", _from_matrix(read_toml(path, FormerMatrix), path, target))
     if {"title", "data"} <= set(content):
-        raise ValueError(f"{path} is a study already")
+        raise ValueError(f"{path} is already a study")
     comment = (
-        "# Set data.root, fixed.recipe, fixed.bank and seeds to what `tak sweep` was given:\n"
-        "# PREPARED, --recipe, --bank and --seeds. What --set changed goes to [fixed].\n"
+        "# Set data.root, fixed.recipe, fixed.bank and seeds to the options of `tak sweep`:\n"
+        "# PREPARED, --recipe, --bank and --seeds. Changes of --set go to [fixed].\n"
     )
     return _dumped(path, comment, _from_variants(content, path))
 
@@ -79,7 +79,7 @@ def _dumped(path: Path, comment: str, content: dict[str, Any]) -> str:
 
 def _from_matrix(matrix: FormerMatrix, path: Path, target: Path) -> dict[str, Any]:
     def place(name: str | Path) -> str:
-        """A path beside the matrix, as seen from the study; a name as it is."""
+        """A path relative to the matrix, rewritten for the study; a name unchanged."""
         own = path.parent / name
         return os.path.relpath(own, target.parent) if own.exists() else str(name)
 
@@ -136,7 +136,7 @@ def _given(content: dict[str, Any]) -> dict[str, Any]:
 
 def _from_variants(content: dict[str, Any], path: Path) -> dict[str, Any]:
     if not content:
-        raise ValueError(f"{path} names no variant; each is a table, [NAME] and what it changes")
+        raise ValueError(f"{path} names no variant; expected tables [NAME] of changes")
     arms = []
     for name, table in content.items():
         if not isinstance(table, dict):
@@ -145,7 +145,7 @@ def _from_variants(content: dict[str, Any], path: Path) -> dict[str, Any]:
         for key in changes:
             if key.partition(".")[0] not in RECIPE_TABLES and key != "title":
                 raise ValueError(
-                    f"{path}: {name}.{key}: a study has no such axis; there is "
+                    f"{path}: {name}.{key}: no such axis of a study; there is "
                     f"{', '.join(f'{each}.KEY' for each in RECIPE_TABLES)}; a seed goes to seeds"
                 )
         changes.pop("title", None)

@@ -1,4 +1,4 @@
-"""The scans of a cell: made up, drawn, prepared."""
+"""Data stages of a cell: phantoms, split, preparation."""
 
 import tomllib
 from pathlib import Path
@@ -11,7 +11,7 @@ from pipeline.files import shipped
 
 
 def prepared_data(study: Study, cell: Cell) -> Input:
-    """The prepared scans of a cell, with another draw of labeled cases where it asks for one."""
+    """The prepared scans of a cell, with its draw of labeled cases."""
     table, draw, labeled = study.file.data, cell.settings["draw"], cell.settings.get("labeled")
     drawn = bool(draw) or labeled is not None
     if table.phantom is not None:
@@ -61,7 +61,7 @@ def scan_folder(study: Study) -> Path:
     """The folder of `data.root`.
 
     Raises:
-        FileNotFoundError, ValueError: it does not exist, or the study has organs alone.
+        FileNotFoundError, ValueError: it does not exist, or the study has only organs.
     """
     if not study.file.data.scans:
         raise ValueError(f"{study.path}: data: no scans; give data.root or data.phantom")
@@ -75,7 +75,7 @@ def scan_folder(study: Study) -> Path:
 
 
 def split_words(study: Study) -> tuple[list[str], str]:
-    """Words of a command that name the split, and the name or the digest of its lists."""
+    """Options of a command for the split, and the name or the digest of its lists."""
     split = study.file.data.split
     if not split:
         return [], ""
@@ -84,7 +84,7 @@ def split_words(study: Study) -> tuple[list[str], str]:
 
 
 def phantom_stage(study: Study) -> Stage:
-    """The stage that makes up the scans."""
+    """The stage that generates the phantoms."""
     options = dict(study.file.data.phantom or {})
     benchmark = _benchmark(study)
     if benchmark is not None:
@@ -100,13 +100,13 @@ def phantom_stage(study: Study) -> Stage:
 
 
 def _benchmark(study: Study) -> Path | None:
-    """The file of the benchmark that the scans are, if they are one."""
+    """The file of the benchmark of the scans, if they are one."""
     name = (study.file.data.phantom or {}).get("benchmark")
     return None if name is None else shipped.find("benchmarks", study.resolve(str(name)))
 
 
 def organs_of(study: Study) -> str:
-    """The descriptor of the scans: the named one, that of phantoms, or the folder's own.
+    """The descriptor of the scans: the named one, that of phantoms, or that of the folder.
 
     Raises:
         ValueError: the folder has none, and none is named.
@@ -129,7 +129,7 @@ def organs_of(study: Study) -> str:
 
 
 def place(data: Input) -> tuple[str, tuple[Stage, ...], dict[str, Any]]:
-    """How a command names the prepared data, and what a key needs of it."""
+    """Word of a command, inputs and facts of the prepared data."""
     if isinstance(data, Stage):
         return f"{{{data.key}}}", (data,), {}
     return data.path, (), {"data": data.digest}

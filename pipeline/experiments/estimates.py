@@ -1,4 +1,4 @@
-"""What the questions of a study took so far, and what the open ones will take at most."""
+"""Usage of the questions of a study: so far, and at most for the open ones."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from pipeline.experiments.study import Study
 
 @dataclass(frozen=True)
 class QuestionEstimate:
-    """What the pending description sets of a study will take, each question counted once.
+    """Maximal usage of the pending description sets of a study, each question counted once.
 
     Attributes:
         questions: that pending sets ask models, answered ones included.
@@ -33,21 +33,21 @@ class QuestionEstimate:
     unpriced: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """The estimate in words; nothing where no model is asked."""
+        """The estimate in words; empty if no model is asked."""
         if not self.questions:
             return []
         cost = f"at most {self.cost_usd:.2f} USD" if self.cost_usd or not self.unpriced else ""
         unknown = f"price of {', '.join(self.unpriced)} unknown" if self.unpriced else ""
         return [
             f"{self.questions} questions to models, {self.calls} calls to make; repeated attempts "
-            "come on top",
+            "are extra",
             f"  at most {self.input_tokens} input and {self.output_tokens} output tokens",
             f"  {', '.join(filter(None, (cost, unknown)))}",
         ]
 
 
 def estimate_questions(plan: Plan, store: Store) -> QuestionEstimate:
-    """Calls, tokens and cost of everything that is still to be asked; asks nobody.
+    """Calls, tokens and cost of all open questions; makes no call.
 
     Raises:
         ValueError, LookupError, OSError: a wording, provider or price table that cannot be read.
@@ -90,7 +90,7 @@ def _estimate(
 
 
 def _job(study: Study, settings: Mapping[str, Any], store: Store) -> Any:
-    """The questions of one description set; headers, which change none of them, are left out."""
+    """The questions of one description set; headers do not matter and are omitted."""
     from pipeline.datasets.organ_lists import read_organ_list
     from pipeline.texts import asking, services
 

@@ -41,7 +41,7 @@ def plan_lines(plan: Plan, asked: QuestionEstimate) -> list[str]:
 
 
 def _limit_lines(limits: LimitsTable, asked: QuestionEstimate) -> list[str]:
-    """The limits of a study, and whether what is open may pass them."""
+    """The limits of a study, and whether open questions may exceed them."""
     named, passed = [], []
     tokens = asked.input_tokens + asked.output_tokens
     if limits.max_tokens is not None:
@@ -52,7 +52,7 @@ def _limit_lines(limits: LimitsTable, asked: QuestionEstimate) -> list[str]:
         named.append(f"{limits.max_cost:.2f} USD")
         if asked.cost_usd > limits.max_cost:
             passed.append(f"{asked.cost_usd:.2f} USD are more than the limit of {named[-1]}")
-    head = [f"limits of the whole study: {', '.join(named)}"] if named else []
+    head = [f"limits of the study: {', '.join(named)}"] if named else []
     return head + [
         f"{words}: asking may stop there, and continue with a higher one" for words in passed
     ]

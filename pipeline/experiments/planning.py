@@ -1,4 +1,4 @@
-"""The plan of a study: every stage once, what is done, and how long the rest takes."""
+"""The plan of a study: its stages, their states, and an estimate of the time."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from pipeline.experiments.study import Cell, Study
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study consists of and what of it is done.
+    """The cells and stages of a study, with their states.
 
     Attributes:
         cells: the stages of every cell.
         stages: every stage once, inputs first.
         states: of every stage, by key.
-        seconds: expected for the trainings to run, None where no step was measured yet.
+        seconds: expected time of the open trainings, None if no step was measured yet.
     """
 
     study: Study
@@ -29,7 +29,7 @@ class Plan:
     unmeasured: int = 0
 
     def pending(self, kind: str | None = None) -> list[Stage]:
-        """Stages that have to be made, of one kind or of all."""
+        """Open stages, of one kind or of all."""
         chosen = [stage for stage in self.stages if kind in (None, stage.kind)]
         return [stage for stage in chosen if self.states[stage.key] not in ("done", "spare")]
 
@@ -45,10 +45,10 @@ class Plan:
 
 
 def plan(study: Study, store: Store) -> Plan:
-    """The plan of a study; nothing is run and nothing heavy imported.
+    """The plan of a study; runs nothing and imports nothing heavy.
 
     Raises:
-        ValueError: a cell that cannot be; the message names it.
+        ValueError: an invalid cell; the message names it.
     """
     cells = []
     for cell in study.cells:
@@ -80,13 +80,13 @@ def states_of(stages: Collection[Stage], store: Store) -> dict[str, State]:
 
 
 def _spare(stages: Collection[Stage], states: Mapping[str, State]) -> set[str]:
-    """Stages whose files are gone and that nothing which is still to be made needs.
+    """Stages whose files are gone and that no open stage needs.
 
-    So the checkpoints of scored runs may be deleted, and scores come from another machine.
+    So checkpoints of scored runs may be deleted, and scores may come from another machine.
     """
     inputs = {earlier.key for stage in stages for earlier in stage.inputs}
     needed: set[str] = set()
-    for stage in reversed(tuple(stages)):  # inputs stand before what needs them
+    for stage in reversed(tuple(stages)):  # inputs come before the stages that need them
         gone = states[stage.key] in ("missing", "removed")
         wanted = stage.key in needed or stage.key not in inputs
         if states[stage.key] != "done" and (wanted or not gone):
@@ -99,10 +99,10 @@ def _spare(stages: Collection[Stage], states: Mapping[str, State]) -> set[str]:
 
 
 def check_cells(plan: Plan) -> None:
-    """Build every distinct recipe that is still to be trained, before the first stage starts.
+    """Build every distinct recipe of an open training, before the first stage starts.
 
     Raises:
-        ValueError: a value that no cell can be built with; names the cell.
+        ValueError: an invalid value; names the cell.
     """
     pending = {stage.key for stage in plan.pending("train")}
     todo = [each for each in plan.cells if each.train and each.train.key in pending]

@@ -17,10 +17,10 @@ from pipeline.files import shipped
 
 
 def recipe_changes(settings: Mapping[str, Value]) -> dict[str, Value]:
-    """What a cell changes in its recipe, by dotted key; the seed is not among it."""
+    """Changes of a cell in its recipe by dotted key, without the seed."""
     changes: dict[str, Value] = {}
     for table in ("method", "loss", "head", "alignment"):
-        if table in settings:  # the whole table: options of another choice would not fit
+        if table in settings:  # replace the table: options of another choice would not fit
             changes[table] = {"name": settings[table]}
     if "aspects" in settings:
         aspects = settings["aspects"]
@@ -79,5 +79,5 @@ def reads_text(recipe: Mapping[str, Any]) -> bool:
 
 
 def find_recipe(study: Study, name: str) -> Path:
-    """The recipe that a study means by a name or by a path beside it."""
+    """The recipe of a shipped name, or of a path relative to the study."""
     return shipped.find("recipes", study.resolve(name))

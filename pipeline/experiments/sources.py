@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.files import shipped
 
-_HEAD_BYTES = 1 << 16  # of every file of a folder; the headers of scans lie there
+_HEAD_BYTES = 1 << 16  # of every file of a folder; enough for the headers of scans
 
 
 @cache
@@ -30,7 +30,7 @@ def digest_of_descriptor(name: str) -> str:
 
 @cache
 def digest_of_folder(folder: str) -> str:
-    """Names, sizes and beginnings of all files below a folder; seconds for thousands of scans."""
+    """The digest of names, sizes and first bytes of all files below a folder; fast for scans."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*")):
         if path.is_file() and not path.name.startswith("."):

@@ -1,7 +1,7 @@
-"""Stages of a study: what each is made of, its key, and the command that makes it.
+"""Stages of a study: inputs, key and command.
 
-The key of a stage is the digest of everything that goes into it, the keys of earlier stages
-included. Equal keys mean equal results, in one study and across studies.
+The key of a stage is the digest of all its inputs, including the keys of earlier stages. Equal keys
+mean equal results, in one study and across studies.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class Stage:
 
     Attributes:
         kind: one of `KINDS`.
-        facts: what the key is the digest of, for a reader.
+        facts: the content of which the key is the digest.
         words: of the `tak` command; `{out}` is this stage's product, `{KEY}` that of an input.
         inputs: earlier stages, by key.
         steps: training steps, for the estimate of time.
@@ -70,13 +70,13 @@ class Stage:
 
     @property
     def product(self) -> str:
-        """Name of the file or folder that the stage makes."""
+        """Name of the file or folder that the stage writes."""
         return PRODUCTS[self.kind]
 
 
 @dataclass(frozen=True)
 class External:
-    """A file or folder that the study brings along in place of a stage."""
+    """An existing file or folder in place of a stage."""
 
     path: str
     digest: str
@@ -90,8 +90,8 @@ class CellStages:
     """The stages that end in one cell's scores, or in its text vectors.
 
     Attributes:
-        bank: the text vectors; None where the recipe reads no text.
-        describe, check: None where nobody is asked.
+        bank: the text vectors; None if the recipe reads no text.
+        describe, check: None if no model is asked.
         train, evaluate: None in a study of texts.
     """
 

@@ -26,21 +26,21 @@ from pipeline.experiments.stages import KINDS, Stage
 FORMAT_VERSION = 1
 RECORD = "stage.json"
 LOG = "log.txt"
-# `removed`: done once, some of its files deleted since. `spare`: missing or removed, and everything
-# that is made from it is done, so that nobody needs it.
+# `removed`: done, but some of its files were deleted. `spare`: missing or removed, while all stages
+# that read it are done.
 State = Literal["done", "missing", "partial", "failed", "damaged", "removed", "spare"]
 
 
 @dataclass(frozen=True)
 class Record:
-    """What `stage.json` says of a stage.
+    """The content of `stage.json`.
 
     Attributes:
         files: size and sha256 by path below the stage's folder; empty unless done.
         error: why the stage failed, in one line.
         seconds: of the run that finished it.
         steps: training steps, for the estimate of time.
-        peak_mib, gpu_mib: most memory of the process and of its GPU.
+        peak_mib, gpu_mib: peak memory of the process and of its GPU.
     """
 
     status: Literal["done", "failed", "interrupted"]
@@ -56,8 +56,8 @@ class Store:
     """A folder of finished stages.
 
     Raises:
-        ValueError: the folder is a store of a newer version, or holds something else.
-        OSError: it cannot be made.
+        ValueError: the folder is a store of a newer version, or holds other files.
+        OSError: it cannot be created.
     """
 
     def __init__(self, root: Path) -> None:
@@ -74,22 +74,22 @@ class Store:
             raise ValueError(f"{root}: expected a store or an empty folder; give another --store")
 
     def create(self) -> None:
-        """Make the folder and its marker."""
+        """Create the folder and its marker."""
         self.root.mkdir(parents=True, exist_ok=True)
         if not (self.root / "store.json").is_file():
             content = {"format_version": FORMAT_VERSION}
             write_whole(self.root / "store.json", json.dumps(content) + "\n")
 
     def folder(self, stage: Stage) -> Path:
-        """Where a stage lies."""
+        """The folder of a stage."""
         return self.root / stage.kind / stage.key
 
     def product(self, stage: Stage) -> Path:
-        """The file or folder that a stage makes."""
+        """The file or folder that a stage writes."""
         return self.folder(stage) / stage.product
 
     def log(self, stage: Stage) -> Path:
-        """What the command of a stage printed."""
+        """The output of the command of a stage."""
         return self.folder(stage) / LOG
 
     def record(self, stage: Stage) -> Record | None:
@@ -118,13 +118,13 @@ class Store:
         return "removed" if removed else "done"
 
     def clear(self, stage: Stage) -> None:
-        """Remove a stage whose files are damaged; its key stays free to be made again."""
+        """Remove a stage whose files are damaged, so that it is run again."""
         shutil.rmtree(self.folder(stage), ignore_errors=True)
 
     def finish(
         self, stage: Stage, seconds: float, peak_mib: float | None, gpu_mib: float | None = None
     ) -> None:
-        """Record a stage as done, with the digest of every file it made."""
+        """Record a stage as done, with the digest of every file."""
         folder, product = self.folder(stage), self.product(stage)
         paths = [product] if product.is_file() else sorted(product.rglob("*"))
         files = {
@@ -135,7 +135,7 @@ class Store:
         self._write(stage, Record("done", seconds, "", stage.steps, peak_mib, gpu_mib, files))
 
     def fail(self, stage: Stage, error: str, seconds: float, *, interrupted: bool = False) -> None:
-        """Record why a stage is not done; what it made so far stays for the next try."""
+        """Record why a stage failed; its files stay for the next attempt."""
         status: Literal["failed", "interrupted"] = "interrupted" if interrupted else "failed"
         self._write(stage, Record(status, seconds, error, stage.steps))
 
@@ -154,7 +154,7 @@ class Store:
 
     @contextmanager
     def lock(self, stage: Stage) -> Iterator[bool]:
-        """Hold a stage while it is made; gives False if another process holds it."""
+        """Lock a stage while it runs; yields False if another process holds the lock."""
         path = self.root / stage.kind / f"{stage.key}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
@@ -185,7 +185,7 @@ class Store:
         """
         peaks: dict[tuple[str, str], tuple[float, float]] = {}
         classes: dict[str, str] = {}
-        for kind in KINDS:  # trainings stand before evaluations
+        for kind in KINDS:  # trainings come before evaluations
             for path in (self.root / kind).glob(f"*/{RECORD}"):
                 content = _read_json(path)
                 if content.get("status") == "done" and content.get("peak_mib"):
@@ -200,7 +200,7 @@ class Store:
 
 
 def cost_class(facts: Any) -> str:
-    """What decides how long a training step takes: every table of the recipe but the text's."""
+    """The class of equal cost per training step: all tables of the recipe except the text."""
     recipe = facts.get("recipe", {})
     kept = {name: table for name, table in recipe.items() if name not in ("seed", "text")}
     training = {k: v for k, v in kept.get("training", {}).items() if k not in ("steps", "rate")}

@@ -1,4 +1,4 @@
-"""A study: the cells that follow from what is varied and what is held fixed."""
+"""Study: its arms and cells, from axes, paired lists, draws and seeds."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ class Cell:
     """One training run of a study.
 
     Attributes:
-        arm: name of the cell's arm; cells of one arm differ by replicates alone.
+        arm: name of the cell's arm; cells of one arm differ only in replicates.
         settings: every axis with its value.
-        factors: those settings that vary in the study, replicates left out.
+        factors: settings that vary in the study, without replicates.
     """
 
     arm: str
@@ -58,8 +58,7 @@ class Study:
             data: folder of scans in place of `data.root` or `data.phantom`.
 
         Raises:
-            FileNotFoundError, ValueError: no file, not TOML, an unknown key or axis, or an
-                arm that names what no stage reads.
+            FileNotFoundError, ValueError: no file, not TOML, an unknown key or axis.
         """
         file = read_toml(path, StudyFile)
         if data is not None:
@@ -81,11 +80,11 @@ class Study:
 
     @property
     def digest(self) -> str:
-        """The sha256 of the parsed study; stands in its results."""
+        """The sha256 of the parsed study, which its results record."""
         return digest_of(self.file.model_dump(mode="json"))
 
     def changed(self) -> bool:
-        """Whether the file on disk is another study by now."""
+        """Whether the file on disk has changed since it was read."""
         try:
             return Study.read(self.path, self.data).digest != self.digest
         except (OSError, ValueError):
@@ -126,7 +125,7 @@ class Study:
         return tuple(cells)
 
     def resolve(self, name: str) -> str:
-        """A name as it is, or the absolute path of a file or folder beside the study."""
+        """A name unchanged, or the absolute path of a file relative to the study."""
         path = self.folder / name
         return str(path.resolve()) if path.exists() else name
 

@@ -48,7 +48,7 @@ class DataTable(Strict):
         root: data set as downloaded, or a prepared folder.
         phantom: options of `tak phantom` in place of `root`, such as `{labeled = 4, spacing = 9}`
             or `{benchmark = "phantom-amos-small"}`.
-        descriptor: as in `tak prepare`; alone it may be any list of organs, for a study of texts.
+        descriptor: as in `tak prepare`; without scans any list of organs, for a study of texts.
         split, layout, spacing: as in `tak prepare`.
     """
 
@@ -67,12 +67,12 @@ class DataTable(Strict):
 
     @property
     def scans(self) -> bool:
-        """Whether there are scans, and not organs alone."""
+        """Whether there are scans, not only organs."""
         return self.root is not None or self.phantom is not None
 
 
 class StatisticsTable(Strict):
-    """`[statistics]`: the endpoint and the comparison, written down before the study runs.
+    """`[statistics]`: the endpoint and the comparison, fixed before the study runs.
 
     Attributes:
         baseline: arm that all others are compared with; the first one unless given.
@@ -93,7 +93,7 @@ class StatisticsTable(Strict):
 
 
 class LimitsTable(Strict):
-    """`[limits]`: of all questions of the study together."""
+    """`[limits]`: limits of all questions of the study together."""
 
     max_tokens: int | None = Field(default=None, ge=1)
     max_cost: float | None = Field(default=None, ge=0)
@@ -103,14 +103,14 @@ class StudyFile(Strict):
     """A study as written in TOML.
 
     Attributes:
-        question: what the study is to answer; printed with its results.
+        question: the research question, printed with the results.
         fixed: settings of every cell.
         axes: full grid: every combination of these lists.
         arms: named settings; crossed with `axes`.
         paired: lists of equal length that vary together; crossed with the others.
         seeds: of training; every arm is trained with each.
-        draws: of labeled cases; 0 is the data set's own split.
-        until: `scores`, or `bank` for a study of texts that trains nothing.
+        draws: of labeled cases; 0 is the split of the data set.
+        until: `scores`, or `bank` for a study of texts without training.
         check: test the claims of every description set on the labeled scans.
     """
 
@@ -154,5 +154,5 @@ class StudyFile(Strict):
             raise ValueError(f"paired lists must be of equal length, not {lengths}")
         names = [arm.get("name") for arm in self.arms]
         if None in names or len(set(map(str, names))) < len(names):
-            raise ValueError("every arm needs a name of its own")
+            raise ValueError("every arm needs a unique name")
         return self

@@ -1,4 +1,4 @@
-"""The text of a cell: descriptions, their check, and the bank."""
+"""Text stages of a cell: descriptions, their check, and the bank."""
 
 import tomllib
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from pipeline.files import shipped
 
 
 def text_stages(study: Study, cell: Cell) -> tuple[Stage | None, Input | None]:
-    """The descriptions, None where the bank is a file, and the bank."""
+    """The descriptions (None if the bank is a file) and the bank."""
     settings, bank = cell.settings, str(cell.settings["bank"])
     path = Path(study.resolve(bank))
     if path.suffix == ".h5":
@@ -58,7 +58,7 @@ _DESCRIBE_OPTIONS = {
     "max_answer_tokens": ("--max-answer-tokens", True),
     "samples": ("--samples", True),
     "key_env": ("--key-env", False),
-    "header": ("--header", False),  # may be secret: never in a record
+    "header": ("--header", False),  # may be secret: never recorded
     "query": ("--query", False),
     "attempts": ("--attempts", False),
     "concurrency": ("--concurrency", False),
@@ -85,7 +85,7 @@ def _describe(study: Study, settings: Mapping[str, Any]) -> Stage:
 def _model(
     study: Study, settings: Mapping[str, Any], wording: Path
 ) -> tuple[list[str], dict[str, Any]]:
-    """Who is asked and how: words of the command, and facts of the key."""
+    """The model and its options: words of the command, and facts of the key."""
     provider = str(settings["provider"])
     if provider == "recorded" and "model" in settings:
         raise ValueError(
@@ -131,7 +131,7 @@ def check_stage(describe: Stage, data: Input) -> Stage:
 
 
 def check_unprepared(study: Study, describe: Stage) -> Stage:
-    """Claims tested on scans as they are: a study of texts prepares none."""
+    """Claims tested on unprepared scans, in a study of texts."""
     words, inputs = ["check", f"{{{describe.key}}}", "--report", "{out}"], [describe]
     facts: dict[str, Any] = {}
     if study.file.data.phantom is not None:

@@ -1,4 +1,4 @@
-"""The work of `tak predict`, one scan at a time: what is written, and what is there already."""
+"""Outputs of `tak predict` per scan: planning of missing files, writing, reports."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -20,14 +20,14 @@ from segmentation.inference.probability_maps import file_of, kept_probabilities
 
 @dataclass(frozen=True)
 class ScanResult:
-    """The report beside a scan's mask, and the files that were written."""
+    """The report of a scan, and the written files."""
 
     report: dict[str, Any]
     files: tuple[Path, ...]
 
 
 class _Plan(NamedTuple):
-    """Which outputs of a scan are to be written."""
+    """The outputs of a scan to write."""
 
     mask: bool
     maps: bool
@@ -36,12 +36,12 @@ class _Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class ScanJob:
-    """How scans are segmented.
+    """Options for segmenting scans.
 
     Attributes:
         skip_existing: write only missing outputs.
         probabilities: also write a probability map per organ.
-        dicom_seg: also write a DICOM segmentation beside the mask of a DICOM series.
+        dicom_seg: also write a DICOM segmentation of a DICOM series.
     """
 
     predictor: Predictor
@@ -53,16 +53,16 @@ class ScanJob:
     def segment(self, target: Target, share: Callable[[float], None]) -> ScanResult | None:
         """Segment one scan and write its files; None if all requested outputs exist.
 
-        An existing mask that is kept is the source of further files, also where somebody has
-        corrected it by hand.
+        An existing mask that is kept is the source of further files, even if it was corrected by
+        hand.
 
         Args:
-            share: called with the part of the scan that is done, from 0 to 1.
+            share: called with the completed share of the scan, from 0 to 1.
 
         Raises:
             FileNotFoundError, ValueError: the scan cannot be read, or an existing mask shows other
-                organs, or no DICOM segmentation can refer to the series; mask and report are
-                written then.
+                organs; or no DICOM segmentation can refer to the series, after mask and report were
+                written.
         """
         kept = self.skip_existing and target.mask.is_file()
         earlier = self._earlier_report(target) if kept else {}
@@ -82,7 +82,7 @@ class ScanJob:
         _write_report(target, report)
         if plan.mask:
             segmentation.save(target.mask)
-        # Last: a series to which no DICOM segmentation can refer must not cost the mask.
+        # Last, so that the mask is written even if no DICOM segmentation can refer to the series.
         seg_written = plan.dicom_seg and bool(segmentation.labels.any())
         if seg_written:
             self._write_dicom_seg(target, segmentation)
@@ -109,7 +109,7 @@ class ScanJob:
     def _predict(
         self, target: Target, volume: Volume, share: Callable[[float], None]
     ) -> Segmentation:
-        """The network's segmentation; its probabilities are written on the way."""
+        """Segment with the network, and write its probabilities plane by plane."""
         with kept_probabilities(
             target.probabilities if self.probabilities else None,
             volume,
@@ -130,7 +130,7 @@ class ScanJob:
         return self.predictor.measure(mask.voxels, volume, source=target.scan)
 
     def _earlier_report(self, target: Target) -> dict[str, Any]:
-        """The report beside an existing mask; empty if the mask came without one."""
+        """The report of an existing mask; empty if there is none."""
         if not target.report.is_file():
             return {}
         try:
@@ -143,7 +143,7 @@ class ScanJob:
         missing = [name for name in self.predictor.organs if name not in shown]
         if missing:
             raise ValueError(
-                f"{target.mask}: made without {', '.join(missing)}; omit --skip-existing, "
+                f"{target.mask}: written without {', '.join(missing)}; omit --skip-existing, "
                 "or give another folder"
             )
         return report
@@ -186,21 +186,21 @@ class ScanJob:
 
 
 def make_folders(targets: Iterable[Target]) -> None:
-    """Make the folders of the masks and see that they can be written to.
+    """Create the folders of the masks, and check that they are writable.
 
     Raises:
-        OSError: one cannot, or a folder stands where a mask is to be.
+        OSError: one is not, or a folder has the name of a mask.
     """
     targets = list(targets)
     for folder in dict.fromkeys(target.mask.parent for target in targets):
         make_writable(folder)
     for target in targets:
         if target.mask.is_dir():
-            raise OSError(f"{target.mask}: a folder of that name is in the way of the mask")
+            raise OSError(f"{target.mask}: a folder of that name exists")
 
 
 def write_colors(targets: Sequence[Target], output: Path, classes: Sequence[str]) -> list[Path]:
-    """Names and colors for 3D Slicer (.ctbl) and ITK-SNAP (.label), beside the masks."""
+    """Write names and colors for 3D Slicer (.ctbl) and ITK-SNAP (.label) next to the masks."""
     file_given = len(targets) == 1 and targets[0].mask == output
     stem = output.with_name(stem_of(output)) if file_given else output / "organs"
     files = [stem.with_name(stem.name + suffix) for suffix in (".ctbl", ".label")]
@@ -210,7 +210,7 @@ def write_colors(targets: Sequence[Target], output: Path, classes: Sequence[str]
 
 
 def _has_seg(target: Target, report: dict[str, Any]) -> bool:
-    """Whether the DICOM segmentation exists, or was left out because no organ was found."""
+    """Whether the DICOM segmentation exists, or was omitted because no organ was found."""
     return target.dicom_seg.is_file() or report.get("dicom_seg", "") is None
 
 

@@ -1,4 +1,4 @@
-"""Predictor: a trained run or a bundle, a scan in, a mask with names, volumes and colors out."""
+"""Predictor: segments scans with a trained run or a bundle, and measures the organs."""
 
 import warnings
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ class Segmentation:
     Attributes:
         labels: [i, j, k] on the scan's own grid, in its array order; 0 is background.
         affine: of the scan, voxel index to RAS+ mm.
-        classes: class names by label value; those that were not asked for have no voxel.
+        classes: class names by label value; organs that were not requested have no voxel.
         organs: label, voxels, volume_ml and mean_hu (None without a voxel) by organ name.
-        doubt: why the scan may not be what the network was trained on; None if nothing was seen.
+        doubt: a warning that the scan may differ from the training data; None if there is none.
     """
 
     labels: NDArray[np.integer]
@@ -40,7 +40,7 @@ class Segmentation:
     doubt: str | None = None
 
     def mask(self, organ: str) -> NDArray[np.bool_]:
-        """Where an organ is, [i, j, k].
+        """The mask of an organ, [i, j, k].
 
         Raises:
             LookupError: no organ of that name.
@@ -50,23 +50,23 @@ class Segmentation:
         return self.labels == self.organs[organ]["label"]
 
     def save(self, path: str | Path) -> None:
-        """Write the mask as NIfTI, NRRD or MetaImage by the suffix; whole or not at all."""
+        """Write the mask as NIfTI, NRRD or MetaImage by the suffix, atomically."""
         write_labels(path, self.labels, self.affine, label_type(len(self.classes)))
 
 
 class Predictor:
-    """What segments scans: the network of a trained run or of a bundle.
+    """Segments scans with the network of a trained run or of a bundle.
 
     Args:
         path: a run's folder, a checkpoint file or a bundle.
-        organs: show these alone, by name or alias; all of them when None. The network still
+        organs: restrict masks to these, by name or alias; all organs if None. The network still
             chooses among all classes.
         checkpoint: `best` or `last`, where `path` is a run's folder.
-        predictor: another network than the recipe names, such as `teacher`.
+        predictor: name of another network than that of the recipe, such as `teacher`.
         device: auto, cpu, cuda, cuda:N or mps.
 
     Raises:
-        FileNotFoundError, ValueError: nothing there that can be read.
+        FileNotFoundError, ValueError: no readable model there.
         LookupError: no such organ or network.
     """
 
@@ -92,7 +92,7 @@ class Predictor:
         Args:
             scan: a file, the folder of a DICOM series, or voxels in HU with their affine.
             tick: called with the windows done and all windows.
-            keep: is handed class probabilities on the scan's grid, plane by plane.
+            keep: called with class probabilities on the scan's grid, plane by plane.
 
         Raises:
             FileNotFoundError, ValueError: no scan there, or a damaged one.
@@ -112,17 +112,17 @@ class Predictor:
         tick: Tick | None = None,
         keep: PlaneSink | None = None,
     ) -> Segmentation:
-        """As `segment`, with the doubt in the result alone; `source` is where the scan lies."""
+        """As `segment`, without warnings; `source` is the path of the scan."""
         opened = self.opened
         planes_of = partial(opened.planes, tick=tick)
-        with explain_device_errors(opened.device, "--device cpu does without it"):
+        with explain_device_errors(opened.device, "--device cpu does not need it"):
             labels = predict_scan(planes_of, volume, opened.spec, opened.device, keep=keep)
         return self.measure(labels, volume, source=source)
 
     def measure(
         self, labels: NDArray[np.integer], volume: Volume, *, source: Path | None = None
     ) -> Segmentation:
-        """A mask of a scan, [i, j, k], with what is measured on it; chosen organs alone."""
+        """The measured segmentation of a mask [i, j, k], restricted to the chosen organs."""
         opened = self.opened
         count = len(opened.spec.classes)
         shown = np.zeros(count, dtype=label_type(count))
@@ -142,7 +142,7 @@ class Predictor:
 
 
 def _tilted(volume: Volume) -> str | None:
-    """Why some viewers cannot place a mask; None where the axes are at right angles."""
+    """A warning that some viewers cannot show a mask; None if its axes are orthogonal."""
     if is_straight(volume.affine, volume.voxels.shape):
         return None
     return (
@@ -153,7 +153,7 @@ def _tilted(volume: Volume) -> str | None:
 
 
 def _chosen(spec: DatasetSpec, organs: Sequence[str] | None) -> tuple[str, ...]:
-    """Organ names in label order, out of names and aliases."""
+    """Organ names in label order, from names and aliases."""
     if organs is None:
         return spec.classes[1:]
     unwanted = [name for name in organs if name.casefold() == BACKGROUND]

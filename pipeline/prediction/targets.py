@@ -1,4 +1,4 @@
-"""Which scans are segmented, and which files they become."""
+"""Scans to segment, and their output files."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,13 +11,13 @@ from segmentation.data.preparation import check_output
 from segmentation.imaging.headers import is_dicom_file
 from segmentation.imaging.io import READERS, WRITABLE, holds_dicom, stem_of, suffix_of
 
-_PLAIN = ".nii.gz"  # of masks whose scan's format is not written
-_FIRST = "0000"  # of nnU-Net's numbers behind a case's name, one per modality
+_PLAIN = ".nii.gz"  # of masks of scans whose format cannot be written
+_FIRST = "0000"  # first of nnU-Net's numbers after a case name, one per modality
 
 
 @dataclass(frozen=True)
 class Target:
-    """A scan, the mask it becomes and the JSON file with what was measured."""
+    """A scan, its mask and the JSON file of measurements."""
 
     scan: Path
     mask: Path
@@ -41,9 +41,8 @@ class Target:
 def targets(inputs: Sequence[Path], output: Path) -> list[Target]:
     """Scans and the masks to write.
 
-    A mask in a folder has the name of its scan. nnU-Net calls the only scan of a case
-    `case_0000` and its mask `case`, as `tak prepare` does, and so it is here, unless the inputs
-    hold further numbers of that name.
+    A mask in a folder has the name of its scan. As in nnU-Net, the mask of the only scan of a case,
+    `case_0000`, is called `case`, unless the inputs have further numbers of that name.
 
     Args:
         inputs: scans (files, or folders of one DICOM series), folders of scans, and `.txt` lists
@@ -52,8 +51,8 @@ def targets(inputs: Sequence[Path], output: Path) -> list[Target]:
 
     Raises:
         FileNotFoundError: no scan there.
-        ValueError: an output that does not fit, would overwrite a scan, or is there for two; or
-            several modalities of a case.
+        ValueError: an output of the wrong kind, one that would overwrite a scan, or one of two
+            scans; or several modalities of a case.
     """
     single = len(inputs) == 1 and _is_scan(inputs[0])
     scans = [scan for given in inputs for scan in scans_of(given)]
@@ -74,7 +73,7 @@ def targets(inputs: Sequence[Path], output: Path) -> list[Target]:
 
 
 def check_dicom_seg(targets: Sequence[Target]) -> None:
-    """Whether DICOM segmentations can be written for all of these, before any work is done.
+    """Check that DICOM segmentations can be written for all targets, before any work.
 
     Raises:
         ValueError: a scan that is no DICOM series, or highdicom is not installed.
@@ -87,12 +86,12 @@ def check_dicom_seg(targets: Sequence[Target]) -> None:
     if other:
         raise ValueError(
             f"--dicom-seg refers to the slices of a DICOM series, which {', '.join(other[:3])} "
-            "is not; give folders of DICOM slices, or leave it away"
+            "is not; give folders of DICOM slices, or omit --dicom-seg"
         )
 
 
 def scans_of(given: Path) -> list[Path]:
-    """The scans that a path stands for: itself, those in a folder, or those of a list.
+    """The scans of a path: the file itself, those in a folder, or those of a list.
 
     Raises:
         FileNotFoundError: no scan there.
@@ -141,7 +140,7 @@ def _names_a_file(output: Path, single: bool) -> bool:
     """Whether masks go to one file, not into a folder.
 
     Raises:
-        ValueError: a file for several scans, or one whose format is not written.
+        ValueError: a file for several scans, or one of an unsupported format.
     """
     if output.is_dir():
         return False
@@ -163,7 +162,7 @@ def _numbered(scan: Path) -> tuple[str, str] | None:
 
 
 def _check_modalities(scans: Iterable[Path]) -> None:
-    """Refuse `case_0000` beside `case_0001`; a .txt list may name both, for it was thought over."""
+    """Refuse `case_0000` next to `case_0001`, except in a .txt list, which is explicit."""
     first: dict[tuple[Path, str], Path] = {}
     others: dict[tuple[Path, str], Path] = {}
     for scan in scans:
@@ -173,13 +172,13 @@ def _check_modalities(scans: Iterable[Path]) -> None:
     for place in filter(others.__contains__, first):
         raise ValueError(
             f"{first[place]} and {others[place].name} are by nnU-Net's names two modalities of one "
-            "case, and a network here reads one: give the CT alone. If they are scans of their "
-            "own, write them into a .txt list, a path per line, and give that"
+            "case, and a network here reads one: give the CT alone. If they are separate "
+            "scans, write them into a .txt list, a path per line, and give that"
         )
 
 
 def _mask_names(scans: Sequence[Path]) -> list[str]:
-    """A name for every scan, where its format is not written with `.nii.gz`."""
+    """The mask name of every scan, with `.nii.gz` if its format cannot be written."""
     numbered = [_numbered(scan) for scan in scans]
     counted = {parts[0] for parts in numbered if parts and parts[1] != _FIRST}
     names = []
@@ -204,6 +203,6 @@ def _check(targets: Sequence[Target], output: Path) -> None:
         if report in taken:
             raise ValueError(
                 f"-o {output}: {taken[report]} and {target.scan} would both become "
-                f"{target.mask}; segment them into folders of their own"
+                f"{target.mask}; segment them into separate folders"
             )
         taken[report] = target.scan

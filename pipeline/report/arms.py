@@ -1,4 +1,4 @@
-"""Runs grouped: those that differ by their seed alone are one arm, others are its baselines."""
+"""Arms of a report: groups of runs that differ only in their seed."""
 
 import json
 from collections import Counter
@@ -19,13 +19,13 @@ from segmentation.evaluation.statistics import nan_mean
 
 @dataclass(frozen=True)
 class Arm:
-    """Runs that differ by their seed alone.
+    """Runs that differ only in their seed.
 
     Attributes:
-        number: its place in the report; decides color and marker in every chart.
-        label: what sets the arm apart, for tables and legends.
-        folders: the runs' folders, as short as all of the report differ.
-        departures: what its configuration has instead of the first arm's, in words.
+        number: its position in the report, which sets color and marker in every chart.
+        label: unique name for tables and legends.
+        folders: shortest distinct names of the folders of the runs.
+        departures: differences of its configuration from the first arm, in words.
     """
 
     number: int
@@ -36,22 +36,22 @@ class Arm:
 
     @property
     def first(self) -> RunData:
-        """The run that stands for the arm where one run is shown."""
+        """The run that represents the arm where one run is shown."""
         return self.runs[0]
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds of the runs; none of masks."""
+        """The seeds of the runs; empty for masks."""
         return tuple(run.config.seed for run in self.runs if not run.masks)
 
     @cached_property
     def evaluations(self) -> tuple[Evaluation, ...]:
-        """Those of the runs that were scored."""
+        """The evaluations of the scored runs."""
         return tuple(run.evaluation for run in self.runs if run.evaluation is not None)
 
     @property
     def scored(self) -> Scored | None:
-        """The scores case by case, averaged over the seeds; None where no run was scored."""
+        """The scores case by case, averaged over the seeds; None if no run was scored."""
         evaluations = self.evaluations
         return Scored(self.label, len(evaluations), mean_of(evaluations)) if evaluations else None
 
@@ -69,13 +69,13 @@ class Arm:
 
 
 def read_arms(paths: Sequence[Path], part: str, rules: str = "scan") -> tuple[Arm, ...]:
-    """Run folders as arms, in the order in which they are first named.
+    """Group run folders into arms, in the order of their first runs.
 
-    A run that repeats a seed of its arm begins another one: it is no further seed.
+    A run that repeats a seed of its arm starts another arm.
 
     Raises:
         FileNotFoundError: a folder holds no run.
-        ValueError: a run twice, runs of different data, or scores that must not be compared.
+        ValueError: a run twice, runs of different data, or scores that are not comparable.
     """
     folders = [folder for path in paths for folder in _folders(path)]
     if len({folder.resolve() for folder in folders}) < len(folders):
@@ -110,7 +110,7 @@ def read_arms(paths: Sequence[Path], part: str, rules: str = "scan") -> tuple[Ar
 
 
 def _folders(path: Path) -> list[Path]:
-    """A run's folder itself, or the runs of a folder of seeds."""
+    """The folder of a run, or the runs in a folder of seeds."""
     seeds = sorted(path.glob("seed-*/"))
     return [path] if RunFolder(path).holds_run or not seeds else seeds
 
@@ -140,7 +140,7 @@ def _check_comparable(runs: Sequence[RunData]) -> None:
 
 
 def _kind_of(run: RunData) -> str:
-    """What runs of one arm share: the configuration but title and seed, the text, the data."""
+    """The common key of the runs of an arm: configuration without title and seed, text, data."""
     if run.masks:
         return f"masks {run.path.resolve()}"
     content = run.config.model_dump(mode="json", exclude={"seed", "title"})
@@ -148,7 +148,7 @@ def _kind_of(run: RunData) -> str:
 
 
 def choices_of(config: RunConfig) -> str:
-    """The four free choices of a run in words, those that are the plain ones left out."""
+    """The four free choices of a run in words, without defaults."""
     parts = [config.method.name, config.loss.name.replace("_", " + ")]
     parts += [f"{config.head.name} head"] * (config.head.name != "conv")
     parts += ["contrast"] * (config.alignment.name != "none")
@@ -156,7 +156,7 @@ def choices_of(config: RunConfig) -> str:
 
 
 def _departures(run: RunData, first: RunData) -> tuple[str, ...]:
-    """What a run has instead of what the first one has; options of what only one has left out."""
+    """Differences of a run from the first one; options that only one of them has are omitted."""
     if run.masks:
         assert run.evaluation is not None
         return (run.evaluation.note,)
@@ -177,7 +177,7 @@ def _departures(run: RunData, first: RunData) -> tuple[str, ...]:
 
 
 def _settings(config: RunConfig) -> dict[str, str]:
-    """The entries of a recipe by the names that `--set` knows, title and seed left out."""
+    """The entries of a recipe by the keys of `--set`, without title and seed."""
     tables = config.model_dump(mode="json", exclude={"title", "seed"})
     values = {}
     for table, entries in tables.items():
@@ -188,7 +188,7 @@ def _settings(config: RunConfig) -> dict[str, str]:
 
 
 def _labels(arms: Sequence[Sequence[RunData]]) -> list[str]:
-    """A label per arm: its choices, and the folder's name where these do not tell arms apart."""
+    """A label per arm: its choices, and the name of the folder if these are not unique."""
     plain = ["masks" if runs[0].masks else choices_of(runs[0].config) for runs in arms]
     return [
         f"{label} ({name})" if plain.count(label) > 1 or label == "masks" else label
@@ -197,7 +197,7 @@ def _labels(arms: Sequence[Sequence[RunData]]) -> list[str]:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Ends of the paths, as short as they all differ; folders of single seeds are left out."""
+    """The shortest distinct ends of the paths; folders of single seeds are omitted."""
     parts = [path.resolve().parts for path in paths]
     if len({one[:-1] for one in parts}) == len(parts):
         parts = [one[:-1] if one[-1].startswith("seed-") else one for one in parts]

@@ -1,4 +1,4 @@
-"""Cases segmented again to be looked at: scan, truth, prediction and uncertainty on one grid."""
+"""Cases to show: scan, truth, prediction and uncertainty on one grid."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -23,9 +23,9 @@ class ShownCase:
     Attributes:
         rank: best, median or worst, among the cases of the evaluation.
         scores: Dice by organ, as evaluated on the scan's own grid.
-        image: float32, as the network is given it.
+        image: float32, as the network reads it.
         entropy: float32 in [0, 1]: of the class probabilities, divided by log C.
-        gray: the image values that are shown black and white.
+        gray: the image values of black and white.
     """
 
     name: str
@@ -39,18 +39,18 @@ class ShownCase:
     gray: tuple[float, float] = (0.0, 1.0)
 
     def shaded(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The image, or a part of it, between black, 0, and white, 1."""
+        """The image, or a part of it, scaled to black, 0, and white, 1."""
         low, high = self.gray
         return ((image - low) / max(high - low, 1e-6)).clip(0, 1)
 
     def glowing(self, entropy: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The entropy, or a part of it, between the ends of the color scale, [0, 1]."""
+        """The entropy, or a part of it, scaled to the color scale, [0, 1]."""
         low, high = self.entropy_scale
         return ((entropy - low) / (high - low)).clip(0, 1)
 
     @cached_property
     def entropy_scale(self) -> tuple[float, float]:
-        """The entropies at the ends of the color scale: all but the rarest values lie between."""
+        """The entropies at the ends of the color scale, which covers all but the rarest values."""
         low, high = np.percentile(self.entropy, (1, 99.9))
         return float(low), float(max(high, low + 0.01))
 
@@ -67,10 +67,10 @@ def show_cases(
     chosen: Mapping[str, str],
     tick: Callable[[str], None],
 ) -> list[ShownCase]:
-    """Segment the chosen cases (rank -> case) again and keep what can be looked at.
+    """Segment the chosen cases (rank -> case) to show them.
 
     Raises:
-        LookupError: the data set lacks a case of the evaluation.
+        LookupError: the data set has no such case.
         ValueError: a case without a label.
     """
     shown = []
@@ -97,7 +97,7 @@ def show_cases(
 
 
 def _gray(image: NDArray[np.floating], scaling: str) -> tuple[float, float]:
-    """Black and white: the ends of the scaled range, or of most of values that have no range."""
+    """Values of black and white: ends of the scaled range, or percentiles of unscaled values."""
     if scaling != "stored":
         return 0.0, 1.0
     low, high = np.percentile(image, (0.5, 99.5))
@@ -105,13 +105,13 @@ def _gray(image: NDArray[np.floating], scaling: str) -> tuple[float, float]:
 
 
 def entropy_of(probabilities: torch.Tensor) -> torch.Tensor:
-    """Entropy [x, y, z] of class probabilities [C, x, y, z] in units of log C: 0 sure, 1 not."""
+    """Entropy [x, y, z] of class probabilities [C, x, y, z] divided by log C, in [0, 1]."""
     total = torch.special.entr(probabilities.clamp(min=0)).sum(0)
     return (total / math.log(len(probabilities))).clamp(0, 1)
 
 
 def share_of_errors_found(case: ShownCase, share: float) -> float:
-    """How much of all wrong voxels lies among the `share` most uncertain ones; NaN without any."""
+    """The share of wrong voxels among the `share` most uncertain ones; NaN without wrong voxels."""
     wrong = case.wrong.ravel()
     count = round(share * wrong.size)
     if not wrong.any() or not count:

@@ -1,4 +1,4 @@
-"""All that a report shows, read and computed: scores, cases, shapes, texts."""
+"""Content of a report, read and computed: scores, cases, shapes, texts."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -26,20 +26,20 @@ from pipeline.scoring.published import Published, published_beside
 from segmentation.data.case_files import Prepared, load_prepared
 
 Counted = Callable[[str, int], AbstractContextManager[Callable[[str], None]]]
-SHAPE_CASES = 12  # scans from which shapes are measured; more change the means little
+SHAPE_CASES = 12  # scans for measuring shapes; more hardly change the means
 
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """What a report is made from.
+    """Options of `tak report`.
 
     Attributes:
-        runs: run folders, or folders of seeds; the first is what the report is about.
-        rules: name of metric rules, or `published`, those of the data set's protocol.
+        runs: run folders, or folders of seeds; the first one is reported.
+        rules: name of metric rules, or `published`, those of the protocol of the data set.
         data: the prepared data set; without it no scan is shown.
-        bank: of the first run, where the run keeps no copy.
-        descriptions: what the bank was made from, for its claims.
-        check: what `tak check --report` wrote of them.
+        bank: of the first run, if the run has no copy.
+        descriptions: the source of the bank, for its claims.
+        check: verdicts on the claims, from `tak check --report`.
     """
 
     runs: tuple[Path, ...]
@@ -54,13 +54,13 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class Material:
-    """What a report shows; empty where there is nothing to show.
+    """Content of a report; empty where there is nothing to show.
 
     Attributes:
         gains: of the first arm over the second: organ or group -> paired difference of Dice.
-        shape_cases: from how many scans `shapes` was measured; 0 without data.
+        shape_cases: number of scans of which `shapes` was measured; 0 without data.
         outcome: the verdicts on the claims.
-        doubt: why the verdicts may not be of the texts that are shown; empty if they are.
+        doubt: why the verdicts may be of other texts than those shown; empty if they match.
     """
 
     arms: tuple[Arm, ...]
@@ -83,11 +83,11 @@ class Material:
 
 
 def collect(asked: ReportRequest, counted: Counted) -> Material:
-    """Read and compute everything; what is slow says how far it is.
+    """Read and compute everything, with progress bars for slow parts.
 
     Raises:
-        FileNotFoundError, LookupError, ValueError: something that was named cannot be used; runs
-            and data that do not belong together.
+        FileNotFoundError, LookupError, ValueError: an unusable input, or runs and data that do not
+            match.
     """
     arms = read_arms(asked.runs, asked.part, asked.rules)
     prepared = None if asked.data is None else load_prepared(asked.data)
@@ -139,7 +139,7 @@ def _check_fit(run: RunData, prepared: Prepared) -> None:
 
 
 def _scored(arm: Arm, prepared: Prepared, asked: ReportRequest, counted: Counted) -> Arm:
-    """The arm with every run scored; scores that were missing are left in the run's folder."""
+    """The arm with every run scored; missing scores are written to the folder of the run."""
     runs = []
     for run in arm.runs:
         if run.evaluation is None:
@@ -175,14 +175,14 @@ def _cases(
 
 
 def _shapes(prepared: Prepared, part: str, counted: Counted) -> tuple[dict[str, OrganShape], int]:
-    """Shapes in the scans of the part and the labeled ones; unlabeled ones are never opened."""
+    """Shapes in the scans of the part and the labeled ones; unlabeled ones are not read."""
     cases = [*getattr(prepared.split, part), *prepared.split.labeled][:SHAPE_CASES]
     with counted("measuring shapes", len(cases)) as tick:
         return organ_shapes(prepared, cases, tick), len(cases)
 
 
 def _bank_of(run: RunData, given: Path | None) -> Bank | None:
-    """The bank that the run was trained with, as given or as the run keeps it.
+    """The bank that the run was trained with: the given one, or the copy of the run.
 
     Raises:
         ValueError: another bank than the run's, or one for a run without text.
@@ -206,7 +206,7 @@ def _outcome(
     prepared: Prepared | None,
     counted: Counted,
 ) -> CheckReport | None:
-    """Verdicts as `tak check` wrote them, or found now on the labeled training scans."""
+    """Verdicts from `tak check`, or computed on the labeled training scans."""
     if asked.check is not None:
         outcome = read_outcome(asked.check)
         tested = {result.claim for result in outcome.results}

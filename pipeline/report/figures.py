@@ -25,7 +25,7 @@ from pipeline.report.theme import (
 )
 
 _SHARES = (0.1, 0.3, 1, 3, 10, 30, 100)  # percent
-_NAME_WIDTH, _NAME_HEIGHT = 150, 14  # pixels that a name takes
+_NAME_WIDTH, _NAME_HEIGHT = 150, 14  # pixels of a name
 
 
 def draw_dice(
@@ -71,7 +71,7 @@ def draw_shapes(axes: Axes, shapes: dict[str, OrganShape], gains: dict[str, floa
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.minorticks_off()
     axes.set_axisbelow(True)
-    axes.figure.canvas.draw()  # places are known from here on
+    axes.figure.canvas.draw()  # from here on places are known
     places = axes.transData.transform(np.column_stack([share, empty]))
     shifts = _apart(places * 72 / axes.figure.dpi)
     for name, x, y, size, shift in zip(shapes, share, empty, sizes, shifts, strict=True):
@@ -80,7 +80,7 @@ def draw_shapes(axes: Axes, shapes: dict[str, OrganShape], gains: dict[str, floa
 
 
 def _apart(places: NDArray[np.float64]) -> list[float]:
-    """How far to move each name up, in pixels, so that names of neighbors do not overlap."""
+    """Shift of each name in pixels, upward, so that names of neighbors do not overlap."""
     shifts = [0.0] * len(places)
     lowest_first = np.argsort(places[:, 1])
     for rank, one in enumerate(lowest_first):
@@ -111,7 +111,7 @@ def _name_point(
 
 
 def draw_maps(figure: Figure, maps: Sequence[Mapping[str, Any]], columns: int) -> None:
-    """The page's cosine maps, `columns` beside each other."""
+    """The cosine maps of the page, in `columns` columns."""
     places = figure.subplots(-(-len(maps) // columns), columns, squeeze=False).ravel()
     for axes in places[len(maps) :]:
         axes.axis("off")

@@ -1,4 +1,4 @@
-"""How large and how intricate organs are: voxel share against the emptiness of the convex hull.
+"""Size and complexity of organs: voxel share and emptiness of the convex hull.
 
 After Figure 1 of the TAK paper (Gu et al. 2025, arXiv 2501.13470), which ranks organs by both.
 """
@@ -13,7 +13,7 @@ from scipy.spatial import ConvexHull
 from segmentation.data.case_files import Prepared, read_case
 from segmentation.evaluation.statistics import nan_mean
 
-_TINY = 0.01  # voxels by which points are spread, so that flat organs have a hull too
+_TINY = 0.01  # voxels of jitter, so that flat organs also have a hull
 _FLAT = 1e-9  # a plane whose normal rises less is upright
 
 
@@ -69,7 +69,7 @@ def hull_emptiness(mask: NDArray[np.bool_]) -> float:
 
 
 def _centers_in_hull(places: NDArray[np.int_]) -> int:
-    """How many points of the grid lie in the hull of some of them."""
+    """The number of grid points in the convex hull of the given ones."""
     low = places.min(0)
     points = (places - low)[:, None] + _TINY * np.concatenate([np.eye(3), -np.eye(3)])
     planes = np.unique(ConvexHull(points.reshape(-1, 3)).equations, axis=0)  # n p + d <= 0 inside

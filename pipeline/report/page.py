@@ -1,4 +1,4 @@
-"""The page: one HTML file with style, script and data inside, and no way to load anything."""
+"""The page: one HTML file with style, script and data, which loads nothing else."""
 
 import base64
 import hashlib
@@ -41,7 +41,7 @@ _EMPTY: dict[str, Any] = {
 
 
 def render(material: Material) -> str:
-    """The page as HTML. Whatever a model, a file or a user wrote is escaped."""
+    """The page as HTML. All texts of models, files and users are escaped."""
     environment = Environment(
         loader=PackageLoader("pipeline.report"),
         autoescape=True,
@@ -71,19 +71,19 @@ def render(material: Material) -> str:
 
 
 def prose(sentence: str) -> Markup:
-    """A sentence, escaped, with what stands between backticks as code."""
+    """A sentence, escaped, with backticks as code."""
     parts = [str(escape(part)) for part in sentence.split("`")]
     return Markup("".join(f"<code>{p}</code>" if n % 2 else p for n, p in enumerate(parts)))
 
 
 def digest_of_script(script: str) -> str:
-    """What the content security policy calls the one script that may run."""
+    """The hash of the only script that the content security policy allows."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def absences(material: Material) -> Mapping[str, str]:
-    """For everything that a report can lack, why it does and what would mend it."""
+    """For every part that may be missing, the reason and the remedy."""
     first = material.first
     flag = "" if material.rules == "scan" else f" --rules {material.rules}"
     scores = (

@@ -22,7 +22,7 @@ _HEAD, _LINE = 30, 19  # pixels of a sheet's heading, and of a line of its legen
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a panel: (step, value), NaN where nothing was scored."""
+    """One line of a panel: (step, value), NaN if not scored."""
 
     look: SeriesStyle
     points: Points
@@ -31,7 +31,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """A small chart of a step axis. `marks` are steps that a thin line points out."""
+    """A small chart over steps. `marks` are steps with a thin line."""
 
     title: str
     curves: tuple[Curve, ...]
@@ -47,7 +47,7 @@ class Panel:
 
     @property
     def last(self) -> str:
-        """The last value of the first curve, for those who do not see the chart."""
+        """The last value of the first curve, for screen readers."""
         value = self.curves[0].points[-1][1]
         return f"{100 * value:.1f} %" if self.percent else f"{value:.3g}"
 
@@ -92,7 +92,7 @@ def organ_panels(arms: Sequence[Arm]) -> list[Panel]:
 
 
 def _steps(arms: Sequence[Arm]) -> int:
-    """Where the longest run ends, or will end."""
+    """The number of steps of the longest run."""
     runs = [run for arm in arms for run in arm.runs]
     return max(max(run.config.training.steps, run.log.step) for run in runs)
 
@@ -106,7 +106,7 @@ def _mean(organs: dict[str, list[tuple[int, float]]]) -> Points:
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
-    """One panel: raw values thin, a running median over them where they are many."""
+    """One panel: raw values thin, and a running median if there are many."""
     factor = 100 if panel.percent else 1
     for curve in reversed(panel.curves):
         steps, values = np.array(curve.points, float).T
@@ -149,7 +149,7 @@ def panel_figure(panel: Panel) -> Iterator[Figure]:
 def panel_sheet(
     panels: Sequence[Panel], words: str, legend: Sequence[tuple[str, SeriesStyle]]
 ) -> Iterator[Figure]:
-    """All panels of a kind, at most four beside each other, under a heading and over a legend."""
+    """All panels of a kind, in at most four columns, with heading and legend."""
     foot = _LINE * len(legend) + 10 * bool(legend)
     with _grid(panels, min(4, len(panels)), _HEAD, foot) as figure:
         width, height = 72 * figure.get_size_inches()

@@ -1,4 +1,4 @@
-"""What a run's folder holds, read for a report: configuration, log, scores, checkpoint, bank."""
+"""Content of a run's folder for a report: configuration, log, scores, checkpoint, bank."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,14 +35,14 @@ class RunData:
     """One run folder.
 
     Attributes:
-        evaluation: of the part and by the rules of the report; None where it was not scored.
-        other_rules: by which the part was scored as well.
-        bank: the copy of the bank that the run keeps, None where there is none.
-        checkpoint: `best`, or `last` where the run was never validated.
+        evaluation: of the part and by the rules of the report; None if it was not scored.
+        other_rules: rules by which the part was also scored.
+        bank: the copy of the bank in the run, None if there is none.
+        checkpoint: `best`, or `last` if the run was never validated.
         bank_digest: of the text vectors that the run was trained with; None without text.
-        data_digest: of how its data were prepared and split; None where nobody noted it.
-        masks: whether these are scored masks of another program, beside a run whose configuration
-            and descriptor they borrow; they have no log, bank or checkpoint.
+        data_digest: of preparation and split of its data; None if not recorded.
+        masks: whether these are scored masks of another program, with configuration and descriptor
+            of the reported run; they have no log, bank or checkpoint.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class RunData:
 
     @property
     def name(self) -> str:
-        """The folder's name, behind that of its folder of seeds where it lies in one."""
+        """The name of the folder, after that of its folder of seeds if there is one."""
         path = self.path.resolve()
         return f"{path.parent.name}/{path.name}" if path.name.startswith("seed-") else path.name
 
@@ -74,7 +74,7 @@ def read_run(path: Path, part: str, rules: str = "scan") -> RunData:
     """One run folder.
 
     Args:
-        part, rules: which of its evaluations is read; `published` are the rules of its protocol.
+        part, rules: of the evaluation to read; `published` are the rules of its protocol.
 
     Raises:
         FileNotFoundError: the folder holds no checkpoint.
@@ -104,10 +104,10 @@ def read_run(path: Path, part: str, rules: str = "scan") -> RunData:
 
 
 def read_masks(path: Path, beside: RunData, part: str, rules: str = "scan") -> RunData:
-    """Masks of another program as `tak evaluate MASKS --truth FOLDER` scored them.
+    """Masks of another program, scored by `tak evaluate MASKS --truth FOLDER`.
 
     Args:
-        beside: the run that the report is of.
+        beside: the reported run.
 
     Raises:
         FileNotFoundError: the part was not scored by these rules.
@@ -136,7 +136,7 @@ def read_masks(path: Path, beside: RunData, part: str, rules: str = "scan") -> R
 
 
 def curves_of(path: Path) -> Log:
-    """The numbers in the log of a run, none where there is no log."""
+    """The curves in the log of a run; empty without a log."""
     records = read_log(path)
     log = Log(step=max((int(record["step"]) for record in records), default=0))
     for record in records:

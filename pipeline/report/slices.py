@@ -1,4 +1,4 @@
-"""Cases as the page's slice viewer takes them: small enough, compressed, with names and places."""
+"""Cases for the slice viewer of the page: downsampled, compressed, with names and places."""
 
 import base64
 import zlib
@@ -14,7 +14,7 @@ from pipeline.report.cases import ShownCase
 from segmentation.imaging.volume import Volume, resample_labels
 
 MOST_VOXELS = 2_000_000  # of one case in the page; 1 to 1.5 MB when packed
-_ENTROPY_STEPS = 32  # shades that the eye tells apart; fewer pack better
+_ENTROPY_STEPS = 32  # shades that the eye can distinguish; fewer compress better
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Slices:
     """One case for the viewer.
 
     Attributes:
-        about: what JavaScript is told, JSON-able.
+        about: metadata for JavaScript, as JSON values.
         packed: image, truth, prediction and entropy (on its color scale) one after the other, a
             byte per voxel each, x running fastest; deflated (zlib) and in base64.
-        factor: voxels of the network's grid that were joined along x, y, z.
+        factor: voxels of the network's grid that were merged along x, y, z.
     """
 
     about: dict[str, Any]
@@ -34,7 +34,7 @@ class Slices:
 
 
 def pack(case: ShownCase, classes: Sequence[str], *, most: int = MOST_VOXELS) -> Slices:
-    """A case for the viewer, joined to coarser voxels where it has more than `most`."""
+    """A case for the viewer, downsampled if it has more than `most` voxels."""
     spacing = np.linalg.norm(case.affine[:3, :3], axis=0)
     factor = joining(case.truth.shape, spacing, most)
     image = _means(case.shaded(case.image), factor)
@@ -62,7 +62,7 @@ def pack(case: ShownCase, classes: Sequence[str], *, most: int = MOST_VOXELS) ->
 def joining(
     shape: Sequence[int], spacing_mm: NDArray[np.floating], most: int
 ) -> tuple[int, int, int]:
-    """How many voxels to join along each axis so that at most `most` remain; finest axis first."""
+    """Voxels to merge along each axis so that at most `most` remain; finest axis first."""
     factor = np.ones(3, int)
     while np.prod(-(-np.array(shape) // factor)) > most:
         factor[int(np.argmin(spacing_mm * factor))] += 1
@@ -97,7 +97,7 @@ def _busiest(labels: NDArray[np.integer]) -> list[int]:
 
 
 def _center(labels: NDArray[np.integer], value: int) -> list[int] | None:
-    """The voxel of an organ that is nearest to its center of mass; None where it is absent."""
+    """The voxel of an organ that is nearest to its center of mass; None if it is absent."""
     mask = labels == value
     if not mask.any():
         return None

@@ -7,11 +7,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-_LEFT, _RIGHT = 260.0, 780.0  # of the plot in an SVG that is 800 wide; names stand on the left
+_LEFT, _RIGHT = 260.0, 780.0  # of the plot in an SVG that is 800 wide; names are on the left
 
 
 def render_study(content: Mapping[str, Any]) -> str:
-    """The page as HTML. Whatever a model, a file or a user wrote is escaped.
+    """The page as HTML. All texts of models, files and users are escaped.
 
     Args:
         content: title, question, notes; headings and rows of the tables of arms, organs and banks;
@@ -37,7 +37,7 @@ def render_study(content: Mapping[str, Any]) -> str:
 def forest(
     differences: Sequence[tuple[str, float | None, float | None, float | None]], margin: float
 ) -> dict[str, Any] | None:
-    """Places of means and intervals in the plot; None where there is no difference to show."""
+    """Places of means and intervals in the plot; None if there is no difference to show."""
     shown = [each for each in differences if each[1] is not None]
     if not shown:
         return None

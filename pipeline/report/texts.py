@@ -18,12 +18,12 @@ _ORDER = ("contradicted", "supported", "untestable", NOT_TESTED)
 
 @dataclass(frozen=True)
 class ClaimLine:
-    """One claim in words, its verdict, and on what the verdict rests.
+    """One claim in words, with its verdict and the measurements.
 
     Attributes:
         agreed: whether all scans that can test it agree.
-        measured: the mean, such as `54 mm`; empty where nothing was measured.
-        counted: how many scans support it, such as `3 of 4 scans`.
+        measured: the mean, such as `54 mm`; empty if not measured.
+        counted: number of supporting scans, such as `3 of 4 scans`.
     """
 
     text: str
@@ -38,7 +38,7 @@ class OrganText:
     """Texts and claims of one class.
 
     Attributes:
-        texts: (aspect, text, tokens), tokens 0 where they were not counted.
+        texts: (aspect, text, tokens), tokens 0 if not counted.
         claims: contradicted ones first.
     """
 
@@ -57,8 +57,8 @@ def organ_texts(
     """Texts and claims by class, background last.
 
     Raises:
-        ValueError: descriptions from which this bank was not made.
-        LookupError: the bank lacks a class.
+        ValueError: descriptions of another bank.
+        LookupError: the bank has no such class.
     """
     if descriptions is not None and bank.description_digest != descriptions.digest:
         raise ValueError(
@@ -66,7 +66,7 @@ def organ_texts(
             f"not from these, {descriptions.digest[:12]}; give the file that `tak encode` read"
         )
     claims = _claims(descriptions, outcome)
-    bank.select(classes, aspects)  # says what is missing
+    bank.select(classes, aspects)  # raises if one is missing
     columns = [bank.aspects.index(name) for name in aspects or bank.aspects]
     texts_by_class = []
     for name in sorted(classes, key=lambda name: name == BACKGROUND):
@@ -84,7 +84,7 @@ def organ_texts(
 
 
 def read_outcome(path: Path) -> CheckReport:
-    """The verdicts of a file that `tak check --report` wrote.
+    """The verdicts in a file of `tak check --report`.
 
     Raises:
         FileNotFoundError, ValueError: no such file, or another one.
@@ -124,7 +124,7 @@ def verdict_mismatch(outcome: CheckReport, bank: Bank | None) -> str:
 def _claims(
     descriptions: DescriptionSet | None, outcome: CheckReport | None
 ) -> dict[str, list[ClaimLine]]:
-    """Claims by organ; of the descriptions where they are known, else those that were tested."""
+    """Claims by organ: those of the descriptions if given, else the tested ones."""
     results = {result.claim: result for result in outcome.results} if outcome else {}
     claims = descriptions.claims if descriptions is not None else tuple(results)
     by_organ: dict[str, list[ClaimLine]] = {}
@@ -150,7 +150,7 @@ def _line(claim: Claim, result: Result | None) -> ClaimLine:
 
 
 def _amount(value: float, unit: str) -> str:
-    """Shares (`of the circle`) in percent, lengths as they are."""
+    """Shares (`of the circle`) in percent, lengths unchanged."""
     return (
         f"{100 * value:.0f}\u00a0% {unit}" if unit.startswith("of ") else f"{value:.0f}\u00a0{unit}"
     )

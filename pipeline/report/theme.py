@@ -1,8 +1,8 @@
 """Colors of the figures, and figures as SVG that follows the theme of the page.
 
-Figures are drawn in the light theme. In the SVG every color of the table below gives way to the
-CSS variable of its name, so that one drawing serves the light page, the dark page and the PNG.
-Series colors are after Okabe and Ito (2008), apart for color-blind eyes, darkened for white paper.
+Figures are drawn in the light theme. In the SVG every color of the table below is replaced by
+the CSS variable of its name, so that one drawing serves the light page, the dark page and the PNG.
+Series colors are those of Okabe and Ito (2008) for color-blind readers, darkened for white paper.
 """
 
 import io
@@ -59,7 +59,7 @@ _STYLE = {
 
 
 class SeriesStyle(NamedTuple):
-    """How one arm is drawn in every chart: the numbers of its color and of its marker."""
+    """The style of an arm in every chart: the numbers of its color and of its marker."""
 
     series: int
     marker: int
@@ -71,19 +71,19 @@ class SeriesStyle(NamedTuple):
 
     @property
     def shape(self) -> str:
-        """The marker, as matplotlib calls it."""
+        """The marker, by its name in matplotlib."""
         return MARKERS[self.marker]
 
 
 def look_of(number: int) -> SeriesStyle:
-    """The look of the arm of that number; the first 36 arms all differ."""
+    """The style of the arm of that number; the first 36 arms all differ."""
     rounds, series = divmod(number, len(SERIES))
     return SeriesStyle(series, (series + rounds) % len(MARKERS))
 
 
 @contextmanager
 def drawing(width: float, height: float, *, fitted: bool = True) -> Iterator[Figure]:
-    """A figure of that many pixels of the page, in the house style; margins fitted to the words."""
+    """A figure of that many pixels of the page in the style of the report, with fitted margins."""
     with mpl.rc_context(_STYLE):
         size = width / 72, height / 72
         figure = Figure(figsize=size, layout="constrained" if fitted else None)
@@ -92,7 +92,7 @@ def drawing(width: float, height: float, *, fitted: bool = True) -> Iterator[Fig
 
 
 def png(figure: Figure) -> bytes:
-    """The figure on paper, at twice the page's resolution, marked as a report's."""
+    """The figure on paper, at twice the page's resolution, marked as a figure of a report."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160, facecolor=PAPER, metadata={"Software": SOFTWARE})
     return buffer.getvalue()
@@ -107,8 +107,8 @@ def svg(figure: Figure, name: str, description: str) -> Markup:
     """The figure as inline SVG in the theme's colors.
 
     Args:
-        name: sets its ids apart from those of other figures of the page.
-        description: what it shows, for those who do not see it.
+        name: unique prefix of its ids in the page.
+        description: alternative text for screen readers.
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -129,7 +129,7 @@ def svg(figure: Figure, name: str, description: str) -> Markup:
 
 
 def signed(points: float) -> str:
-    """A difference in points with its sign; none where it rounds to 0, a dash if unknown."""
+    """A difference in points with its sign; no sign if it rounds to 0, a dash if unknown."""
     if points != points:
         return "–"
     shown = f"{points:+.1f}"

@@ -1,4 +1,4 @@
-"""A report on disk: the page, its figures as PNG, and the summary as JSON."""
+"""Writing of a report: the page, its figures as PNG, and the summary as JSON."""
 
 import json
 from collections.abc import Collection
@@ -27,9 +27,9 @@ def places_of(output: Path) -> tuple[Path, Path]:
 
 
 def write_report(material: Material, output: Path) -> list[Path]:
-    """Write page and figures, each whole or not at all; returns what was written.
+    """Write page and figures, each atomically; returns the written files.
 
-    Figures that an earlier report left there and this one does not have are removed.
+    Figures of an earlier report that this one does not have are removed.
     """
     page, folder = places_of(output)
     figures = _figures(material)
@@ -42,7 +42,7 @@ def write_report(material: Material, output: Path) -> list[Path]:
 
 
 def _remove_old(folder: Path, figures: Collection[str]) -> None:
-    """Remove the figures of an earlier report, known by name and mark, that are not made anew."""
+    """Remove the figures of an earlier report, by name and mark, that are not replaced."""
     for name in FIGURES:
         path = folder / f"{name}.png"
         if name not in figures and path.is_file() and is_ours(path.read_bytes()):
@@ -52,7 +52,7 @@ def _remove_old(folder: Path, figures: Collection[str]) -> None:
 
 
 def _figures(material: Material) -> dict[str, bytes]:
-    """Name -> PNG, of those that there is something to draw for."""
+    """Name -> PNG of every figure that has content."""
     drawn = {
         "losses": _losses,
         "curves": _curves,

@@ -64,7 +64,7 @@ def stopped_with(message: str) -> Iterator[None]:
     """End with the message and exit code 130 after Ctrl-C, 143 after SIGTERM.
 
     Args:
-        message: what was kept and how to resume; an interrupt with a text of its own replaces it.
+        message: files that are kept and how to resume; the text of the interrupt replaces it.
     """
     if threading.current_thread() is not threading.main_thread():  # it alone may set handlers
         yield

@@ -11,7 +11,7 @@ class ManyWords(TyperCommand):
     """A command whose options of `MANY` may be followed by several words."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Write `--classes a b` as `--classes a --classes b`, which click understands."""
+        """Rewrite `--classes a b` as `--classes a --classes b` for click."""
         spread: list[str] = []
         option = None
         for word in args:

@@ -39,7 +39,7 @@ Answers = Annotated[
 ]
 Model = Annotated[
     str,
-    typer.Option(help="Model name, as the server knows it.", rich_help_panel="Model and service"),
+    typer.Option(help="Model name on the server.", rich_help_panel="Model and service"),
 ]
 BaseUrl = Annotated[
     str | None,
@@ -166,31 +166,35 @@ TokensPerImage = Annotated[
 ]
 Prices = Annotated[
     Path | None,
-    typer.Option(help="Price table of your own (TOML).", rich_help_panel="Limits and cost"),
+    typer.Option(
+        help="Price table (TOML). [default: the shipped one]", rich_help_panel="Limits and cost"
+    ),
 ]
 Variables = Annotated[
     list[str] | None,
     typer.Option(help="Set a variable of the template: name=value.", rich_help_panel="Questions"),
 ]
 Cache = Annotated[
-    Path | None, typer.Option(help="Folder of cached answers.", rich_help_panel="Answers kept")
+    Path | None, typer.Option(help="Folder of cached answers.", rich_help_panel="Cached answers")
 ]
 Refresh = Annotated[
     bool,
-    typer.Option(help="Ask again even where an answer is cached.", rich_help_panel="Answers kept"),
+    typer.Option(
+        help="Ask again even where an answer is cached.", rich_help_panel="Cached answers"
+    ),
 ]
 ProbeAgain = Annotated[
     bool,
     typer.Option(
-        help="Find out anew what the server can do, whatever is remembered of it.",
-        rich_help_panel="Answers kept",
+        help="Probe the server again, in place of the remembered result.",
+        rich_help_panel="Cached answers",
     ),
 ]
 SaveAnswers = Annotated[
     Path | None,
     typer.Option(
         help="Raw answers to write, as a store for provider recorded.",
-        rich_help_panel="Answers kept",
+        rich_help_panel="Cached answers",
     ),
 ]
 BatchOut = Annotated[
@@ -220,9 +224,7 @@ LongText = Annotated[
 EncoderDevice = Annotated[
     str, typer.Option("--device", help="Torch device of the encoder: cpu, cuda, mps or auto.")
 ]
-Into = Annotated[
-    Path | None, typer.Option(help="Add to this bank, which must be of the same encoder.")
-]
+Into = Annotated[Path | None, typer.Option(help="Existing bank of the same encoder to add to.")]
 Shortener = Annotated[
     str,
     typer.Option(
@@ -232,7 +234,7 @@ Shortener = Annotated[
 DryRun = Annotated[
     bool,
     typer.Option(
-        help="Print every question and the cost; ask nothing.", rich_help_panel="Limits and cost"
+        help="Print every question and the cost; make no call.", rich_help_panel="Limits and cost"
     ),
 ]
 
@@ -244,7 +246,7 @@ Descriptor = Annotated[
 Jobs = Annotated[int, typer.Option(help="Processes.")]
 
 Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; auto takes the best.")
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps; auto selects the best.")
 ]
 
 Checkpoint = Annotated[

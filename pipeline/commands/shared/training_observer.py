@@ -1,4 +1,4 @@
-"""Training shown on the terminal, for the commands that train."""
+"""Terminal output of commands that train."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,12 +31,14 @@ class TerminalObserver(TrainingObserver):
         self.stopped_by: int | None = None
 
     def ready(self, step: int) -> None:
-        """Say what will run, and where."""
+        """Print the number of steps, the device and the folder."""
         steps = self.config.training.steps
         if step == steps:
-            typer.echo(f"{self.folder}: all {steps} steps are done; `tak evaluate` scores the run")
+            typer.echo(
+                f"{self.folder}: all {steps} steps are completed; `tak evaluate` scores the run"
+            )
             return
-        after = f" after {step} that are done" if step else ""
+        after = f" after {step} completed ones" if step else ""
         typer.echo(
             f"{self.config.title}: {steps - step} steps{after} on {self.device}, into {self.folder}"
         )

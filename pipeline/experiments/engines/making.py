@@ -1,4 +1,4 @@
-"""Make one stage of a study: lock it, run its command in a worker, record how it ended."""
+"""Running of one stage: lock it, run its command in a worker, record the outcome."""
 
 import threading
 import time
@@ -19,13 +19,13 @@ _SAVE_SECONDS = 120.0
 
 
 class StageMaker:
-    """Makes stages, each once whoever else works on the same store.
+    """Runs stages, each once even if several processes share the store.
 
     Args:
         device: of training and evaluation, as in `tak train --device`.
 
     Attributes:
-        stopping: set to end waiting and to start nothing more.
+        stopping: set it to end waiting and to start no further stage.
     """
 
     def __init__(self, plan: Plan, store: Store, observer: Observer, device: str = "auto") -> None:
@@ -35,7 +35,7 @@ class StageMaker:
         self._spending = threading.Lock() if limits.max_tokens or limits.max_cost else None
 
     def make(self, stage: Stage, worker: Worker) -> Outcome | None:
-        """Make one stage, or wait for the process that does; None if it was made elsewhere."""
+        """Run one stage, or wait for the process that does; None if another process ran it."""
         while not self.stopping.is_set():
             with self.store.lock(stage) as held:
                 if held:
@@ -113,7 +113,7 @@ class StageMaker:
             path.unlink()
 
     def _remaining(self) -> list[str]:
-        """What is left of the study's limits, after every description set made so far."""
+        """The rest of the limits of the study, after all finished description sets."""
         limits = self.plan.study.file.limits
         tokens, cost = spent(self.plan.stages, self.store)
         words = []

@@ -1,4 +1,4 @@
-"""Memory of stages: what each needs, and which of them fit at the same time."""
+"""Memory of stages: needs, and which stages fit at the same time."""
 
 import math
 import subprocess
@@ -29,7 +29,7 @@ _CUDA_HOST_MIB = 3000
 # Copies of a full-resolution feature map that a step keeps; measured with CPS and MagicNet, widths
 # 8 to 32 and patches of 32 to 64: 35 to 62, the more the smaller the map.
 _MAPS = 50
-_SHARE = 0.9  # of the free memory, for what is not a stage
+_SHARE = 0.9  # of the free memory; the rest is for other processes
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Capacity:
-    """Memory for all stages together in MiB; infinite where it is not known.
+    """Memory for all stages together in MiB; infinite if unknown.
 
     Attributes:
         gpus: of every device, by number.
@@ -58,13 +58,13 @@ class Capacity:
 
 
 def capacity_of(memory_gib: float | None, gpus: Sequence[str]) -> Capacity:
-    """The user's limit, or what is free on this machine, and what is free on its GPUs."""
+    """The given limit or the free memory of this machine, and the free memory of its GPUs."""
     host = free_mib() * _SHARE if memory_gib is None else memory_gib * 1024
     return Capacity(host, _free_on_gpus() if gpus else {})
 
 
 def free_mib() -> float:
-    """Memory that processes can still take, by the system and by the container's limit."""
+    """Free memory by the system and by the limit of the container."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -91,7 +91,7 @@ def _container_limits() -> list[tuple[float, float]]:
 
 
 def _free_on_gpus() -> dict[str, float]:
-    """Free MiB by device; nothing where the driver's tool does not answer."""
+    """Free MiB by device; empty if the tool of the driver does not answer."""
     command = ["nvidia-smi", "--query-gpu=index,memory.free", "--format=csv,noheader,nounits"]
     try:
         text = subprocess.run(
@@ -117,7 +117,7 @@ def needs_of(plan: Plan, store: Store, device: str) -> dict[str, Need]:
     needs = {}
     for stage in pending:
         host, gpu = peaks.get((stage.kind, classes[stage.key]), (0.0, 0.0))
-        # A step on a GPU keeps its maps there: figures of one device say nothing of the other.
+        # A step on a GPU keeps its maps there: figures of one device do not apply to another.
         ran_there = stage.kind not in ("train", "evaluate") or bool(gpu) == on_gpu
         if host and ran_there:
             needs[stage.key] = Need(host, gpu + _CUDA_CONTEXT_MIB if gpu else 0.0, measured=True)
@@ -127,7 +127,7 @@ def needs_of(plan: Plan, store: Store, device: str) -> dict[str, Need]:
 
 
 def _classes(plan: Plan) -> dict[str, str]:
-    """What decides the memory of a stage besides its kind: its recipe, or that of its training."""
+    """The cost class of each stage: its recipe, or that of its training."""
     classes = {}
     for stage in plan.stages:
         training = next((each for each in (stage, *stage.inputs) if each.kind == "train"), None)
@@ -170,7 +170,7 @@ class Places:
         self.devices = {each.environment.get("CUDA_VISIBLE_DEVICES") for each in workers}
 
     def too_large(self, stage: Stage) -> str:
-        """Why a stage fits nowhere, even alone; nothing if it does."""
+        """Why a stage does not fit even alone; empty if it does."""
         need = self._need(stage)
         how = "measured" if need.measured else "estimated"
         if need.host > self.capacity.host:
@@ -187,7 +187,7 @@ class Places:
         return ""
 
     def take(self, stage: Stage) -> Worker | None:
-        """A worker for a stage, if its memory fits beside what runs."""
+        """A worker for a stage, if its memory fits next to the running ones."""
         need = self._need(stage)
         reserved = sum(self.needs[key].host for key in self.taken if key in self.needs)
         if reserved + need.host > self.capacity.host:
@@ -199,7 +199,7 @@ class Places:
         return worker
 
     def give_back(self, stage: Stage) -> None:
-        """The stage has ended; its worker and its memory are free."""
+        """Release worker and memory of a stage that has ended."""
         self.idle.append(self.taken.pop(stage.key))
 
     def _need(self, stage: Stage) -> Need:

@@ -1,4 +1,4 @@
-"""The interface of whoever follows a run of a study."""
+"""Observers of a run of a study."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ from pipeline.experiments.stages import Stage
 
 
 class Observer(Protocol):
-    """Follows a run of a study."""
+    """Receives the events of a run of a study."""
 
     def started(self, stage: Stage) -> None:
         """A stage begins."""
@@ -16,11 +16,11 @@ class Observer(Protocol):
         """A stage is done, failed or was interrupted."""
 
     def reused(self, stage: Stage) -> None:
-        """Another process made the stage meanwhile."""
+        """Another process has finished the stage."""
 
 
 class LineObserver:
-    """Prints a line per stage: the log of a job on another machine."""
+    """Prints a line per stage, for the log of a job on another machine."""
 
     def started(self, stage: Stage) -> None:
         """A stage begins."""
@@ -32,5 +32,5 @@ class LineObserver:
         print(f"{stage.label}: {state}, {outcome.seconds:.1f} s", flush=True)
 
     def reused(self, stage: Stage) -> None:
-        """Another process made the stage meanwhile."""
-        print(f"{stage.label}: made elsewhere", flush=True)
+        """Another process has finished the stage."""
+        print(f"{stage.label}: finished by another process", flush=True)

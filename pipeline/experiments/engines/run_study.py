@@ -1,4 +1,4 @@
-"""A study planned and run: every stage once, on a pool of worker processes."""
+"""Running of a study: every stage once, on a pool of worker processes."""
 
 import os
 from collections.abc import Collection, Iterable, Sequence
@@ -16,14 +16,14 @@ from pipeline.experiments.store import Store
 
 @dataclass(frozen=True)
 class Pool:
-    """How stages are spread over this machine.
+    """Resources of this machine for stages.
 
     Attributes:
-        jobs: stages that run at once.
+        jobs: number of concurrent stages.
         threads: CPU threads of each.
         gpus: devices, by number; every job gets one, several jobs may share one.
         device: of training and evaluation, as in `tak train --device`.
-        capacity: memory that the stages together may take.
+        capacity: memory for all stages together.
     """
 
     jobs: int = 1
@@ -44,9 +44,9 @@ class Pool:
 
 
 def with_inputs(plan: Plan, kinds: Collection[str]) -> set[str]:
-    """The keys of all stages of these kinds and of everything that they need."""
+    """The keys of all stages of these kinds and of their inputs."""
     wanted: set[str] = set()
-    for stage in reversed(plan.stages):  # inputs stand before what needs them
+    for stage in reversed(plan.stages):  # inputs come before the stages that need them
         if stage.kind in kinds or stage.key in wanted:
             wanted |= {stage.key, *(earlier.key for earlier in stage.inputs)}
     return wanted
@@ -54,10 +54,10 @@ def with_inputs(plan: Plan, kinds: Collection[str]) -> set[str]:
 
 @dataclass
 class Result:
-    """How a run of a study ended.
+    """The outcome of a run of a study.
 
     Attributes:
-        failed: why, by key of the stage.
+        failed: errors by key of the stage.
         blocked: stages whose inputs failed.
     """
 
@@ -68,10 +68,10 @@ class Result:
 
 
 class Runner:
-    """Runs the pending stages of a plan, each as soon as its inputs are done and a place is free.
+    """Runs the pending stages of a plan, each when its inputs are done and a worker is free.
 
     Args:
-        wanted: keys of the stages to make; all by default.
+        wanted: keys of the stages to run; all by default.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Runner:
         self.result = Result()
 
     def run(self) -> Result:
-        """Run until nothing is left that can run; Ctrl-C lets running stages save first."""
+        """Run until no stage can run; after Ctrl-C running stages save first."""
         waiting = {stage.key: stage for stage in self.plan.pending()}
         done = {stage.key for stage in self.plan.stages} - set(waiting)
         if self.wanted is not None:
@@ -118,7 +118,7 @@ class Runner:
         return self.result
 
     def stop(self) -> None:
-        """Start nothing more, and ask running commands to save and end."""
+        """Start no further stage, and ask running commands to save and end."""
         self.maker.stopping.set()
         for worker in self.workers:
             worker.stop()
@@ -130,7 +130,7 @@ class Runner:
         running: dict[Future[Outcome | None], Stage],
         threads: ThreadPoolExecutor,
     ) -> None:
-        """Start a stage where there is a place for it; one that fits nowhere fails."""
+        """Start a stage if a worker is free for it; one that is too large fails."""
         if reason := self.places.too_large(stage):
             del waiting[stage.key]
             self.observer.ended(stage, Outcome(1, reason, 0.0))
@@ -142,7 +142,7 @@ class Runner:
             running[threads.submit(self.maker.make, stage, worker)] = stage
 
     def _ready(self, waiting: Iterable[Stage], done: set[str]) -> list[Stage]:
-        """Stages that can start; those nearest to a result first, so that cells end early."""
+        """Stages that can start, the latest kinds first, so that cells finish early."""
         ready = [s for s in waiting if all(earlier.key in done for earlier in s.inputs)]
         return sorted(ready, key=lambda stage: -KINDS.index(stage.kind))
 

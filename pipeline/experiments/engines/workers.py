@@ -1,7 +1,7 @@
-"""Processes that run `tak` commands for a study, one after another, with their imports kept.
+"""Processes that run `tak` commands of a study one after another, with imports done once.
 
-A worker reads a JSON line per command from its standard input and answers with one. The command
-runs in the worker's process: its start is paid once, and what it prints goes to the stage's log.
+A worker reads one JSON line per command from its standard input and answers with one. The command
+runs in the process of the worker, and its output goes to the log of the stage.
 """
 
 import json
@@ -19,12 +19,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended.
+    """The outcome of a command.
 
     Attributes:
         code: exit code; 130 if it was asked to stop.
         error: why it failed, in one line.
-        peak_mib, gpu_mib: most memory that the process, and its share of a GPU, took meanwhile.
+        peak_mib, gpu_mib: peak memory of the process, and of its share of a GPU.
     """
 
     code: int
@@ -35,10 +35,10 @@ class Outcome:
 
 
 class Worker:
-    """One process that runs commands; started at the first one, and again if it died.
+    """A process that runs commands; started for the first one, and again if it died.
 
     Args:
-        environment: added to this process's own, such as threads and visible devices.
+        environment: additional variables, such as threads and visible devices.
 
     Attributes:
         idle: set while no command runs.
@@ -84,7 +84,7 @@ class Worker:
             self.process.terminate()
 
     def close(self) -> None:
-        """End the process; it runs no command now."""
+        """End the process, which must be idle."""
         if self.process is not None:
             with suppress(BrokenPipeError):
                 self.process.stdin.close()  # type: ignore[union-attr]
@@ -104,6 +104,6 @@ class Worker:
                 stdout=subprocess.PIPE,
                 encoding="utf-8",
                 env=os.environ | self.environment,
-                start_new_session=True,  # Ctrl-C at the terminal reaches the study alone
+                start_new_session=True,  # Ctrl-C at the terminal reaches only the study
             )
         return self.process

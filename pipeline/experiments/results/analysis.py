@@ -1,7 +1,7 @@
 """The statistics of a study: means over replicates, paired differences, equivalence, factors.
 
-A replicate is one pair of draw and seed; arms are compared replicate by replicate, so that what a
-seed or a draw of labeled cases does to both arms cancels.
+A replicate is one pair of draw and seed; arms are compared replicate by replicate, so that the
+common effect of a seed or a draw of labeled cases cancels.
 """
 
 import math
@@ -31,7 +31,7 @@ class Run:
         minutes: of training.
         folder: of the trained run, for `tak report` and `tak compare`.
         cost_usd: of its descriptions; several runs may share them.
-        untrained: mean before the first step, where the study asks for it.
+        untrained: mean before the first step, if the study measures it.
     """
 
     arm: str
@@ -100,7 +100,7 @@ class Difference:
 
 
 def paired(gaps: NDArray[np.float64], margin: float) -> Difference:
-    """The statistics of paired differences; NaN where fewer than two pairs decide nothing."""
+    """The statistics of paired differences; NaN for fewer than two pairs."""
     low, high = interval(gaps)
     mean = float(gaps.mean()) if len(gaps) else math.nan
     if len(gaps) < 2:
@@ -195,7 +195,7 @@ def _deviation(values: Sequence[float]) -> float:
 
 
 def variance_components(runs: Sequence[Run], organs: Sequence[str]) -> dict[str, float]:
-    """Share of the variance of the runs' means that each factor explains, main effects alone.
+    """Share of the variance of the runs' means that each factor explains, main effects only.
 
     Sums of squares of type II (statsmodels); what is left, interactions included, is `residual`.
     Draw and seed are factors like the others. Empty where nothing varies.

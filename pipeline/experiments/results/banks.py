@@ -108,7 +108,7 @@ def _row(cell: CellStages, store: Store) -> BankRow:
 
 
 def _measures(cell: CellStages, store: Store) -> dict[str, Any]:
-    """Everything that the finished stages of a bank tell."""
+    """The measures of a bank from its finished stages."""
     measures: dict[str, Any] = {}
     if cell.describe and store.state(cell.describe) == "done":
         measures |= _of_descriptions(DescriptionSet.read(store.product(cell.describe)))
@@ -158,7 +158,7 @@ def _of_bank(bank: Bank) -> dict[str, Any]:
 
 
 def banks_csv(rows: list[BankRow]) -> str:
-    """The rows as CSV; empty where there is nothing to measure."""
+    """The rows as CSV; empty if there is nothing to measure."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([each.name for each in fields(BankRow)])
@@ -168,7 +168,7 @@ def banks_csv(rows: list[BankRow]) -> str:
 
 
 def bank_labels(rows: list[BankRow]) -> list[str]:
-    """A heading per row: what varies between the rows; the arm where that is not enough."""
+    """A heading per row: the values that vary between rows; the arm if these are not unique."""
     varied = [name for name in _IDENTITY if len({getattr(row, name) for row in rows}) > 1]
     names = varied or ["wording"]
     labels = [", ".join(filter(None, (getattr(row, name) for name in names))) for row in rows]
@@ -176,7 +176,7 @@ def bank_labels(rows: list[BankRow]) -> list[str]:
 
 
 def bank_table(rows: list[BankRow]) -> list[list[str]]:
-    """Measures by row and banks by column, for a reader; measures that no bank has are left out."""
+    """Measures by row and banks by column, for display; measures that no bank has are omitted."""
     table = []
     for name in MEASURES:
         values = [getattr(row, name) for row in rows]

@@ -1,4 +1,4 @@
-"""What the page of a study shows, as plain values."""
+"""Content of the page of a study, as plain values."""
 
 import math
 from typing import Any

@@ -44,11 +44,11 @@ class ScoreTable:
 
 @dataclass(frozen=True)
 class StudyResults:
-    """Everything the tables show.
+    """The results of a study for its tables.
 
     Attributes:
-        scores: None where no cell is finished, or nothing is trained.
-        missing: cells without scores, or without a bank in a study of texts, by name, and why.
+        scores: None if no cell is finished, or nothing is trained.
+        missing: reasons by name, for cells without scores, or without a bank in a study of texts.
     """
 
     banks: list[BankRow]
@@ -57,7 +57,7 @@ class StudyResults:
 
 
 def collect(plan: Plan, store: Store) -> StudyResults:
-    """The results of everything that is finished.
+    """The results of all finished cells.
 
     Raises:
         ValueError: the rules of the study do not compute its metric, or a damaged file.
@@ -83,8 +83,8 @@ def _score_table(plan: Plan, evaluations: dict[int, Evaluation], store: Store) -
         message = unknown("metric", chosen.metric, known, f"by the rules {chosen.rules}")
         raise ValueError(f"{plan.study.path}: statistics.metric: {message}")
     same = {p: e for p, e in evaluations.items() if _alike(e, first)}
-    # Cells that differ by what their stages do not read, such as the draw of a control that draws
-    # nothing, are one training and count once.
+    # Cells that differ only in settings that no stage reads, such as the draw of a control without
+    # random numbers, share one training and count once.
     distinct = {(plan.cells[p].cell.arm, _key(plan.cells[p].train)): p for p in reversed(same)}
     places = sorted(distinct.values())
     runs = [_run(plan.cells[place], same[place], metric.key, store) for place in places]
@@ -146,7 +146,7 @@ def _scores(evaluation: Evaluation, metric: str) -> dict[str, dict[str, float]]:
 
 
 def _score_file(folder: Path, *, untrained: bool = False) -> Path:
-    """The scores in the folder of `tak evaluate`; rules may be named otherwise than asked for."""
+    """The scores in the output folder of `tak evaluate`, by whatever rules."""
     files = evaluation_files(folder, untrained=untrained)
     if len(files) != 1:
         raise ValueError(f"{folder}: expected one file of scores, got {len(files)}")
@@ -154,7 +154,7 @@ def _score_file(folder: Path, *, untrained: bool = False) -> Path:
 
 
 def _untrained(cell: CellStages, metric: str, store: Store) -> float | None:
-    """The mean of the network before its first step, where the stage scored it."""
+    """The mean of the network before its first step, if the stage scored it."""
     if cell.evaluate is None or not cell.evaluate.facts.get("untrained"):
         return None
     scores = _score_file(store.product(cell.evaluate), untrained=True)

@@ -27,7 +27,7 @@ _BANKS_PER_TABLE = 4
 
 
 def show_study(results: StudyResults, plan: Plan, store: Store) -> None:
-    """Print the tables of scores and of texts in 80 columns, then what the numbers rest on."""
+    """Print the tables of scores and of texts in 80 columns, then the notes."""
     console = Console()
     if results.scores is not None:
         console.print(_score_table(results.scores, plan))
@@ -65,7 +65,7 @@ def _bank_tables(rows: list[BankRow]) -> Iterator[Table]:
 
 
 class StudyView:
-    """Counts stages and shows those that run; one line per finished stage without a terminal."""
+    """Counts stages and shows running ones; one line per finished stage without a terminal."""
 
     def __init__(self, plan: Plan, console: Console, quiet: bool) -> None:
         self.console, self.quiet = console, quiet
@@ -89,7 +89,7 @@ class StudyView:
             )
 
     def reused(self, stage: Stage) -> None:
-        """Another process made the stage meanwhile."""
+        """Another process has finished the stage."""
         self.running.pop(stage.key, None)
         self.finished += 1
 

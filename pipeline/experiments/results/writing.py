@@ -100,7 +100,7 @@ HEADINGS = ("arm", "runs", "all", "large", "small", "difference", "95 % interval
 
 
 def table_rows(results: ScoreTable, endpoint: str) -> list[list[str]]:
-    """The rows of the main table for a reader, scores in percent where they are shares."""
+    """The rows of the main table for display; shares in percent."""
     rows = []
     for arm in results.arms:
         gap = arm.difference[endpoint] if arm.difference else None
@@ -141,7 +141,7 @@ def _p(value: float) -> str:
 
 
 def notes(results: StudyResults, plan: Plan, store: Store) -> list[str]:
-    """What the numbers rest on, and what is missing."""
+    """Notes on statistics, cost and missing cells."""
     lines = [] if results.scores is None else _score_notes(results.scores, plan)
     tokens, cost = spent(plan.stages, store)
     if tokens:
@@ -189,7 +189,7 @@ def markdown(results: StudyResults, plan: Plan, store: Store) -> str:
 
 
 def organ_rows(scores: ScoreTable) -> list[list[str]]:
-    """A row per organ and a column per arm, for a reader."""
+    """A row per organ and a column per arm, for display."""
     organs = [row for row in scores.rows if row not in GROUPS]
     return [
         [organ, *(_spread(arm, organ, scores.factor) for arm in scores.arms)] for organ in organs

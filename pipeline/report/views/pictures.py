@@ -16,7 +16,7 @@ from pipeline.report.theme import drawing, short, svg
 from pipeline.report.tiles import COLORMAP, ERRORS, LAYERS, most_wrong, picture_png, tile
 from segmentation.imaging.colors import colors
 
-UNSURE = 0.05  # the share of most uncertain voxels that the text speaks of
+UNSURE = 0.05  # share of the most uncertain voxels in the text
 PLANES = (  # axis, name, then what is left, right, up and down on the screen
     (2, "Axial", "R", "L", "A", "P"),
     (1, "Coronal", "R", "L", "S", "I"),
@@ -30,7 +30,7 @@ _WORDS = {
 
 
 def error_legend() -> list[tuple[str, str, str]]:
-    """Kind of error, its color, and what it means."""
+    """Kind of error, its color, and its meaning."""
     return [(kind, _css(color), _WORDS[kind]) for kind, color in ERRORS.items()]
 
 
@@ -122,12 +122,12 @@ def uncertainty(material: Material) -> dict[str, Any] | None:
 
 
 def known_shapes(material: Material) -> dict[str, OrganShape]:
-    """The shapes of the organs that some measured scan shows."""
+    """The shapes of organs that at least one measured scan shows."""
     return {name: one for name, one in material.shapes.items() if one.share == one.share}
 
 
 def shapes(material: Material) -> dict[str, Any] | None:
-    """The context of size against shape; None where no organ was measured."""
+    """The context of size against shape; None if no organ was measured."""
     known, gains = known_shapes(material), gains_in_points(material)
     if not known:
         return None

@@ -1,4 +1,4 @@
-"""Summary and Dice per organ, in the words and numbers that the page shows."""
+"""Summary and Dice per organ, as the page shows them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def summary(material: Material) -> dict[str, Any]:
 
 
 def deviation_words(arm: Arm, others: Sequence[Arm]) -> str:
-    """What the numbers are means of, and where those of other arms differ."""
+    """An explanation of means and deviations, with the exceptions of other arms."""
     cases = len(arm.evaluations[0].cases)
     of = f"{cases} {arm.evaluations[0].part} {'case' if cases == 1 else 'cases'}"
     if len(arm.evaluations) > 1:
@@ -62,7 +62,7 @@ def deviation_words(arm: Arm, others: Sequence[Arm]) -> str:
 
 
 def percent_of(pair: tuple[float, float]) -> dict[str, str]:
-    """Mean and deviation in percent, as shown; no deviation where there is none."""
+    """Mean and deviation in percent, as shown; without an unknown deviation."""
     deviation = "" if math.isnan(pair[1]) else f"± {short(pair[1])}"
     return {"mean": short(pair[0]), "deviation": deviation}
 
@@ -84,13 +84,13 @@ def _arm(arm: Arm) -> dict[str, Any]:
 
 
 def _few(entries: Sequence[str]) -> str:
-    """What sets an arm apart, the rest counted where it is much."""
+    """The first differences of an arm, and the number of the others."""
     more = len(entries) - _MOST_DEPARTURES
     return "; ".join(entries[:_MOST_DEPARTURES]) + (f"; and {more} more" if more > 0 else "")
 
 
 def cautions(material: Material) -> list[str]:
-    """What to know before the numbers are believed: runs that are not done, old scores."""
+    """Warnings about the numbers: unfinished runs, outdated scores."""
     rows = []
     for run in (run for arm in material.arms for run in arm.runs):
         if run.unfinished:
@@ -130,7 +130,7 @@ def _hero(arm: Arm, group: str, gains: Mapping[str, PairedDifference]) -> dict[s
 
 
 def _points(difference: float) -> float | None:
-    """Percent points, None where no case can tell."""
+    """Percent points, None if unknown."""
     return None if math.isnan(difference) else 100 * difference
 
 
@@ -170,7 +170,7 @@ def _facts(material: Material) -> list[tuple[str, str]]:
 
 
 def intensity_words(spec: DatasetSpec) -> str:
-    """What is known of how intensities became what the network reads."""
+    """The scaling of intensities, in words."""
     low, high = (f"{end:g}".replace("-", "−") for end in spec.window_hu)
     if spec.scaling == "stored":
         return "intensities as the shared arrays store them, by which window is unknown"
@@ -180,7 +180,7 @@ def intensity_words(spec: DatasetSpec) -> str:
 
 
 def origin_words(material: Material) -> str:
-    """Who wrote the text and what encoded it."""
+    """The model and the encoder of the text, in words."""
     assert material.bank is not None
     origin = material.bank.origin
     models = origin.get("models") or [origin.get("model", "unknown origin")]
@@ -246,7 +246,7 @@ def _organ_words(material: Material) -> str:
 
 
 def _missed(arm: Arm) -> str:
-    """Which organs were missed or invented, in how many cases; empty if none was."""
+    """Missed and invented organs with their number of cases; empty if there are none."""
     counts = {
         name: sum(one.missed(name) for one in arm.evaluations)
         for name in arm.evaluations[0].groups["all"]

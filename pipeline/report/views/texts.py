@@ -46,7 +46,7 @@ def texts(material: Material) -> dict[str, Any]:
 
 
 def _problems(outcome: CheckReport | None) -> list[str]:
-    """What is wrong with the texts before any scan is looked at, relations in words."""
+    """Problems of the texts that need no scan, relations in words."""
     problems = list(outcome.problems) if outcome else []
     for relation in RELATIONS:
         problems = [problem.replace(relation, relation.replace("_", " ")) for problem in problems]
@@ -103,7 +103,7 @@ def _map(vectors: NDArray[np.float32], classes: tuple[str, ...], title: str) -> 
 
 
 def _cell(value: float, low: float, high: float) -> dict[str, Any]:
-    """Blue for alike, orange for opposed; without opposed classes the scale begins at the least."""
+    """Blue for alike, orange for opposed; without opposed ones from the minimum on."""
     if low < 0:
         strength = abs(value) / max(high, -low)
         tone = "alike" if value >= 0 else "opposed"
@@ -119,5 +119,5 @@ def _cell(value: float, low: float, high: float) -> dict[str, Any]:
 
 
 def _number(value: float) -> str:
-    """Two digits, a minus sign where it is needed."""
+    """Two digits, with a minus sign if negative."""
     return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")

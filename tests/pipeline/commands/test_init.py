@@ -223,7 +223,7 @@ def test_what_cannot_be_read_is_named(tak, scans, spec, tmp_path):
     pairs(tmp_path / "p", dict(list(scans.items())[:2]), spec)
     assert tak("init", tmp_path / "p")[0] == 0
     code, _, err = tak("init", tmp_path / "p")
-    assert "is there already; --force replaces it" in err
+    assert "exists; replace it with --force" in err
     assert "expected GiB, more than 0" in tak("init", tmp_path / "p", "--force", "--memory", 0)[2]
     shutil.rmtree(tmp_path / "p" / "masks")
     assert tak("init", tmp_path / "p", "--force")[0] == 1

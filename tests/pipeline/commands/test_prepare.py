@@ -21,7 +21,7 @@ SMALL = [*counts(1, 1, 1, 1), "--spacing", 9]
 def phantoms(tak, tmp_path) -> Path:
     code, out, _ = tak("phantom", tmp_path / "phantoms", *SMALL)
     assert code == 0
-    assert "4 scans made; 13 organs" in out
+    assert "4 scans written; 13 organs" in out
     return tmp_path / "phantoms"
 
 
@@ -35,7 +35,7 @@ def test_a_population_is_prepared_without_naming_its_descriptor(tak, phantoms, t
 def test_a_second_phantom_call_says_that_all_is_there(tak, phantoms):
     code, out, _ = tak("phantom", phantoms, *SMALL)
     assert code == 0
-    assert "0 scans made, 4 were there" in out
+    assert "0 scans written, 4 existed" in out
 
 
 def test_another_seed_in_the_same_folder_is_an_error_in_one_line(tak, phantoms):

@@ -126,7 +126,7 @@ def test_bad_input_is_one_line(tak, phantoms, tmp_path):
     own = ["prepare", phantoms, "-o", tmp_path / "own"]
     assert tak(*own)[0] == 0
     for words, told in [
-        ([*own, "--json"], "--json prints a comparison; say with what by --compare FOLDER"),
+        ([*own, "--json"], "--json prints a comparison: give --compare FOLDER"),
         ([*own, "--compare", tmp_path / "empty"], "no shared arrays here; expected NAME_image.npy"),
         ([*own, "--compare", tmp_path / "none"], "no shared arrays here"),
         (

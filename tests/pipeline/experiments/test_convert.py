@@ -99,7 +99,7 @@ def test_the_command_writes_the_study_and_says_what_to_fill_in(tmp_path, monkeyp
     assert "Set data.root, fixed.recipe, fixed.bank and seeds" in done.output
     assert tomllib.loads((tmp_path / "study.toml").read_text())["fixed"]["recipe"] == "tak"
     again = CliRunner().invoke(app, ["study", "study.toml", "--convert", "-o", "again.toml"])
-    assert "study.toml is a study already" in str(again.exception)
+    assert "study.toml is already a study" in str(again.exception)
     over = CliRunner().invoke(app, ["study", "variants.toml", "--convert", "-o", "variants.toml"])
     assert "would replace a file that it is computed from" in str(over.exception)
 
@@ -109,7 +109,7 @@ def test_the_command_writes_the_study_and_says_what_to_fill_in(tmp_path, monkeyp
     [
         ("a = 3", "a = 3 is not a table of changes"),
         ("", "names no variant"),
-        ("[a]\nseed = 3", r"a\.seed: a study has no such axis.*a seed goes to seeds"),
+        ("[a]\nseed = 3", r"a\.seed: no such axis of a study.*a seed goes to seeds"),
         ("a = ", "not valid TOML"),
         ('templates = ["paper"]\nmodels = []\norgan = "x"', "unknown key 'organ'"),
     ],

@@ -82,7 +82,7 @@ def test_a_folder_is_segmented_scan_by_scan_and_what_exists_is_skipped(tak, run,
     before = (tmp_path / "out/ct0.nii.gz").stat().st_mtime_ns
     code, out, _ = tak("predict", run, scans, "-o", tmp_path / "out", "--skip-existing")
     assert code == 0
-    assert "skipped, for all that is asked for was there: 1" in out
+    assert "skipped, all requested outputs exist: 1" in out
     assert (tmp_path / "out/ct0.nii.gz").stat().st_mtime_ns == before
     assert (tmp_path / "out/ct1.nii.gz").is_file()
 

@@ -69,7 +69,7 @@ def test_a_dicom_segmentation_is_added_to_a_mask_that_stays(tak, run, series, tm
     assert report["organs"]["liver"]["voxels"] == (corrected == SPEC.labels["liver"]).sum()
     before = (tmp_path / "mask.seg.dcm").stat().st_mtime_ns
     code, out, _ = tak(*words, "--dicom-seg")
-    assert (code, out) == (0, "skipped, for all that is asked for was there: 1\n")
+    assert (code, out) == (0, "skipped, all requested outputs exist: 1\n")
     assert (tmp_path / "mask.seg.dcm").stat().st_mtime_ns == before
 
 
@@ -86,7 +86,7 @@ def test_probabilities_are_added_to_a_mask_that_stays(tak, run, series, tmp_path
     assert tak(*words, "--save-probabilities")[0] == 0
     assert (maps / "left_kidney.nii.gz").is_file()
     code, out, _ = tak(*words, "--save-probabilities")
-    assert (code, out) == (0, "skipped, for all that is asked for was there: 1\n")
+    assert (code, out) == (0, "skipped, all requested outputs exist: 1\n")
 
 
 def test_an_empty_mask_is_not_segmented_again_for_a_segmentation_it_cannot_have(
@@ -100,7 +100,7 @@ def test_an_empty_mask_is_not_segmented_again_for_a_segmentation_it_cannot_have(
     assert tak(*words)[0] == 0
     no_network()
     code, out, _ = tak(*words, "--skip-existing")
-    assert (code, out) == (0, "skipped, for all that is asked for was there: 1\n")
+    assert (code, out) == (0, "skipped, all requested outputs exist: 1\n")
 
 
 def test_a_mask_of_other_organs_stays_and_is_told(tak, run, series, tmp_path):
@@ -109,7 +109,7 @@ def test_a_mask_of_other_organs_stays_and_is_told(tak, run, series, tmp_path):
     before = (tmp_path / "mask.nii.gz").read_bytes()
     code, _, err = tak(*words, "--skip-existing", "--classes", "liver", "aorta")
     assert code == 1
-    assert f"{tmp_path}/mask.nii.gz: made without aorta; omit --skip-existing" in err
+    assert f"{tmp_path}/mask.nii.gz: written without aorta; omit --skip-existing" in err
     assert tak(*words, "--skip-existing", "--classes", "liver")[0] == 0
     assert (tmp_path / "mask.nii.gz").read_bytes() == before
     assert set(json.loads((tmp_path / "mask.json").read_text())["organs"]) == {"liver", "spleen"}
@@ -121,7 +121,7 @@ def test_a_mask_that_somebody_put_there_stays(tak, run, series, tmp_path):
     drawn[3, 4, 5] = 1
     write_labels(tmp_path / "mask.nii.gz", drawn, scan.affine)
     words = ["predict", run, series, "-o", tmp_path / "mask.nii.gz", "--skip-existing"]
-    assert tak(*words)[1] == "skipped, for all that is asked for was there: 1\n"
+    assert tak(*words)[1] == "skipped, all requested outputs exist: 1\n"
     assert tak(*words, "--dicom-seg")[0] == 0
     assert pydicom.dcmread(tmp_path / "mask.seg.dcm").pixel_array.sum() == 1
     write_labels(tmp_path / "mask.nii.gz", drawn[:5], scan.affine)
@@ -144,7 +144,7 @@ def test_a_place_for_the_mask_that_cannot_be_written_is_told_before_the_network_
     for output, told in [
         (tmp_path / "file/mask.nii.gz", "file: nothing can be written there (File exists)"),
         (tmp_path / "file/deep/mask.nii.gz", "deep: nothing can be written there (Not a directory"),
-        (tmp_path / "out", "out/ct.nii.gz: a folder of that name is in the way of the mask"),
+        (tmp_path / "out", "out/ct.nii.gz: a folder of that name exists"),
     ]:
         code, _, err = tak("predict", run, tmp_path / "ct.nii.gz", "-o", output)
         assert (code, told in err) == (1, True), err

@@ -96,7 +96,7 @@ def test_conditions_that_were_others_are_shown_beside_a_difference(run):
     config.write_text(config.read_text().replace("rate = 0.0", "rate = 0.9", 1))
     done = tak_here("rerun", run)
     assert done.exit_code == 3, done.output
-    assert "other than then: torch 0.9 then, " in done.output
+    assert "changed since then: torch 0.9 then, " in done.output
     assert "training.rate is " in done.output
 
 

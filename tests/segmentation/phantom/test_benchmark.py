@@ -70,7 +70,7 @@ def test_the_command_verifies_or_says_what_differs(tiny, tmp_path):
         )
         assert result.exit_code == 0, result.output
         assert said in result.output
-        assert "0 scans made, 2 were there" in result.output
+        assert "0 scans written, 2 existed" in result.output
 
 
 def test_options_that_the_benchmark_sets_are_refused(tmp_path):
