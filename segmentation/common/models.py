@@ -49,12 +49,12 @@ def explain(
                 hint = did_you_mean(str(error["input"]), choices)
         problems.append(f"{one_line(key, 80)}: {reason}" if key else reason)
         hints.append(hint)
-    # Every problem is named; hints are given to the first ones, as far as the line goes.
+    # Every problem is named; hints are dropped from the end until the line fits.
     for place in reversed(range(len(hints))):
         if sum(map(len, problems + hints)) + 2 * len(problems) > _LIMIT:
             hints[place] = ""
-    said = [problem + hint for problem, hint in zip(problems, hints, strict=True)]
-    return f"{path}: {one_line('; '.join(said), _LIMIT)}"
+    lines = [problem + hint for problem, hint in zip(problems, hints, strict=True)]
+    return f"{path}: {one_line('; '.join(lines), _LIMIT)}"
 
 
 def _keys_at(model: type[BaseModel], place: Sequence[str | int]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Text from files and libraries, made fit for one line of a message."""
+"""Text of files and libraries for one line of a message."""
 
 
 def one_line(text: object, most: int = 200) -> str:

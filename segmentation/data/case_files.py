@@ -286,7 +286,7 @@ def read_any_version(path: Path) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict) or "format_version" not in content:
         raise ValueError(
-            f"{path}: not written by `tak prepare`, which makes of raw data a folder of its own"
+            f"{path}: not written by `tak prepare`, whose output needs a separate folder"
         )
     return content
 

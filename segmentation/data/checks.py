@@ -39,7 +39,7 @@ _LOST = "no organ of its mask is left on the grid, whose voxels are too large fo
 
 @dataclass(frozen=True)
 class Issue:
-    """Something wrong (`fault`) or worth a look (`doubt`), and the cases that it concerns."""
+    """A fault or a doubt about the data, and the cases that it concerns."""
 
     kind: str
     severity: str
@@ -108,7 +108,7 @@ def checked_mask(mask: Volume, scan: Volume, task: RawCase, spec: DatasetSpec) -
         names = ", ".join(f"{value} {name}" for value, name in enumerate(spec.classes))
         raise ValueError(
             f"case {task.name}: {task.label} holds label {_few(list(map(str, unknown)))}, which "
-            f"{spec.name} does not know; it knows {names}"
+            f"{spec.name} does not have; its labels are {names}"
         )
     return Volume(mask.voxels.astype(label_type(len(spec.classes))), scan.affine)
 
@@ -120,7 +120,7 @@ def on_grid_of(mask: Volume, scan: Volume, case: str, names: tuple[str, str]) ->
 
     Args:
         case: the case, for messages.
-        names: what the scan and the mask are called in messages.
+        names: of the scan and the mask, for messages.
 
     Raises:
         ValueError: shape or affine differ.
@@ -162,7 +162,7 @@ def is_empty(labels: Array) -> bool:
 
 
 def empty_masks(prepared: Prepared) -> dict[str, str]:
-    """Cases whose prepared mask has no organ, and what is wrong with each, in words."""
+    """Cases whose prepared mask has no organ, with the reason in words."""
     known = {case: prepared.cases[case] for case in prepared.split.with_labels}
     return _faults(known, prepared.root)
 
@@ -171,11 +171,11 @@ def check_labeled(records: Mapping[str, Mapping[str, Any]], split: Split, out: P
     """Refuse a split once the masks of all its labeled cases are known to be empty.
 
     Args:
-        records: what `dataset.json` will tell of the cases that are prepared so far.
-        out: the folder where these lie.
+        records: the records in `dataset.json` of the cases that are prepared so far.
+        out: the folder of these cases.
 
     Raises:
-        ValueError: there is nothing to learn an organ from.
+        ValueError: no labeled case has an organ.
     """
     known = {case: records[case] for case in split.labeled if case in records}
     if not known or len(known) < len(split.labeled):
@@ -190,7 +190,7 @@ def check_labeled(records: Mapping[str, Mapping[str, Any]], split: Split, out: P
 
 
 def _faults(records: Mapping[str, Mapping[str, Any]], folder: Path) -> dict[str, str]:
-    """What is wrong with labeled cases that have background alone, on the grid or at all."""
+    """Reasons for labeled cases without an organ, on the grid or in the source mask."""
     missing = {}
     for case, record in records.items():
         if not any(record["voxels_per_class"][1:]):
@@ -208,7 +208,7 @@ def image_digest(image: Array) -> str:
 def check_images(prepared: Prepared) -> None:
     """Refuse a split in which two parts hold the same prepared image.
 
-    The digests are those that `prepare` noted; an image of an older preparation is read.
+    The digests are those that `prepare` recorded; an image of an older preparation is read.
 
     Raises:
         ValueError: names the cases and their parts.
@@ -228,7 +228,7 @@ def check_images(prepared: Prepared) -> None:
     if copies:
         raise ValueError(
             f"{prepared.root}: the same image in two parts of the split: {'; '.join(copies)}; "
-            "leave one of each out of the lists and prepare again"
+            "remove one of each from the lists and prepare again"
         )
 
 
@@ -243,7 +243,7 @@ _FEWEST = 3  # organs with known bounds that are needed
 
 
 def read_bounds(path: Path) -> dict[str, Bounds]:
-    """Least, usual and most volume in ml by organ name, from a TOML file."""
+    """Minimal, usual and maximal volume in ml by organ name, from a TOML file."""
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     return {
         name: (float(low), float(usual), float(most)) for name, (low, usual, most) in table.items()

@@ -174,7 +174,7 @@ class DatasetSpec(Strict):
         base = content.pop("extends", None)
         if base is not None:
             if not isinstance(base, str) or Path(base).name != base:
-                raise ValueError(f"{path}: extends names a file beside this one, not {base!r}")
+                raise ValueError(f"{path}: extends names a file in the same folder, not {base!r}")
             content = read_toml(path.parent / base) | content
         return cls.check(content, path)
 
@@ -309,7 +309,9 @@ class DatasetSpec(Strict):
     def _named_split(self, name: str, root: Path | None) -> Split:
         if self.splits == "data":
             if root is None:
-                raise ValueError(f"the splits of {self.name} lie with its data; say where that is")
+                raise ValueError(
+                    f"the splits of {self.name} are stored with its data; give their folder"
+                )
             lists = root / "splits"
             if not lists.is_dir():
                 raise FileNotFoundError(
@@ -319,7 +321,9 @@ class DatasetSpec(Strict):
                 )
             return Split.read(lists)
         if self._folder is None:
-            raise ValueError(f"{self.name} was not read from a file, so its split files are lost")
+            raise ValueError(
+                f"{self.name} was not read from a file, so its split files are unknown"
+            )
         files = self.splits[name].model_dump()
         return Split.from_lists({part: self._folder / file for part, file in files.items()})
 

@@ -66,7 +66,7 @@ class LabelValues:
 
     @property
     def by_file(self) -> bool:
-        """Whether every organ has a mask file of its own."""
+        """Whether every organ has a separate mask file."""
         return any(isinstance(source, str) for source in self.classes)
 
     def read(self, path: Path) -> Volume:
@@ -118,7 +118,9 @@ class LabelValues:
             inside = _one_organ(mask, files[str(name)])
             same = mask.voxels.shape == labels.shape
             if not same or not np.allclose(mask.affine, first.affine, atol=1e-3):
-                raise ValueError(f"{files[str(name)]}: on another grid than the masks beside it")
+                raise ValueError(
+                    f"{files[str(name)]}: on another grid than the other masks of the case"
+                )
             if np.any(inside & (labels > 0) & (labels != index)):
                 count = int((inside & (labels > 0) & (labels != index)).sum())
                 raise ValueError(

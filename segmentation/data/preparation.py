@@ -137,7 +137,7 @@ def prepare(
         FileExistsError, NotADirectoryError: `out` holds something else, or is a file.
     """
     if out.resolve() == root.resolve():
-        raise ValueError(f"{out} holds the raw data; prepared data need a folder of their own")
+        raise ValueError(f"{out} holds the raw data; give another folder for the prepared data")
     reader = reader or Files(values=spec.label_values)
     tasks = _tasks(find_cases(spec, root, reader.layout), split, root)
     check_output(out, [task.image for task in tasks])
@@ -186,7 +186,7 @@ def _claim(out: Path, spec: DatasetSpec, force: bool) -> None:
         if before.digest != spec.digest:
             raise ValueError(
                 f"{out} holds data prepared by another descriptor: {_changes(before, spec)}; "
-                "take another folder or --force"
+                "give another folder, or --force"
             )
     record_file.unlink()
 
@@ -215,12 +215,12 @@ def _check_free(out: Path) -> None:
     """Refuse a file, or a folder with anything but cases of an unfinished call."""
     above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not above.is_dir():
-        raise NotADirectoryError(f"-o {out}: {above} is a file, where a folder is needed")
+        raise NotADirectoryError(f"-o {out}: expected a folder, but {above} is a file")
     held = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
     foreign = [name for name in held if not name.startswith(".") and not name.endswith(".h5")]
     if foreign:
         raise FileExistsError(
-            f"{out} holds {_few(foreign)}; prepared data need a folder of their own"
+            f"{out} holds {_few(foreign)}; expected a new or empty folder for prepared data"
         )
 
 
@@ -311,4 +311,4 @@ def _existing_record(path: Path, stamp: str) -> dict[str, Any] | None:
         with opened(path) as file:
             return json.loads(file.attrs["record"]) if file.attrs["stamp"] == stamp else None
     except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
-        return None  # damaged: made again
+        return None  # damaged: prepare it again

@@ -42,7 +42,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Rules:
-    """How a predicted and a true label volume are compared.
+    """Rules of comparing a predicted with a true label volume.
 
     Attributes:
         grid: `scan`, the scan's own grid, or `stored`, that of the prepared case.

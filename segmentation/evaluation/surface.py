@@ -18,7 +18,7 @@ Distances = NDArray[np.float64]
 
 
 class SurfaceScores(NamedTuple):
-    """How far two surfaces lie apart.
+    """Distances between two surfaces.
 
     Attributes:
         hd95_mm: 95th percentile of the distances from either surface to the other, taken together.

@@ -93,7 +93,7 @@ def find_series(path: Path) -> Series:
     if len(series) > 1:
         listed = ", ".join(f"{name} ({len(group)} files)" for name, group in series.items())
         raise ValueError(
-            f"{path}: holds {len(series)} DICOM series; give each a folder of its own: "
+            f"{path}: holds {len(series)} DICOM series; give each a separate folder: "
             f"{one_line(listed, 250)}"
         )
     if path.is_file() and not int(value_of(rest[0].header, "NumberOfFrames") or 1) > 1:

@@ -227,7 +227,7 @@ def _check_positions(path: Path, frames: Sequence[Frame]) -> None:
         names = f" ({one_line(', '.join(named[:4]))})" if len(named) > 1 else ""
         raise ValueError(
             f"{path}: {min(copies)} slices at every position, several phases or stacks{names}; "
-            "give each a folder of its own"
+            "give each a separate folder"
         )
     steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
     step = (places[-1] - places[0]) / (len(frames) - 1)

@@ -74,7 +74,7 @@ def label_volume(path: Path, volume: Volume) -> Volume:
 
 
 def write_volume(path: str | Path, voxels: Array, affine: Array) -> None:
-    """Write NIfTI, NRRD or MetaImage by the suffix, with the array's dtype; all or nothing."""
+    """Write NIfTI, NRRD or MetaImage by the suffix, with the array's dtype, atomically."""
     write_image(Path(path), voxels, affine)
 
 
@@ -86,7 +86,7 @@ def label_type(classes: int) -> type[np.unsignedinteger]:
 def write_labels(
     path: str | Path, labels: Array, affine: Array, dtype: type[np.integer] = np.uint8
 ) -> None:
-    """Write a mask as NIfTI, NRRD or MetaImage by the suffix; all of it or nothing.
+    """Write a mask as NIfTI, NRRD or MetaImage by the suffix, atomically.
 
     Raises:
         ValueError: a label value that `dtype` cannot hold.

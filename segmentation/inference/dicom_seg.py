@@ -45,7 +45,7 @@ def write_dicom_seg(
     algorithm: str,
     version: str,
 ) -> None:
-    """Write a binary DICOM segmentation, a segment per organ; whole or not at all.
+    """Write a binary DICOM segmentation, a segment per organ, atomically.
 
     Segments are numbered 1, 2, ... in the order of `organs`; they carry name, color and SNOMED CT
     code, with the side as a modifier. An organ whose descriptor gives no code is an `Organ`. A
@@ -57,7 +57,7 @@ def write_dicom_seg(
         labels: uint8 [i, j, k] on the grid of the series as `read_volume` reads it.
         series: folder of the DICOM series.
         shades: red, green, blue of each organ.
-        algorithm, version: what made the mask.
+        algorithm, version: of the program that made the mask.
 
     Raises:
         FileNotFoundError, ValueError: no series there, one that has other slices than the mask,

@@ -27,7 +27,7 @@ def file_of(folder: Path, organ: str) -> Path:
 def kept_probabilities(
     folder: Path | None, scan: Volume, spec: DatasetSpec, organs: Sequence[str]
 ) -> Iterator[PlaneSink | None]:
-    """What takes probabilities plane by plane and leaves `folder`/ORGAN.nii.gz; None for None.
+    """A function that writes planes of probabilities to `folder`/ORGAN.nii.gz; None for None.
 
     Until the end they lie in a file beside the folder, one byte per voxel and organ, not in
     memory. The files hold whole numbers and the scale 1/255 in their header, as readers of NIfTI

@@ -26,7 +26,7 @@ _LEAST_WEIGHT = 1e-3
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """A network's windows over an image and the average of what it says in them.
+    """Sliding-window inference: windows over an image, and the weighted mean of their outputs.
 
     Attributes:
         patch: sides of a window in voxels.
@@ -98,7 +98,7 @@ class SlidingWindow:
     def labels(
         self, network: nn.Module, image: Tensor, tick: Tick | None = None
     ) -> NDArray[np.integer]:
-        """The most probable class of every voxel, [x, y, z], made plane by plane."""
+        """The most probable class of every voxel, [x, y, z], computed plane by plane."""
         return np.stack([labels_of(plane) for plane in self.planes(network, image, tick)])
 
 

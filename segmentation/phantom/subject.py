@@ -96,7 +96,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Scanner:
-    """What a scanner does to the HU of a subject.
+    """Effects of a scanner on the HU of a subject.
 
     Attributes:
         noise_hu, texture_hu, bias_hu: white noise, noise smoothed over a voxel, and tilt of the

@@ -97,7 +97,7 @@ def load(path: Path) -> TrainState:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:  # torch raises what the unpickler and the archive raise
-        # Its words are left out: they advise to load the file in a way that executes it.
+        # Its message is omitted: it advises to load the file in a way that executes code.
         raise ValueError(
             f"{path}: not a readable checkpoint, but another kind of file or a damaged one"
         ) from fault

@@ -75,7 +75,7 @@ def _validations(times: int) -> str:
 
 
 class TextHeadState(NamedTuple):
-    """How well a text head separates its classes.
+    """Separation of the classes by a text head.
 
     Attributes:
         cosines: cosine similarities of class codes, [C, C].

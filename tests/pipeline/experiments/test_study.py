@@ -137,7 +137,7 @@ def test_changes_of_a_recipe_are_what_set_takes():
         ("", '[axes]\nwording = ["paper", "paper"]\n', "lists a value twice"),
         ("", "[axes]\nwording = []\n", "wording is empty"),
         ("", '[paired]\nwording = ["paper"]\nencoder = ["a", "b"]\n', "equal length"),
-        ("arms = [{loss = 'ga'}]\n", "", "every arm needs a name"),
+        ("arms = [{loss = 'ga'}]\n", "", "every arm needs a unique name"),
         ("", '[statistics]\nbaseline = "txet"\n', "no arm 'txet'"),
         ("colour = 1\n", "", "unknown key 'colour'"),
         ("draws = [1]\n", "", "need labeled"),

@@ -65,7 +65,7 @@ def test_a_folder_of_another_kind_is_no_place_for_a_run(prepared, population, tm
 def test_prepared_cases_are_not_put_beside_other_things(population, tmp_path):
     spec = DatasetSpec.read(population / "dataset.toml")
     (tmp_path / "config.toml").write_text("")
-    with pytest.raises(FileExistsError, match=r"holds config\.toml; prepared data need"):
+    with pytest.raises(FileExistsError, match=r"holds config\.toml; expected a new or empty"):
         prepare(spec, population, tmp_path, spec.split(None, population))
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
 

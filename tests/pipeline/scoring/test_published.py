@@ -116,8 +116,8 @@ def test_numbers_stand_beside_the_same_protocol_split_part_and_rules_alone():
     assert setting_for(claim, "test", "ga").methods == published_rows("amos-ga", "5p")
     for other, part, rules, told in (
         (claim, "test", "scan", "--rules published scores by their rules"),
-        (claim, "validation", "ga", "--part test scores the cases"),
-        (ProtocolLabel("amos-ga", "10p"), "test", "ga", "another protocol or split say nothing"),
+        (claim, "validation", "ga", "--part test scores their cases"),
+        (ProtocolLabel("amos-ga", "10p"), "test", "ga", "another protocol or split are not comparable"),
         (
             ProtocolLabel("amos-ga, own grid", "5p", ("grid 2 mm",)),
             "test",
@@ -137,7 +137,7 @@ def test_a_run_on_the_protocol_is_shown_beside_published_numbers(
     shown = tak(*command, "--beside", "published").stdout
     assert "protocol synapse-ga, split 20p; metric rules ga" in shown
     assert "not computed by the published code" in shown
-    assert "this run has a stride of 8 x 8 x 8 in prediction, the published ones 32 x" in shown
+    assert "this run predicts with a stride of 8 x 8 x 8, the published ones 32 x" in shown
     assert "whose recipe is not known" in shown
     lines = [line for line in shown.splitlines() if not line.startswith(("wrote", "scoring"))]
     assert max(map(len, lines)) <= 80
@@ -165,7 +165,7 @@ def test_nothing_is_scored_before_a_comparison_is_refused(run, synapse, tmp_path
 def test_a_tolerance_is_a_distance(run, synapse, tmp_path, millimeters):
     words = ("evaluate", run, synapse.root, "--tolerance", millimeters, "-o", tmp_path)
     done = tak(*words, ok=False)
-    assert f"--tolerance {millimeters}: a distance in mm" in str(done.exception or done.output)
+    assert f"--tolerance {millimeters}: expected a distance in mm" in str(done.exception or done.output)
     assert list(tmp_path.iterdir()) == []
 
 

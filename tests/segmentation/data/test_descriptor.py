@@ -106,7 +106,7 @@ def test_splits_that_lie_with_the_data_are_found_there(folder):
         path.rename(folder / "splits" / path.name)
     assert spec.split(root=folder).labeled == ("b",)
     assert spec.split("data", folder) == spec.split(None, folder)
-    with pytest.raises(ValueError, match="lie with its data"):
+    with pytest.raises(ValueError, match="are stored with its data"):
         spec.split()
 
 

@@ -52,7 +52,7 @@ def test_a_descriptor_that_extends_another_says_only_what_differs(name):
 def test_a_descriptor_extends_a_file_beside_it_alone(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text(f'extends = "{DATA / "amos.toml"}"\n')
-    with pytest.raises(ValueError, match="extends names a file beside this one, not '/"):
+    with pytest.raises(ValueError, match="extends names a file in the same folder, not '/"):
         DatasetSpec.read(path)
     path.write_text('extends = "none.toml"\n')
     with pytest.raises(FileNotFoundError):

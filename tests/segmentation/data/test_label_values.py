@@ -67,7 +67,9 @@ def test_masks_that_do_not_fit_together_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"b\.nii\.gz: 60 voxels belong to another organ"):
         values.read(tmp_path)
     write(tmp_path / "b.nii.gz", np.zeros((3, 4, 6)))
-    with pytest.raises(ValueError, match=r"b\.nii\.gz: on another grid than the masks beside it"):
+    with pytest.raises(
+        ValueError, match=r"b\.nii\.gz: on another grid than the other masks of the case"
+    ):
         values.read(tmp_path)
     write(tmp_path / "b.nii.gz", np.arange(60).reshape(3, 4, 5))
     with pytest.raises(ValueError, match="expected the mask of one organ"):

@@ -271,12 +271,12 @@ def test_what_differs_from_the_descriptor_of_a_folder_is_said(raw, spec, tmp_pat
     with pytest.raises(ValueError, match="prepared by another descriptor") as fault:
         prepare(spec.model_copy(update=change), raw, tmp_path / "out", SPLIT)
     assert told in str(fault.value)
-    assert str(fault.value).endswith("; take another folder or --force")
+    assert str(fault.value).endswith("; give another folder, or --force")
     assert load_prepared(tmp_path / "out").spec.digest == spec.digest
 
 
 def test_the_raw_folder_is_not_written_to(raw, spec):
-    with pytest.raises(ValueError, match="a folder of their own"):
+    with pytest.raises(ValueError, match="give another folder for the prepared data"):
         prepare(spec, raw, raw, SPLIT)
 
 
@@ -357,7 +357,7 @@ def test_a_dataset_json_of_another_program_is_never_removed(raw, spec, tmp_path,
     noted.parent.mkdir()
     noted.write_text(text)
     with pytest.raises(
-        ValueError, match=r"dataset\.json: not written by `tak prepare`, which makes"
+        ValueError, match=r"dataset\.json: not written by `tak prepare`, whose output"
     ):
         prepare(spec, raw, noted.parent, SPLIT, force=force)
     assert noted.read_text() == text

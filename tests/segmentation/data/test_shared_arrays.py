@@ -189,7 +189,11 @@ def test_bad_arrays_are_named(shared, tmp_path):
     good, labels = np.load(image), np.load(label)
     for path, array, told in [
         (label, labels + 0.5, rf"{case}_label\.npy: 0\.5 is no label value"),
-        (label, labels * 5, r"holds label .*which phantom does not know; it knows 0 background"),
+        (
+            label,
+            labels * 5,
+            r"holds label .*which phantom does not have; its labels are 0 background",
+        ),
         (label, labels[1:], r"has shape .* its mask .* has"),
         (image, np.where(good == good.max(), np.nan, good), r"voxels are not a finite number"),
         (image, good[None, None], r"shape \(1, 1, .*one three-dimensional scan is needed"),
