@@ -34,8 +34,8 @@ def adopt(
     if folder.holds_run:
         raise FileExistsError(f"{out} holds a run; give another folder by -o")
     published = read_published(checkpoint)
-    setting, digest = load_run_inputs(config, spec, bank)
-    method = build_method(config, RunInputs.for_prediction(setting.classes, setting.vectors))
+    inputs, digest = load_run_inputs(config, spec, bank)
+    method = build_method(config, RunInputs.for_prediction(inputs.classes, inputs.vectors))
     own = method.state_dict()
     try:
         for prefix in ("network.", "teacher."):
@@ -50,8 +50,8 @@ def adopt(
     folder.write_config(config)
     folder.keep_bank(bank)
     metadata: dict[str, Any] = {"run": plain, "dataset": spec.model_dump(mode="json")}
-    metadata["vectors"] = None if setting.vectors is None else list(setting.vectors.shape)
-    identity = Identity(setting.classes, digest)
+    metadata["vectors"] = None if inputs.vectors is None else list(inputs.vectors.shape)
+    identity = Identity(inputs.classes, digest)
     save(TrainState(step, method.state_dict(), {}, {}, None, identity, metadata), folder.best)
 
 

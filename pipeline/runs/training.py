@@ -65,10 +65,10 @@ def start(
     run = RunFolder(folder)
     if resume and bank_path is None and config.needs_bank and run.bank.is_file():
         bank_path = run.bank
-    setting, identity = _checked(folder, config, prepared, bank_path, resume)
+    inputs, identity = _checked(folder, config, prepared, bank_path, resume)
     relations = relations_of_run(folder, config, prepared, resume=resume)
-    setting = replace(setting, relations=as_relations(relations, prepared.spec.classes))
-    method = build_method(config, setting).to(device)
+    inputs = replace(inputs, relations=as_relations(relations, prepared.spec.classes))
+    method = build_method(config, inputs).to(device)
     choose_predictor(method, config.inference.predictor)
     validate = validator(config, prepared, device, observer.tick)
     trainer = Trainer(
@@ -77,7 +77,7 @@ def start(
         config.training,
         folder,
         identity=identity,
-        config=_metadata(config, prepared, setting),
+        config=_metadata(config, prepared, inputs),
         device=device,
         validate=validate if prepared.split.validation else None,
         opening=_opening(prepared, relations),
@@ -110,21 +110,21 @@ def _checked(
         check_config(folder, config)
     elif RunFolder(folder).holds_run:
         raise FileExistsError(f"{folder} holds a run; resume it with --resume, or give another -o")
-    setting, digest = load_run_inputs(config, prepared.spec, bank_path)
-    identity = Identity(setting.classes, digest, data_digest(prepared))
+    inputs, digest = load_run_inputs(config, prepared.spec, bank_path)
+    identity = Identity(inputs.classes, digest, data_digest(prepared))
     if resume:
         words = claim_of_data(prepared).words
         check_inputs(folder, identity, bank_path, prepared.root, words)
     check_images(prepared)
-    return replace(setting, voxels=labeled_voxels(prepared)), identity
+    return replace(inputs, voxels=labeled_voxels(prepared)), identity
 
 
-def _metadata(config: RunConfig, prepared: Prepared, setting: RunInputs) -> dict[str, Any]:
+def _metadata(config: RunConfig, prepared: Prepared, inputs: RunInputs) -> dict[str, Any]:
     """Run metadata that every checkpoint stores, as plain values."""
     return {
         "run": config.model_dump(mode="json", exclude_none=True),
         "dataset": prepared.spec.model_dump(mode="json"),
-        "vectors": None if setting.vectors is None else list(setting.vectors.shape),
+        "vectors": None if inputs.vectors is None else list(inputs.vectors.shape),
         "trained_on": claim_of_data(prepared).words,
         "training_cases": case_marks((*prepared.split.labeled, *prepared.split.unlabeled)),
     }

@@ -40,7 +40,7 @@ def test_every_key_that_differs_is_told_with_both_values(trained, prepared):
         ("seed", "0", "3"), ("training.rate", "0.01", "0.5"),
     ):  # fmt: skip
         assert f"{key} is {was} in the run, {now} given" in str(told.value)
-    assert "and --resume; or start another run with another -o" in str(told.value)
+    assert "with --resume; or start another run with another -o" in str(told.value)
 
 
 def test_another_bank_and_other_data_are_told_from_the_run_s(trained, prepared, tmp_path):
