@@ -52,7 +52,7 @@ def test_a_model_for_texts_that_nobody_shortens_is_refused(tak, tmp_path: Path) 
     words = ("--encoder", "hashing:8", "-o", "b.h5", "--max-cost", "1")
     code, _, err = tak("encode", "d.json", *words)
     assert code == 1
-    assert "for --long-text shorten" in err
+    assert "need --long-text shorten" in err
     assert not (tmp_path / "b.h5").exists()
 
 
