@@ -60,7 +60,6 @@ TESTED_BY = {
     "pipeline/runs/bundles/model_card.py": "tests/pipeline/runs/bundles/test_reading.py",
     "pipeline/runs/observer.py": "tests/pipeline/terminal/test_resumed_view.py",
     "pipeline/runs/trained_model.py": "tests/pipeline/runs/bundles/test_writing.py",
-    "pipeline/runs/validation.py": "tests/pipeline/runs/test_runs.py",
     "pipeline/scoring/tables.py": "tests/pipeline/scoring/test_published.py",
     "pipeline/terminal/info_view.py": "tests/pipeline/config/test_catalog.py",
     "pipeline/terminal/progress.py": "tests/pipeline/commands/test_describe.py",
