@@ -29,7 +29,7 @@ def test_an_aspect_without_a_name_is_refused(tmp_path, aspects):
     torch.save(torch.randn(28, 5), tmp_path / "in.pth")
     words = ["--classes", "phantom", "--aspects", aspects, "-o", tmp_path / "bank.h5"]
     done = bank("import", tmp_path / "in.pth", *words)
-    assert "write names" in str(done.exception)
+    assert "expected names separated by commas" in str(done.exception)
     assert not (tmp_path / "bank.h5").exists()
 
 
