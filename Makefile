@@ -17,10 +17,11 @@ test: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "tak-seg needs Python 3.11 or newer; make PYTHON=python3.12 names another"; exit 1; }
-	@echo "installing into .venv: about 7 GB, mostly PyTorch; 5 to 15 minutes"
+	@echo "installing into .venv: 7 GB, of which 3 GB are downloaded, mostly PyTorch; 5 to 15 minutes"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
+	@echo "installed: $(BIN)/tak, or tak after: source $(BIN)/activate"
 
 clean:
 	rm -rf .venv demo dist build .mypy_cache .ruff_cache .pytest_cache

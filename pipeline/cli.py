@@ -49,7 +49,6 @@ PANELS = {
 app = typer.Typer(
     name="tak",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from pipeline.commands import demo
 from tests.support.paths import ROOT
 
 SHORT = ("training.steps=6", "training.warmup_steps=3", "training.validate_every=6")
@@ -73,9 +75,58 @@ def check(folder, run_name):
 def test_the_wheel_runs_the_demonstration_from_an_empty_folder(installed, tmp_path):
     settings = [word for change in SHORT for word in ("--set", change)]
     printed = run(installed, "demo", "-o", "out", *settings, cwd=tmp_path)
-    for verb in ("phantom", "describe", "encode", "prepare", "train", "evaluate", "predict"):
-        assert f"$ tak {verb} " in printed
+    for verb in (
+        "phantom",
+        "describe",
+        "encode",
+        "prepare",
+        "train",
+        "evaluate",
+        "predict",
+        "report",
+    ):
+        assert re.search(rf"^\$ \S*tak {verb} ", printed, re.MULTILINE)
     check(tmp_path / "out", "run-demo-0")
+    assert (tmp_path / "out" / "report" / "report.html").is_file()
+    again = run(installed, "demo", "-o", "out", *settings, cwd=tmp_path)
+    assert again.startswith("Nothing is new")
+    assert "$ " not in again
+
+
+def test_only_the_same_finished_demonstration_is_not_run_again(tak, tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(demo, "_run", lambda context, command: ran.append(command[0]))
+
+    def verbs(*words):
+        ran.clear()
+        code, _, err = tak("demo", "-o", tmp_path, *words)
+        assert code == 0, err
+        return ran
+
+    everything = [
+        "phantom",
+        "describe",
+        "encode",
+        "prepare",
+        "train",
+        "evaluate",
+        "predict",
+        "report",
+    ]
+    products = ("report/report.html", "run-demo-0/evaluation-test.csv", "mask.nii.gz",
+                "descriptions.json")  # fmt: skip
+    for name in products:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert verbs() == everything
+    (tmp_path / "run-demo-0" / "last.pt").touch()  # --resume is no other command
+    assert verbs() == []
+    assert verbs("--seed", "1") == everything
+    assert verbs() == everything  # the mask is of seed 1
+    assert verbs() == []
+    assert verbs("--set", "training.rate=0.1") == everything
+    (tmp_path / "mask.nii.gz").unlink()
+    assert verbs("--set", "training.rate=0.1") == everything
 
 
 def test_the_wheel_holds_prompts_data_and_recipes(wheel):
