@@ -107,6 +107,6 @@ def _number(option: str, text: str, cases: int) -> int:
         share = Decimal(text.removesuffix("%"))
     except (ValueError, InvalidOperation):
         raise ValueError(f"{option} {text}: write a share such as 5% or a number") from None
-    if not 0 < share <= 100:
+    if not (share.is_finite() and 0 < share <= 100):
         raise ValueError(f"{option} {text}: a share lies above 0% and up to 100%")
     return int(share * cases / 100)

@@ -121,7 +121,7 @@ def test_truncated_files_and_masks_that_do_not_fit_are_named_and_the_rest_is_see
     told = {finding.cases[0]: finding.text for finding in seen.faults}
     assert f"{cut}: damaged" in told["phantom_0000"]
     assert f"{short}: damaged" in told["phantom_0001"]
-    assert "label 77, which phantom does not know" in told["phantom_0002"]
+    assert "label 77, which phantom does not have" in told["phantom_0002"]
     assert len(told) == 3
     assert len(seen.looks) == 6
     assert seen.looks[1].facts["shape"]

@@ -145,18 +145,3 @@ def test_p_values_are_adjusted_as_in_holms_paper():
     assert found[:3] == pytest.approx([0.03, 0.06, 0.06])
     assert math.isnan(found[3])
     assert found[4] == pytest.approx(0.02)
-
-
-def test_the_command_prints_a_table_or_json_and_says_what_is_missing(tmp_path):
-    random = np.random.default_rng(3)
-    for name in ("magicnet", "tak"):
-        written(tmp_path / name, random.random((4, 3)))
-    pair = [str(tmp_path / "magicnet"), str(tmp_path / "tak")]
-    shown = CliRunner().invoke(app, ["compare", *pair])
-    assert "A is magicnet, B is tak" in shown.output
-    assert "no p falls below 0.125" in " ".join(shown.output.split())
-    content = json.loads(CliRunner().invoke(app, ["compare", *pair, "--json"]).output)
-    assert [row["row"] for row in content["rows"]] == [*ORGANS, "all", "large", "small"]
-    missing = CliRunner().invoke(app, ["compare", *pair, "--part", "validation"])
-    assert isinstance(missing.exception, FileNotFoundError)
-    assert "tak evaluate" in str(missing.exception)
