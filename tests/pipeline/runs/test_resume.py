@@ -166,7 +166,7 @@ def test_resume_needs_the_run_alone(run, tmp_path):
     again = tmp_path / "run"
     shutil.copytree(run, again)
     done = tak("train", "-o", again, "--resume")
-    assert "steps are done" in done.stdout
+    assert "steps are completed" in done.stdout
     assert same_weights(run, again)
     refused = tak("train", "-o", again, "--resume", "--set", "training.rate=0.5", ok=False)
     assert re.search(r"training\.rate is [\d.]+ in the run, 0\.5 given", refused.stderr)

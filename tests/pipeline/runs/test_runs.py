@@ -125,7 +125,7 @@ def test_two_parts_that_share_an_image_are_refused(prepared, bank, tmp_path):
     [
         (["--recipe", "tac"], "no 'tac' among recipes: there is"),
         (["--set", "method.name=magic"], "no method 'magic'; there is"),
-        (["--set", "training.epochs=3"], "unknown key"),
+        (["--set", "training.stepz=3"], "unknown key"),
         (["--set", "text.aspects=['color']"], "has no aspect 'color'; there is shape, position"),
         (["--device", "cuda:9"], "this machine has"),
     ],
@@ -161,7 +161,7 @@ def test_a_run_of_other_classes_is_not_evaluated(run, population, tmp_path):
     tak("prepare", population, "-o", out, "--descriptor", own, "--spacing", 12, 12, 12)
     done = tak("evaluate", run, out, ok=False)
     assert "has the classes background, spleen" in done.stderr
-    assert "has background, milt" in done.stderr
+    assert "has the classes background, milt" in done.stderr
 
 
 def test_data_prepared_in_another_way_are_neither_scored_nor_trained_on(
