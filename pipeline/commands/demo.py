@@ -10,7 +10,6 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from knowledge.common.files import write_whole
 from knowledge.common.suggest import unknown
 
 KEPT = "finished steps are kept; the same command continues"  # after a signal
@@ -61,6 +60,7 @@ def demo(
     """
     if recipe not in POPULATIONS:
         raise LookupError(unknown("demonstration", recipe, tuple(POPULATIONS)))
+    from knowledge.common.files import write_whole
     from pipeline.files.outputs import require_writable_folder
 
     begin = time.monotonic()
