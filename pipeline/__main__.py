@@ -6,7 +6,7 @@ from pipeline.commands.shared.interrupts import ignore_signals, stopped_with
 def main() -> None:
     """Run `tak`; a signal ends it with one line even while libraries are imported."""
     try:
-        with stopped_with("nothing was changed"):
+        with stopped_with("nothing was under way", at_once=True):
             from pipeline.cli import main as run
 
             run()

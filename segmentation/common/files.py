@@ -41,10 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A hidden temporary folder beside `path`, renamed to `path` on success.
-
-    `path` is absent, or an empty folder.
-    """
+    """A hidden temporary folder beside `path`, which takes the place of `path` on success."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
     partial = partial_of(path)
@@ -52,7 +49,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         partial.mkdir()
         yield partial
         if path.is_dir():
-            path.rmdir()  # Windows renames to no folder that exists, not even an empty one
+            shutil.rmtree(path)  # a folder can be renamed to a new name alone
         os.replace(partial, path)
         flush(path.parent)
     finally:

@@ -1,7 +1,5 @@
 """Class probabilities of a scan as one NIfTI file per organ, written without holding them all."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segmentation.common.files import replacing_folder
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.imaging.io import write_image
 from segmentation.imaging.volume import Volume, canonical_shape, from_canonical
@@ -38,8 +37,8 @@ def kept_probabilities(
         return
     shape = canonical_shape(scan.affine, scan.voxels.shape)
     labels = [spec.labels[name] for name in organs]
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
-        raw = Path(beside, "raw")
+    with replacing_folder(folder) as new:
+        raw = new / ".raw"
         # Written as a file, not through memory: where a disk is full, that ends the process.
         with raw.open("wb") as file:
 
@@ -50,12 +49,8 @@ def kept_probabilities(
 
             yield keep
         maps = np.memmap(raw, np.uint8, "r", shape=(shape[0], len(labels), *shape[1:]))
-        done = Path(beside, "done")
-        done.mkdir()
         for place, name in enumerate(organs):
             back = from_canonical(np.asarray(maps[:, place]), scan.affine, scan.voxels.shape)
-            write_image(file_of(done, name), back, scan.affine, scale=1 / STEPS)
-        if folder.exists():
-            shutil.rmtree(folder)
-        done.chmod(0o755)
-        done.replace(folder)
+            write_image(file_of(new, name), back, scan.affine, scale=1 / STEPS)
+        del maps  # Windows removes no file that is mapped
+        raw.unlink()

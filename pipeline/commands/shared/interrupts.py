@@ -4,6 +4,7 @@ Imports nothing heavy: `pipeline.__main__` uses it before the first import of a 
 """
 
 import functools
+import os
 import signal
 import sys
 import threading
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ClassVar, NoReturn, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -20,63 +21,84 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ALARM = getattr(signal, "SIGALRM", None)  # Windows has none
 _RETRY_SECONDS = 0.02
 _CLEANUP_SECONDS = 2.0
-# Functions that an exception must not leave: extension modules whose import is interrupted end in
-# an ImportError or crash, and Python discards an exception that leaves a finalizer.
-_UNINTERRUPTIBLE_FILES = ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")
+# An exception must not pass through the import of an extension module, which then ends in an
+# ImportError or crashes, nor through the compiled part of pydantic, which turns it into an error of
+# its own; Python discards one that leaves a finalizer.
+_UNINTERRUPTIBLE_FILES = ("<frozen importlib", f"{os.sep}pydantic{os.sep}")
 _UNINTERRUPTIBLE_FUNCTIONS = ("__del__",)
 
 
 class _Interrupt:
     """A signal handler that raises KeyboardInterrupt, as soon as that is safe.
 
+    Args:
+        message: printed where the process ends at once, by SystemExit, which no library catches.
+
     Attributes:
         number: the first signal that arrived, None before.
+        postponed: of all handlers, the signal that the timer repeats.
     """
 
-    def __init__(self) -> None:
+    postponed: ClassVar[int] = signal.SIGINT
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message
         self.number: int | None = None
         self.since = 0.0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        if number == _ALARM:
+            number = _Interrupt.postponed  # perhaps by the handler of an outer block
         if self.number is None:
             self.number = number
         if _ALARM is not None and _is_uninterruptible(frame):
+            _Interrupt.postponed = number
             signal.setitimer(signal.ITIMER_REAL, _RETRY_SECONDS)  # tries again
             return
         now = time.monotonic()
         if self.since and now - self.since < _CLEANUP_SECONDS:
             return  # a second signal must not cut off the removal of unfinished files
         self.since = now
+        if self.message is not None:
+            _end(self.message, self.number)
         raise KeyboardInterrupt
+
+
+def _end(message: str, number: int) -> NoReturn:
+    ignore_signals()  # a second signal must not cut the message or change the exit code
+    print(f"stopped; {message}", file=sys.stderr)
+    raise SystemExit(128 + number)
 
 
 def _is_uninterruptible(frame: FrameType | None) -> bool:
     while frame is not None:
-        code = frame.f_code
-        if code.co_filename in _UNINTERRUPTIBLE_FILES or code.co_name in _UNINTERRUPTIBLE_FUNCTIONS:
+        file, function = frame.f_code.co_filename, frame.f_code.co_name
+        if function in _UNINTERRUPTIBLE_FUNCTIONS:
+            return True
+        if any(part in file for part in _UNINTERRUPTIBLE_FILES):
             return True
         frame = frame.f_back
     return False
 
 
 @contextmanager
-def stopped_with(message: str) -> Iterator[None]:
+def stopped_with(message: str, *, at_once: bool = False) -> Iterator[None]:
     """End with the message and exit code 130 after Ctrl-C, 143 after SIGTERM.
 
     Args:
         message: files that are kept and how to resume; the text of the interrupt replaces it.
+        at_once: raise SystemExit in place of KeyboardInterrupt, which the parser of the command
+            line would answer itself.
     """
     if threading.current_thread() is not threading.main_thread():  # it alone may set handlers
         yield
         return
-    interrupt = _Interrupt()
+    interrupt = _Interrupt(message if at_once else None)
     before = _install(interrupt)
     try:
         yield
     except KeyboardInterrupt as end:
-        ignore_signals()  # a second signal must not cut the message or change the exit code
-        print(f"stopped; {str(end) or message}", file=sys.stderr)
-        raise SystemExit(128 + (interrupt.number or signal.SIGINT)) from None
+        _end(str(end) or message, interrupt.number or signal.SIGINT)
     finally:
         if _ALARM is not None:
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,0 +1,31 @@
+"""A small part of `python -m tests.reliability`."""
+
+import os
+
+import pytest
+
+from tests.reliability import forks, kill, signals
+from tests.reliability.jobs import jobs, make_scans
+
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="forks"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # forks beside threads
+]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    forks.preload()
+    return jobs(make_scans(tmp_path_factory.mktemp("scans")), "http://127.0.0.1:9/v1")
+
+
+@pytest.mark.parametrize("name", ["split", "encode"])
+def test_a_killed_command_leaves_nothing_broken_and_the_next_call_ends(work, name, tmp_path):
+    (tmp_path / "work").mkdir()
+    assert kill.kills(work[name], tmp_path / "work" / name, 4) == []
+
+
+@pytest.mark.parametrize("name", ["prepare", "bundle"])
+def test_a_signal_ends_a_command_with_its_code_and_one_line(work, name, tmp_path):
+    (tmp_path / "work").mkdir()
+    assert signals.signals(work[name], tmp_path / "work" / name, 4) == []
