@@ -75,30 +75,16 @@ class VNet(nn.Module):
                 "recompute would count every batch twice in the statistics of norm = batch"
             )
         self.dropout = nn.Dropout3d(dropout)
-        counts = [_CONVOLUTIONS[min(level, 2)] for level in range(levels)]
-
-        def stage(level: int, channels: int) -> nn.Sequential:
-            inner = self.widths[level]
-            sizes = [channels] + [inner] * counts[level]
-            pairs = pairwise(sizes)
-            return nn.Sequential(
-                *(Unit(nn.Conv3d(a, b, 3, padding=1), inner, norm) for a, b in pairs)
-            )
-
+        self.norm = norm
         steps = list(pairwise(self.widths))
         self.encoder = nn.ModuleList(
-            [stage(0, 1)] + [stage(level, self.widths[level]) for level in range(1, levels)]
+            _stage(1 if level == 0 else width, width, _at(_CONVOLUTIONS, level), norm)
+            for level, width in enumerate(self.widths)
         )
         self.down = nn.ModuleList(
             Unit(nn.Conv3d(fine, coarse, 2, stride=2), coarse, norm) for fine, coarse in steps
         )
-        self.up = nn.ModuleList(
-            Unit(nn.ConvTranspose3d(coarse, fine, 2, stride=2), fine, norm)
-            for fine, coarse in steps
-        )
-        self.decoder = nn.ModuleList(
-            stage(level, self.widths[level]) for level in range(levels - 1)
-        )
+        self.up, self.decoder = build_decoder(self.widths, norm)
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Features of every level, finest first, of an image [B, 1, x, y, z].
@@ -138,6 +124,46 @@ class VNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Full-resolution features of an image."""
         return self.decode(self.encode(image))
+
+
+def build_decoder(
+    widths: Sequence[int],
+    norm: str,
+    *,
+    convolutions: Sequence[int] = _CONVOLUTIONS,
+    dilation: int = 1,
+) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """Upsampling units and stages of a decoder, as `decode_levels` takes them.
+
+    Args:
+        widths: channels of every level, finest first.
+        convolutions: of the stage of each level, finest first; deeper levels repeat the last.
+        dilation: of these convolutions.
+    """
+    steps = list(pairwise(widths))
+    up = nn.ModuleList(
+        Unit(nn.ConvTranspose3d(coarse, fine, 2, stride=2), fine, norm) for fine, coarse in steps
+    )
+    stages = nn.ModuleList(
+        _stage(fine, fine, _at(convolutions, level), norm, dilation)
+        for level, (fine, _) in enumerate(steps)
+    )
+    return up, stages
+
+
+def _at(numbers: Sequence[int], level: int) -> int:
+    return numbers[min(level, len(numbers) - 1)]
+
+
+def _stage(channels: int, width: int, count: int, norm: str, dilation: int = 1) -> nn.Sequential:
+    """`count` units of `width` channels; the first reads `channels`."""
+    inputs = [channels] + [width] * (count - 1)
+    return nn.Sequential(
+        *(
+            Unit(nn.Conv3d(each, width, 3, padding=dilation, dilation=dilation), width, norm)
+            for each in inputs
+        )
+    )
 
 
 def decode_levels(
