@@ -103,8 +103,8 @@ class RelationLoss:
         """The weighted term of logits [B, C, x, y, z] of unlabeled patches."""
         probabilities = logits.float().softmax(1)
         mass = probabilities**self.sharpness * (probabilities > self.threshold)
-        found = violations(mass, self.relations, margin=self.margin, least=self.least)
+        violated = violations(mass, self.relations, margin=self.margin, least=self.least)
         allowed = torch.tensor([each.allowed for each in self.relations], device=logits.device)
         weights = torch.tensor([each.weight for each in self.relations], device=logits.device)
-        terms = weights * (found.values - allowed).relu() * found.counted
-        return self.weight * terms.sum() / found.counted.sum().clamp(min=1)
+        terms = weights * (violated.values - allowed).relu() * violated.counted
+        return self.weight * terms.sum() / violated.counted.sum().clamp(min=1)

@@ -44,13 +44,13 @@ def summary(kind: Any) -> str:
 
 def meanings(kind: type) -> dict[str, str]:
     """Descriptions by name in `Args:` and `Attributes:` of a class, inherited ones included."""
-    found: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for base in reversed(inspect.getmro(kind)):
         text = inspect.cleandoc(base.__doc__ or "") + "\n"
         for section in _SECTION.finditer(text):
             for names, meaning in _ENTRY.findall(section[2]):
-                found |= dict.fromkeys(names.split(", "), " ".join(meaning.split()))
-    return found
+                meanings |= dict.fromkeys(names.split(", "), " ".join(meaning.split()))
+    return meanings
 
 
 def options_of(kind: type, reserved: Sequence[str] = ()) -> list[Key]:

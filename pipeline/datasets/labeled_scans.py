@@ -124,7 +124,7 @@ def _raw(reader: Reader, case: RawCase) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _readers(data: DataFolder) -> dict[str, ReadLabels]:
-    """Readers of a plain folder of masks, whose scans are not there."""
+    """Readers of a plain folder of masks without scans."""
     assert data.reader is not None
     masks = {case: RawCase(case, path, path) for case, path in data.masks.items()}
     return {name: partial(_raw, data.reader, case) for name, case in masks.items()}

@@ -1,4 +1,4 @@
-"""Folders of masks that other programs wrote: a label map per case, or a mask per organ and case.
+"""Folders of masks of other programs: a label map per case, or a mask per organ and case.
 
 Label maps are `CASE.nii.gz` (nnU-Net, TotalSegmentator `--ml`). One mask per organ is
 `CASE/ORGAN.nii.gz` or `CASE/segmentations/ORGAN.nii.gz` (TotalSegmentator), or
@@ -145,7 +145,7 @@ def _files_of(root: Path, cases: Sequence[str]) -> dict[str, Path | dict[str, Pa
     if missing and best:
         raise FileNotFoundError(
             f"{root}: no mask of {_few(missing)}; {len(best)} of {len(cases)} cases have one. "
-            "Every case of the truth is scored: predict the others as well, or give a split"
+            "Every case of the truth is scored: predict the others, too, or give a split"
         )
     if missing:
         raise FileNotFoundError(

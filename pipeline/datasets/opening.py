@@ -38,7 +38,7 @@ class DataFolder:
         reader: reads its scans and masks; None for `prepared`.
         prepared: the data set of a prepared folder.
         masks: files of a folder of masks, by case.
-        drafted: what descriptor was made up for a folder without one; None if there was one.
+        drafted: message about the descriptor drafted for a folder without one; else None.
     """
 
     kind: Kind
@@ -98,8 +98,8 @@ def open_data(
                 f"{folder} has no lists of cases: `tak split {folder} -o lists` draws them, and "
                 "--split lists names them"
             )
-        made = draft_descriptor(folder, layout=layout, counted=counted)
-        spec, drafted = made.spec, _draft_note(folder, made)
+        proposal = draft_descriptor(folder, layout=layout, counted=counted)
+        spec, drafted = proposal.spec, _draft_note(folder, proposal)
     else:
         spec = find_descriptor(folder, descriptor)
     codes = None if orientation is None else checked_orientation(orientation)
@@ -141,7 +141,7 @@ def _draft_note(folder: Path, draft: Draft) -> str:
     if published:
         warnings += f"; --descriptor {published[0]} is that of the published protocol"
     return (
-        f"{folder} has no {OWN}: made up {draft.spec.name}, {draft.summary}{warnings}; "
+        f"{folder} has no {OWN}: drafted {draft.spec.name}, {draft.summary}{warnings}; "
         f"`tak init {folder}` writes it, with reasons and to be edited"
     )
 
@@ -161,9 +161,7 @@ def _own(folder: Path) -> str:
     """The descriptor in the folder itself."""
     own = folder / OWN
     if not own.is_file():
-        raise ValueError(
-            f"{folder} has no {OWN}: say which label is which organ by --descriptor NAME"
-        )
+        raise ValueError(f"{folder} has no {OWN}: name its labels by --descriptor NAME")
     return str(own)
 
 
@@ -178,7 +176,7 @@ def _split(spec: DatasetSpec, root: Path, descriptor: str | None, split: str | N
         if shipped.find("data", descriptor).resolve() == own.resolve():
             raise
         raise LookupError(
-            f"{fault.args[0]}; {root} has a {OWN} of its own, which is taken without --descriptor"
+            f"{fault.args[0]}; {root} has a {OWN} of its own, which is used without --descriptor"
         ) from None
 
 

@@ -58,7 +58,7 @@ def match_organs(
         hint = did_you_mean(missing[0], names)
         raise LookupError(
             f"{where}: no label is named {_few(missing)}; there is {_few(names)}{hint}; "
-            f"--match '{missing[0]}=NAME' says which it is"
+            f"--match '{missing[0]}=NAME' names it"
         )
     return {organ: matched[organ] for organ in organs}
 

@@ -1,4 +1,4 @@
-"""The work of `tak split`: draw the lists of a split, or its labeled part alone."""
+"""Drawing of splits: all lists, or only the labeled part."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,12 +111,12 @@ def read_candidates(
             such share, or more cases than have a mask.
     """
     check_request(request, split)
-    whole = _draws_all(folder, descriptor, split, request)
+    draws_all = _draws_all(folder, descriptor, split, request)
     data = open_data(folder, descriptor, split, accept=("prepared", "raw", "arrays"),
-                     require_split=not whole, trust_headers=True, draft=True,
+                     require_split=not draws_all, trust_headers=True, draft=True,
                      counted=counted)  # fmt: skip
     assert data.spec is not None
-    base = None if whole else data.split
+    base = None if draws_all else data.split
     if data.prepared is not None:
         recorded = {c: r["voxels_per_class"] for c, r in data.prepared.cases.items()}
         cases = tuple(recorded) if base is None else base.train
@@ -131,7 +131,7 @@ def read_candidates(
 def _draws_all(
     folder: Path, descriptor: str | None, split: str | None, request: SplitRequest
 ) -> bool:
-    """Whether all lists are drawn: as asked for, or because the data come without any."""
+    """Whether all lists are drawn: by an option, or because the data have none."""
     if request.draws_all:
         return True
     if split is not None or not folder.is_dir() or (folder / "splits").is_dir():
@@ -164,7 +164,7 @@ def _counts(
 
 
 def _patients(folder: Path, request: SplitRequest, split: Split | None) -> dict[str, str]:
-    """The patient of each case: from the file named, the split, or the folder."""
+    """The patient of each case: from the given file, the split, or the folder."""
     if request.patients is not None:
         if not request.patients.is_file():
             raise FileNotFoundError(f"--patients {request.patients}: there is no such file")

@@ -1,4 +1,4 @@
-"""How many cases a split is to have in each part: shares and numbers, checked."""
+"""Sizes of the parts of a split, from shares and numbers of cases."""
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from segmentation.data.split import Split
 
-TEST, VALIDATION = "20%", "10%"  # shares where neither lists nor options say anything
+TEST, VALIDATION = "20%", "10%"  # shares without lists and options
 
 
 @dataclass(frozen=True)
 class SplitRequest:
-    """What to draw.
+    """Options of `tak split`.
 
     Attributes:
         labeled: a share of the training cases, `5%`, rounded down, or a number; None for all
@@ -29,7 +29,7 @@ class SplitRequest:
 
     @property
     def draws_all(self) -> bool:
-        """Whether an option asks for other lists than the labeled one."""
+        """Whether an option requests other lists than the labeled one."""
         return bool(self.folds) or self.validation is not None or self.test is not None
 
 
@@ -44,7 +44,7 @@ def check_request(request: SplitRequest, split: str | None) -> None:
             f"--split {split} keeps its lists; --test, --validation, --folds draw them"
         )
     if request.folds and request.test is not None:
-        raise ValueError("--folds makes every fold the test part once; leave out --test")
+        raise ValueError("--folds makes every fold the test part once; omit --test")
     if request.folds in (1,) or request.folds < 0:
         raise ValueError(f"--folds {request.folds}: expected 2 or more")
 
@@ -106,7 +106,7 @@ def _number(option: str, text: str, cases: int) -> int:
             return int(text)
         share = Decimal(text.removesuffix("%"))
     except (ValueError, InvalidOperation):
-        raise ValueError(f"{option} {text}: write a share such as 5% or a number") from None
+        raise ValueError(f"{option} {text}: expected a share such as 5%, or a number") from None
     if not (share.is_finite() and 0 < share <= 100):
-        raise ValueError(f"{option} {text}: a share lies above 0% and up to 100%")
+        raise ValueError(f"{option} {text}: expected a share above 0% and up to 100%")
     return int(share * cases / 100)

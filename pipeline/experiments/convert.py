@@ -80,8 +80,8 @@ def _dumped(path: Path, comment: str, content: dict[str, Any]) -> str:
 def _from_matrix(matrix: FormerMatrix, path: Path, target: Path) -> dict[str, Any]:
     def place(name: str | Path) -> str:
         """A path relative to the matrix, rewritten for the study; a name unchanged."""
-        own = path.parent / name
-        return os.path.relpath(own, target.parent) if own.exists() else str(name)
+        source = path.parent / name
+        return os.path.relpath(source, target.parent) if source.exists() else str(name)
 
     fixed = {
         "encoder": matrix.encoder,

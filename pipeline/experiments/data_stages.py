@@ -119,13 +119,13 @@ def organs_of(study: Study) -> str:
         return str(tomllib.loads(benchmark.read_text(encoding="utf-8"))["descriptor"])
     if table.phantom is not None:
         return "phantom"
-    own = Path(study.resolve(str(table.root))) / "dataset.toml"
-    if not own.is_file():
+    descriptor = Path(study.resolve(str(table.root))) / "dataset.toml"
+    if not descriptor.is_file():
         raise ValueError(
             f"{study.path}: data.descriptor: needed to describe the organs of {table.root}, which "
             "holds no dataset.toml"
         )
-    return str(own)
+    return str(descriptor)
 
 
 def place(data: Input) -> tuple[str, tuple[Stage, ...], dict[str, Any]]:

@@ -109,12 +109,12 @@ def check_cells(plan: Plan) -> None:
     if todo:
         from pipeline.config.recipe_files import read_config
         from pipeline.experiments.recipe_changes import as_words, find_recipe, recipe_changes
-    seen: set[tuple[str, ...]] = set()
+    checked: set[tuple[str, ...]] = set()
     for each in todo:
         recipe = find_recipe(plan.study, str(each.cell.settings["recipe"]))
         changes = as_words(recipe_changes(each.cell.settings))
-        if (str(recipe), *changes) not in seen:
-            seen.add((str(recipe), *changes))
+        if (str(recipe), *changes) not in checked:
+            checked.add((str(recipe), *changes))
             try:
                 read_config(recipe, changes, option="")
             except (ValueError, LookupError) as error:

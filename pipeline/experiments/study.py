@@ -114,8 +114,8 @@ class Study:
         for arm, points, (draw, seed) in itertools.product(arms, grid, replicates):
             chosen = {key: value for point in points for key, value in point.items()}
             varied = {key: _label(value) for key, value in chosen.items()}
-            own = {key: value for key, value in arm.items() if key != "name"}
-            settings = {**DEFAULTS, **file.fixed, **chosen, **own, "draw": draw, "seed": seed}
+            changes = {key: value for key, value in arm.items() if key != "name"}
+            settings = {**DEFAULTS, **file.fixed, **chosen, **changes, "draw": draw, "seed": seed}
             named = [str(arm["name"])] if arm else []
             shown = [value for key, value in varied.items() if key not in REPLICATES]
             factors = ({"arm": named[0]} if named else {}) | {

@@ -21,7 +21,7 @@ def require_writable(out: Path, written: str, *inputs: Path | None) -> Path:
     above = next(folder for folder in out.absolute().parents if folder.exists())
     if not above.is_dir():
         raise NotADirectoryError(f"-o {out}: expected a folder, but {above} is a file")
-    if any(given is not None and given.resolve() == out.resolve() for given in inputs):
+    if any(path is not None and path.resolve() == out.resolve() for path in inputs):
         raise FileExistsError(f"-o {out} would replace a file that it is computed from")
     kind = kind_of(out) if out.is_file() else None
     if kind is not None and kind != written:

@@ -116,11 +116,11 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _check_classes(first: RunData, run: RunData) -> None:
-    own, known = run.spec.classes, first.spec.classes
-    if own == known:
+    classes, expected = run.spec.classes, first.spec.classes
+    if classes == expected:
         return
-    parts = [f"{run.path} alone knows {', '.join(o for o in own if o not in known)}"]
-    parts += [f"{first.path} alone knows {', '.join(o for o in known if o not in own)}"]
+    parts = [f"{run.path} alone knows {', '.join(o for o in classes if o not in expected)}"]
+    parts += [f"{first.path} alone knows {', '.join(o for o in expected if o not in classes)}"]
     parts = [part for part in parts if not part.endswith("knows ")]
     differences = "; ".join(parts) or f"{run.path} has them in another order than {first.path}"
     raise ValueError(f"runs of one report have the same classes: {differences}; report them apart")
@@ -160,13 +160,13 @@ def _departures(run: RunData, first: RunData) -> tuple[str, ...]:
     if run.masks:
         assert run.evaluation is not None
         return (run.evaluation.note,)
-    own, theirs = _settings(run.config), _settings(first.config)
-    chosen = {key for key in own | theirs if key.endswith(".name")}
-    other = {key.split(".")[0] for key in chosen if own[key] != theirs[key]}
+    ours, theirs = _settings(run.config), _settings(first.config)
+    chosen = {key for key in ours | theirs if key.endswith(".name")}
+    other = {key.split(".")[0] for key in chosen if ours[key] != theirs[key]}
     other |= set() if run.config.needs_bank and first.config.needs_bank else {"text"}
     changes = []
-    for key in dict.fromkeys([*sorted(chosen), *own, *theirs]):
-        before, after = theirs.get(key, "the default"), own.get(key, "the default")
+    for key in dict.fromkeys([*sorted(chosen), *ours, *theirs]):
+        before, after = theirs.get(key, "the default"), ours.get(key, "the default")
         if before != after and (key in chosen or key.split(".")[0] not in other):
             changes.append(f"{key.removesuffix('.name')} {after} instead of {before}")
     if run.bank_digest and first.bank_digest and run.bank_digest != first.bank_digest:

@@ -82,32 +82,32 @@ class Material:
         return self.arms[0].first
 
 
-def collect(asked: ReportRequest, counted: Counted) -> Material:
+def collect(request: ReportRequest, counted: Counted) -> Material:
     """Read and compute everything, with progress bars for slow parts.
 
     Raises:
         FileNotFoundError, LookupError, ValueError: an unusable input, or runs and data that do not
             match.
     """
-    arms = read_arms(asked.runs, asked.part, asked.rules)
-    prepared = None if asked.data is None else load_prepared(asked.data)
+    arms = read_arms(request.runs, request.part, request.rules)
+    prepared = None if request.data is None else load_prepared(request.data)
     if prepared is not None:
         _check_fit(arms[0].first, prepared)
-        arms = tuple(_scored(arm, prepared, asked, counted) for arm in arms)
+        arms = tuple(_scored(arm, prepared, request, counted) for arm in arms)
     first = arms[0].first
-    bank = _bank_of(first, asked.bank)
-    described = None if asked.descriptions is None else DescriptionSet.read(asked.descriptions)
-    outcome = _outcome(asked, described, prepared, counted)
+    bank = _bank_of(first, request.bank)
+    described = None if request.descriptions is None else DescriptionSet.read(request.descriptions)
+    outcome = _outcome(request, described, prepared, counted)
     texts: list[OrganText] = []
     if bank is not None:
         aspects = first.config.text.aspects
         texts = organ_texts(bank, first.spec.classes, aspects, described, outcome)
-    shown = () if prepared is None else _cases(first, prepared, asked, counted)
-    shapes, count = _shapes(prepared, asked.part, counted) if prepared else ({}, 0)
+    shown = () if prepared is None else _cases(first, prepared, request, counted)
+    shapes, count = _shapes(prepared, request.part, counted) if prepared else ({}, 0)
     return Material(
         arms=arms,
-        part=asked.part,
-        rules=rules_for(asked.rules, first.spec),
+        part=request.part,
+        rules=rules_for(request.rules, first.spec),
         gains=gains_of(arms),
         cases=shown,
         shapes=shapes,
@@ -138,24 +138,24 @@ def _check_fit(run: RunData, prepared: Prepared) -> None:
         )
 
 
-def _scored(arm: Arm, prepared: Prepared, asked: ReportRequest, counted: Counted) -> Arm:
+def _scored(arm: Arm, prepared: Prepared, request: ReportRequest, counted: Counted) -> Arm:
     """The arm with every run scored; missing scores are written to the folder of the run."""
     runs = []
     for run in arm.runs:
         if run.evaluation is None:
-            opened = open_model(run.path, checkpoint=run.checkpoint, device=asked.device)
-            rules = rules_for(asked.rules, run.spec)
-            cases = getattr(prepared.split, asked.part)
+            opened = open_model(run.path, checkpoint=run.checkpoint, device=request.device)
+            rules = rules_for(request.rules, run.spec)
+            cases = getattr(prepared.split, request.part)
             with counted(f"scoring {run.name}", len(cases)) as tick:
-                evaluation = evaluate(opened, prepared, asked.part, tick, rules=rules)
-            write_results(evaluation, run.path / evaluation_name(asked.part, rules))
+                evaluation = evaluate(opened, prepared, request.part, tick, rules=rules)
+            write_results(evaluation, run.path / evaluation_name(request.part, rules))
             run = replace(run, evaluation=evaluation)
         runs.append(run)
     return replace(arm, runs=tuple(runs))
 
 
 def _cases(
-    run: RunData, prepared: Prepared, asked: ReportRequest, counted: Counted
+    run: RunData, prepared: Prepared, request: ReportRequest, counted: Counted
 ) -> tuple[ShownCase, ...]:
     assert run.evaluation is not None
     chosen = ranked(run.evaluation)
@@ -163,7 +163,7 @@ def _cases(
         run.path,
         checkpoint=Path(run.evaluation.checkpoint).stem,
         predictor=run.evaluation.predictor,
-        device=asked.device,
+        device=request.device,
     )
     if opened.step != run.evaluation.step:
         raise ValueError(
@@ -201,19 +201,19 @@ def _bank_of(run: RunData, given: Path | None) -> Bank | None:
 
 
 def _outcome(
-    asked: ReportRequest,
+    request: ReportRequest,
     described: DescriptionSet | None,
     prepared: Prepared | None,
     counted: Counted,
 ) -> CheckReport | None:
     """Verdicts from `tak check`, or computed on the labeled training scans."""
-    if asked.check is not None:
-        outcome = read_outcome(asked.check)
+    if request.check is not None:
+        outcome = read_outcome(request.check)
         tested = {result.claim for result in outcome.results}
         if described is not None and tested != set(described.claims):
             raise ValueError(
-                f"--check {asked.check} holds verdicts on other claims than {asked.descriptions}; "
-                "run `tak check` on these again"
+                f"--check {request.check} holds verdicts on other claims than "
+                f"{request.descriptions}; run `tak check` on these again"
             )
         return outcome
     if described is None or prepared is None:

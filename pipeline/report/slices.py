@@ -72,9 +72,9 @@ def joining(
 def _means(volume: NDArray[np.float32], factor: Sequence[int]) -> NDArray[np.float32]:
     """Means of boxes of `factor` voxels; the last box of an axis repeats the border."""
     lack = [(0, -size % side) for size, side in zip(volume.shape, factor, strict=True)]
-    whole = np.pad(volume, lack, mode="edge")
-    x, y, z = (size // side for size, side in zip(whole.shape, factor, strict=True))
-    boxes = whole.reshape(x, factor[0], y, factor[1], z, factor[2])
+    padded = np.pad(volume, lack, mode="edge")
+    x, y, z = (size // side for size, side in zip(padded.shape, factor, strict=True))
+    boxes = padded.reshape(x, factor[0], y, factor[1], z, factor[2])
     return boxes.mean((1, 3, 5))
 
 
@@ -84,8 +84,8 @@ def _commonest(
     if tuple(factor) == (1, 1, 1):
         return labels
     lack = [(0, -size % side) for size, side in zip(labels.shape, factor, strict=True)]
-    whole = Volume(np.pad(labels, lack, mode="edge"), np.eye(4))
-    return resample_labels(whole, (shape[0], shape[1], shape[2])).voxels
+    padded = Volume(np.pad(labels, lack, mode="edge"), np.eye(4))
+    return resample_labels(padded, (shape[0], shape[1], shape[2])).voxels
 
 
 def _busiest(labels: NDArray[np.integer]) -> list[int]:

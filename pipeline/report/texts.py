@@ -101,22 +101,22 @@ def read_outcome(path: Path) -> CheckReport:
 
 def verdict_mismatch(outcome: CheckReport, bank: Bank | None) -> str:
     """A warning if verdicts may be of other texts than the bank's; empty if they match."""
-    made = "" if bank is None else bank.description_digest
+    source = "" if bank is None else bank.description_digest
     if not outcome.descriptions:
         return (
             "It is unknown of which texts these verdicts are: an earlier version wrote their file "
             "and did not note it. `tak check --report` writes it anew."
         )
-    if not made:
+    if not source:
         return (
             f"The verdicts are of descriptions {outcome.descriptions[:12]}; from which ones the "
             "bank was made is unknown."
         )
-    if outcome.descriptions != made:
+    if outcome.descriptions != source:
         return (
             f"The verdicts are of other texts: of descriptions {outcome.descriptions[:12]}, while "
-            f"the bank was made from {made[:12]}. Give the verdicts on the file that `tak encode` "
-            "read."
+            f"the bank was made from {source[:12]}. Give the verdicts on the file that `tak "
+            "encode` read."
         )
     return ""
 

@@ -56,7 +56,7 @@ def build_method(config: RunConfig, inputs: RunInputs) -> Method:
             "give a bank"
         )
     kind = load_choice("segmentation.methods", config.method.name, Method)
-    given = MethodContext(
+    context = MethodContext(
         network_builder(config, inputs),
         build_loss(config),
         total_steps=config.training.steps,
@@ -70,7 +70,7 @@ def build_method(config: RunConfig, inputs: RunInputs) -> Method:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return kind(given, **config.method.options)
+        return kind(context, **config.method.options)
 
 
 def _relation_loss(config: RunConfig, relations: tuple[Relation, ...]) -> RelationLoss | None:
@@ -111,8 +111,8 @@ def network_builder(config: RunConfig, inputs: RunInputs) -> Callable[[], Networ
 
 def _build_head(config: RunConfig, inputs: HeadInputs) -> Head:
     kind = load_choice("segmentation.networks.heads", config.head.name, Head)
-    given = dict(config.head)
-    return kind.build(inputs, **{key: given[key] for key in option_names(kind) if key in given})
+    options = dict(config.head)
+    return kind.build(inputs, **{key: options[key] for key in option_names(kind) if key in options})
 
 
 def _build_alignment(config: RunConfig, inputs: HeadInputs, head: Head) -> Alignment | None:

@@ -42,7 +42,7 @@ class MaskRequest:
 
 
 def score_masks(
-    masks: Path, asked: MaskRequest, folder: Path, *, quiet: bool = False
+    masks: Path, request: MaskRequest, folder: Path, *, quiet: bool = False
 ) -> tuple[ScoredRun, list[str]]:
     """Score a folder of masks and write the scores to `folder`; `quiet` keeps stdout free.
 
@@ -54,35 +54,35 @@ def score_masks(
         ValueError, OSError: masks or truth that cannot be scored, or results that cannot be
             written.
     """
-    if asked.part not in PARTS:
-        raise LookupError(unknown("part", asked.part, PARTS))
-    if not 0 <= asked.tolerance_mm < math.inf:  # NaN is neither
+    if request.part not in PARTS:
+        raise LookupError(unknown("part", request.part, PARTS))
+    if not 0 <= request.tolerance_mm < math.inf:  # NaN is neither
         raise ValueError(
-            f"--tolerance {asked.tolerance_mm:g}: expected a distance in mm, 0 or more"
+            f"--tolerance {request.tolerance_mm:g}: expected a distance in mm, 0 or more"
         )
-    truth = open_truth(asked.truth, asked.part, asked.descriptor, asked.split)
-    rules = named(asked.rules if truth.spec is None else rules_for(asked.rules, truth.spec))
+    truth = open_truth(request.truth, request.part, request.descriptor, request.split)
+    rules = named(request.rules if truth.spec is None else rules_for(request.rules, truth.spec))
     if rules.grid == "stored" and not truth.prepared:
         raise ValueError(
             f"--rules {rules.name} compares on the prepared grid; give --truth the folder that "
             "`tak prepare` wrote, or --rules scan"
         )
     opened = open_masks(
-        masks, list(truth.cases), truth.aliases, labels=asked.labels, match=asked.match
+        masks, list(truth.cases), truth.aliases, labels=request.labels, match=request.match
     )
-    stem = folder / evaluation_name(asked.part, rules.name)
+    stem = folder / evaluation_name(request.part, rules.name)
     check_replaced(stem.with_suffix(".json"), (truth.data_set, truth.protocol, truth.split))
     make_writable(folder)
     with counted("scoring", len(truth.cases), stderr=quiet) as tick:
-        cases, overlaps = _scores(opened, truth, rules, asked.tolerance_mm, tick)
+        cases, overlaps = _scores(opened, truth, rules, request.tolerance_mm, tick)
     evaluation = Evaluation(
         data_set=truth.data_set,
         protocol=truth.protocol,
-        part=asked.part,
+        part=request.part,
         checkpoint=masks.name,
         step=0,
         predictor="masks",
-        tolerance_mm=asked.tolerance_mm,
+        tolerance_mm=request.tolerance_mm,
         cases=cases,
         groups=truth.groups,
         split=truth.split,

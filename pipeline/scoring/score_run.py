@@ -65,7 +65,7 @@ class ScoredRun:
 
 
 def score_run(
-    run: Path, data: Prepared, asked: ScoreRequest, folder: Path, *, quiet: bool = False
+    run: Path, data: Prepared, request: ScoreRequest, folder: Path, *, quiet: bool = False
 ) -> ScoredRun:
     """Score a run or a bundle and write the scores to `folder`; `quiet` keeps stdout free.
 
@@ -74,28 +74,28 @@ def score_run(
         ValueError: no published table is comparable with this result.
         OSError: the folder is not writable; like the other errors, raised before scoring.
     """
-    if asked.part not in PARTS:
-        raise LookupError(unknown("part", asked.part, PARTS))
-    if not 0 <= asked.tolerance_mm < math.inf:  # NaN is neither
+    if request.part not in PARTS:
+        raise LookupError(unknown("part", request.part, PARTS))
+    if not 0 <= request.tolerance_mm < math.inf:  # NaN is neither
         raise ValueError(
-            f"--tolerance {asked.tolerance_mm:g}: expected a distance in mm, 0 or more"
+            f"--tolerance {request.tolerance_mm:g}: expected a distance in mm, 0 or more"
         )
-    rules = rules_for(asked.rules, data.spec)
-    models = {"trained": _open(run, asked, False)}
-    if asked.untrained:
-        models["untrained"] = _open(run, asked, True)
-    published = _beside(models["trained"], data, asked, rules)
-    stems = {name: _stem(asked, rules, model, name) for name, model in models.items()}
+    rules = rules_for(request.rules, data.spec)
+    models = {"trained": _open(run, request, False)}
+    if request.untrained:
+        models["untrained"] = _open(run, request, True)
+    published = _beside(models["trained"], data, request, rules)
+    stems = {name: _stem(request, rules, model, name) for name, model in models.items()}
     claim = claim_of_run(models["trained"], data)
     now = (data.spec.name, claim.protocol, claim.split)
     check_replaced(folder / f"{stems['trained']}.json", now)
     make_writable(folder)
     columns = {}
-    cases = len(getattr(data.split, asked.part))
+    cases = len(getattr(data.split, request.part))
     for name, model in models.items():
         with counted(f"scoring, {name}", cases, stderr=quiet) as tick:
             columns[name] = evaluate(
-                model, data, asked.part, tick, tolerance_mm=asked.tolerance_mm, rules=rules
+                model, data, request.part, tick, tolerance_mm=request.tolerance_mm, rules=rules
             )
     written: list[tuple[Path, ...]] = []
     for name, evaluation in columns.items():
@@ -107,35 +107,35 @@ def score_run(
     return ScoredRun(columns, written, published, notes)
 
 
-def _stem(asked: ScoreRequest, rules: str, model: TrainedModel, column: str) -> str:
+def _stem(request: ScoreRequest, rules: str, model: TrainedModel, column: str) -> str:
     """The name of the result files; a bundle counts as the best checkpoint."""
     return evaluation_name(
-        asked.part,
+        request.part,
         rules,
         checkpoint=model.checkpoint.stem if model.checkpoint.suffix == ".pt" else "best",
-        predictor=asked.predictor,
+        predictor=request.predictor,
         untrained=column == "untrained",
     )
 
 
-def _open(run: Path, asked: ScoreRequest, untrained: bool) -> TrainedModel:
+def _open(run: Path, request: ScoreRequest, untrained: bool) -> TrainedModel:
     return open_model(
         run,
-        checkpoint=asked.checkpoint,
-        predictor=asked.predictor,
-        device=asked.device,
+        checkpoint=request.checkpoint,
+        predictor=request.predictor,
+        device=request.device,
         untrained=untrained,
     )
 
 
 def _beside(
-    model: TrainedModel, data: Prepared, asked: ScoreRequest, rules: str
+    model: TrainedModel, data: Prepared, request: ScoreRequest, rules: str
 ) -> tuple[PublishedTable, tuple[str, ...]] | None:
     """The published table that is comparable with the result, and the methods to show."""
-    if asked.beside is None:
+    if request.beside is None:
         return None
-    setting = setting_for(claim_of_run(model, data), asked.part, rules)
-    return setting, chosen_methods(setting, asked.beside)
+    setting = setting_for(claim_of_run(model, data), request.part, rules)
+    return setting, chosen_methods(setting, request.beside)
 
 
 def _notes(model: TrainedModel) -> tuple[str, ...]:

@@ -154,9 +154,9 @@ def beside_table(evaluation: Evaluation, setting: PublishedTable, methods: Seque
     headings = ["this run", *methods, f"run -\n{methods[-1]}"]
     rows = {}
     for row in rows_of(evaluation):
-        own = 100 * own_dice(evaluation, row)
+        ours = 100 * own_dice(evaluation, row)
         theirs = [100 * published_dice(setting, method, row) for method in methods]
-        rows[row] = [*map(_shown, (own, *theirs)), _shown(own - theirs[-1], "+")]
+        rows[row] = [*map(_shown, (ours, *theirs)), _shown(ours - theirs[-1], "+")]
     heading = f"Dice in % over {len(evaluation.cases)} cases, with published numbers"
     return framed(evaluation, heading, headings, rows)
 

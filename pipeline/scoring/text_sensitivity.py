@@ -53,21 +53,21 @@ def other_vectors(model: TrainedModel, bank: Path | None = None, *, seed: int = 
     holders = _vectors_of(model)
     if not holders:
         raise ValueError(f"{model.checkpoint} has no text vectors: nothing to exchange")
-    own = holders[0].detach().cpu()
+    trained = holders[0].detach().cpu()
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.nn.functional.normalize(torch.randn(own.shape, generator=generator), dim=-1)
+    drawn = torch.nn.functional.normalize(torch.randn(trained.shape, generator=generator), dim=-1)
     others = {
-        "exchanged": own.roll(1, dims=0),
-        "mean": own.mean(0, keepdim=True).expand_as(own).clone(),
-        "random": drawn * own.norm(dim=-1, keepdim=True),
+        "exchanged": trained.roll(1, dims=0),
+        "mean": trained.mean(0, keepdim=True).expand_as(trained).clone(),
+        "random": drawn * trained.norm(dim=-1, keepdim=True),
     }
     if bank is not None:
         selected = Bank.read(bank).select(model.spec.classes, model.config.text.aspects)
         vectors = scale_vectors(torch.from_numpy(selected), model.config.text)
-        if vectors.shape != own.shape:
+        if vectors.shape != trained.shape:
             raise ValueError(
-                f"{bank} has vectors of shape {tuple(vectors.shape)}, expected {tuple(own.shape)} "
-                "(classes, aspects, width)"
+                f"{bank} has vectors of shape {tuple(vectors.shape)}, expected "
+                f"{tuple(trained.shape)} (classes, aspects, width)"
             )
         others[bank.name] = vectors
     return others
@@ -90,13 +90,15 @@ def text_sensitivity(
         if case.label is None:
             raise ValueError(f"{data.file(name)}: case {name} has no label to compare with")
         image = torch.from_numpy(case.image)
-        own = _labels(model, image)
-        scores["own"].append(_dice(own, case.label, len(organs)))
+        unchanged = _labels(model, image)
+        scores["own"].append(_dice(unchanged, case.label, len(organs)))
         for other, vectors in others.items():
             with replaced(model, vectors):
                 labels = _labels(model, image)
-            organ = (own > 0) | (labels > 0)
-            changed[other].append(float((own != labels)[organ].mean()) if organ.any() else 0.0)
+            organ = (unchanged > 0) | (labels > 0)
+            changed[other].append(
+                float((unchanged != labels)[organ].mean()) if organ.any() else 0.0
+            )
             scores[other].append(_dice(labels, case.label, len(organs)))
         tick(name)
     before = dict(zip(organs, _means(scores["own"]), strict=True))
@@ -112,16 +114,16 @@ def text_sensitivity(
 def replaced(model: TrainedModel, vectors: Tensor) -> Iterator[None]:
     """Replace the text vectors of the model, and restore them afterward."""
     holders = _vectors_of(model)
-    kept = [own.detach().clone() for own in holders]
+    originals = [holder.detach().clone() for holder in holders]
     with torch.no_grad():
-        for own in holders:
-            own.copy_(vectors)
+        for holder in holders:
+            holder.copy_(vectors)
     try:
         yield
     finally:
         with torch.no_grad():
-            for own, before in zip(holders, kept, strict=True):
-                own.copy_(before)
+            for holder, before in zip(holders, originals, strict=True):
+                holder.copy_(before)
 
 
 def _vectors_of(model: TrainedModel) -> list[Tensor]:

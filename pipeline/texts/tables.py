@@ -68,8 +68,8 @@ def facts_of(bank: Bank) -> dict[str, str]:
     """Properties of a bank, in words."""
     classes, aspects, width = bank.vectors.shape
     known = f"{len(bank.fingerprint)} sentences" if len(bank.fingerprint) else "unknown"
-    made = {"kind": _control(bank)} if bank.control else {}
-    facts = made | {
+    control = {"kind": _control(bank)} if bank.control else {}
+    facts = control | {
         "vectors": f"{classes} classes x {aspects} aspects x {width}",
         "encoder": bank.encoder,
         "fingerprint": known,

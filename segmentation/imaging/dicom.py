@@ -93,14 +93,14 @@ def _stored(file: DicomFile, frames: Sequence[Frame]) -> Array:
     """Stored values by pydicom or, for compressed pixels that it cannot decode, by GDCM."""
     import pydicom
 
-    whole = pydicom.dcmread(file.path, force=True)
-    syntax = getattr(whole.file_meta, "TransferSyntaxUID", None) if _has_meta(whole) else None
+    dataset = pydicom.dcmread(file.path, force=True)
+    syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None) if _has_meta(dataset) else None
     if syntax is None:
-        whole.ensure_file_meta()
-        whole.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2")  # the standard's default
-        syntax = whole.file_meta.TransferSyntaxUID
+        dataset.ensure_file_meta()
+        dataset.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2")  # the standard's default
+        syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_compressed or syntax == "1.2.840.10008.1.2.5":
-        return np.asarray(whole.pixel_array)
+        return np.asarray(dataset.pixel_array)
     from segmentation.imaging.itk import read_itk, voxels_of
 
     scales = {(frame.slope, frame.intercept) for frame in frames}

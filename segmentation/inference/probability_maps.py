@@ -43,9 +43,9 @@ def kept_probabilities(
         with raw.open("wb") as file:
 
             def keep(x: int, plane: Tensor) -> None:
-                whole = (plane[labels] * STEPS).round().to(torch.uint8).cpu().numpy()
-                file.seek(x * whole.nbytes)
-                file.write(whole.tobytes())
+                steps = (plane[labels] * STEPS).round().to(torch.uint8).cpu().numpy()
+                file.seek(x * steps.nbytes)
+                file.write(steps.tobytes())
 
             yield keep
         maps = np.memmap(raw, np.uint8, "r", shape=(shape[0], len(labels), *shape[1:]))

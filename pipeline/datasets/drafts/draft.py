@@ -1,4 +1,4 @@
-"""A descriptor drafted from a folder of scans and masks: what `tak init` writes.
+"""Drafts of descriptors from folders of scans and masks, as `tak init` writes them.
 
 Names of organs are read, everything else is measured; every choice has a comment that says from
 what it was made.

@@ -1,4 +1,4 @@
-"""Fingerprint of a raw data set: what is measured in its scans and masks before it is planned."""
+"""Fingerprint of a raw data set: measures of its scans and masks."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +101,7 @@ class Fingerprint:
         return median(volumes) if volumes else 0.0
 
     def sides(self, right: int, left: int) -> list[float]:
-        """How far the right organ is to the right of the left one, mm, in the cases with both."""
+        """Distance of the right organ to the right of the left one in mm, in cases with both."""
         return [
             case.organs[right].center_mm[0] - case.organs[left].center_mm[0]
             for case in self.cases

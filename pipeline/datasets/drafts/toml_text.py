@@ -1,4 +1,4 @@
-"""The TOML file of a drafted descriptor: every choice with a comment that says why."""
+"""The TOML file of a drafted descriptor, with a comment that explains every choice."""
 
 import json
 import re

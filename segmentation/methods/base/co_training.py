@@ -131,8 +131,10 @@ class CoTraining(Method):
         """Cross-entropy and Dice of both networks against the labels."""
         weights = self.class_weights()
         label, pairs = batch.label, list(zip(logits, weights, strict=True))
-        entropies = [self.loss.cross_entropy(own, label, weight) for own, weight in pairs]
-        dices = [self.loss.dice(own, label, weight) for own, weight in pairs]
+        entropies = [
+            self.loss.cross_entropy(prediction, label, weight) for prediction, weight in pairs
+        ]
+        dices = [self.loss.dice(prediction, label, weight) for prediction, weight in pairs]
         return {"cross_entropy": sum_of(entropies), "dice": sum_of(dices)}
 
     def _contrasts(
@@ -140,10 +142,12 @@ class CoTraining(Method):
     ) -> Tensor:
         """Contrast of both networks; unlabeled voxels get the other network's confident labels."""
         terms = []
-        for network, own, other in zip(self.networks, predictions, predictions[::-1], strict=True):
+        for network, prediction, other in zip(
+            self.networks, predictions, predictions[::-1], strict=True
+        ):
             confident = self.confident_labels(other.probabilities[len(batch.image) :], step)
             labels = torch.cat([batch.label, confident])
-            terms.append(self.contrast(network, own.deep, labels, generator))
+            terms.append(self.contrast(network, prediction.deep, labels, generator))
         return sum_of(terms)
 
 

@@ -200,11 +200,11 @@ def test_a_folder_without_a_descriptor_is_taken_at_once_and_says_so(tak, scans, 
     pairs(tmp_path / "p", scans, spec)
     code, _, err = tak("inspect", tmp_path / "p")
     assert code == 0, err
-    assert "has no dataset.toml: made up p, 13 organs, layout pairs" in err
+    assert "has no dataset.toml: drafted p, 13 organs, layout pairs" in err
     words = ("--split", lists(tmp_path / "lists", scans), "-o", tmp_path / "prepared")
     code, _, err = tak("prepare", tmp_path / "p", *words)
     assert code == 0, err
-    assert "made up p" in err
+    assert "drafted p" in err
 
 
 def test_masks_without_names_get_placeholders(tak, scans, spec, tmp_path):

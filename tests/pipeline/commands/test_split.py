@@ -42,7 +42,7 @@ def test_what_was_drawn_can_be_prepared(population, tmp_path):
 @pytest.mark.parametrize(
     ("labeled", "message"),
     [
-        ("some", "write a share such as 5% or a number"),
+        ("some", "expected a share such as 5%, or a number"),
         ("0%", "above 0% and up to 100%"),
         ("3", "--labeled 3: that is 3 cases, and 2 of the 4 training cases have a mask"),
     ],
@@ -121,10 +121,10 @@ def test_patients_stay_together_and_their_unlabeled_scans_out(population, prepar
         (("--test", 5), "5 test and 0 validation cases of 5 with a mask leave none to train on"),
         (("--folds", 9), "only 5 patients have a mask"),
         (("--folds", 1), "--folds 1: expected 2 or more"),
-        (("--folds", 2, "--test", 1), "every fold the test part once; leave out --test"),
+        (("--folds", 2, "--test", 1), "every fold the test part once; omit --test"),
         (("--test", 1, "--split", "data"), "--split data keeps its lists"),
-        (("--test", "many"), "--test many: write a share such as 5% or a number"),
-        (("--test", 1, "--labeled", "x"), "--labeled x: write a share"),
+        (("--test", "many"), "--test many: expected a share such as 5%, or a number"),
+        (("--test", 1, "--labeled", "x"), "--labeled x: expected a share"),
         (("--patients", "none.txt", "--test", 1), "--patients none.txt: there is no such file"),
         ((), "--labeled is missing"),
     ],

@@ -21,11 +21,11 @@ def test_shares_are_rounded_down_and_numbers_stay(text, cases, number):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("many", "write a share such as 5% or a number"),
-        ("0%", "a share lies above 0% and up to 100%"),
-        ("101%", "a share lies above 0% and up to 100%"),
+        ("many", "expected a share such as 5%, or a number"),
+        ("0%", "expected a share above 0% and up to 100%"),
+        ("101%", "expected a share above 0% and up to 100%"),
         ("-1", "expected 0 cases or more"),
-        ("nan%", "a share lies above 0%"),
+        ("nan%", "expected a share above 0%"),
     ],
 )
 def test_other_sizes_are_refused_with_their_option(text, message):
