@@ -68,6 +68,8 @@ class TextConfig(Strict):
         aspects: aspects of the bank, in this order; all of them by default.
         center: subtract from every aspect its mean over classes.
         norm: length of every vector after centering; unchanged by default.
+        block_levels: number of deepest levels whose features read the text (VCLIPSeg's block), with
+            any head; 1 is the bottleneck alone.
         learnable: a control: random vectors of the same lengths, trained with the network, take
             the place of the bank's.
     """
@@ -75,6 +77,7 @@ class TextConfig(Strict):
     aspects: tuple[str, ...] | None = Field(default=None, min_length=1)
     center: bool = False
     norm: float | None = Field(default=None, gt=0)
+    block_levels: int = Field(default=0, ge=0)
     learnable: bool = False
 
 
@@ -188,6 +191,11 @@ class RunConfig(Strict):
                 f"{self.network.levels}: every side must be a multiple of {step} and at least "
                 f"{2 * step}"
             )
+        if self.text.block_levels > self.network.levels:
+            raise ValueError(
+                f"text.block_levels = {self.text.block_levels} does not fit network.levels = "
+                f"{self.network.levels}"
+            )
         method = constructor("method", self.method.name)
         if getattr(method, "needs_unlabeled", False) and self.training.unlabeled_per_step == 0:
             raise ValueError(
@@ -228,5 +236,5 @@ class RunConfig(Strict):
 
     @property
     def needs_bank(self) -> bool:
-        """Whether head or alignment reads text vectors."""
-        return reads_text(self.head.name, self.alignment.name)
+        """Whether head, alignment or text blocks read text vectors."""
+        return self.text.block_levels > 0 or reads_text(self.head.name, self.alignment.name)

@@ -72,7 +72,9 @@ def raw_recipe(recipe: Path, changes: Mapping[str, Value]) -> dict[str, Any]:
 
 
 def reads_text(recipe: Mapping[str, Any]) -> bool:
-    """Whether the head or the alignment of a raw recipe reads text; does not import torch."""
+    """Whether head, alignment or text blocks of a raw recipe read text; does not import torch."""
+    if recipe.get("text", {}).get("block_levels", 0):
+        return True
     head = recipe.get("head", {}).get("name", "conv")
     alignment = recipe.get("alignment", {}).get("name", "none")
     return alignment != "none" or states("segmentation.networks.heads", head, "reads_text")

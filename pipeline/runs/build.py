@@ -13,6 +13,7 @@ from segmentation.methods.base.method import Method, MethodContext
 from segmentation.networks.alignments.base.alignment import Alignment
 from segmentation.networks.heads.base.head import Head, HeadInputs
 from segmentation.networks.network import DEEP, Network
+from segmentation.networks.text_block import TextBlock
 from segmentation.networks.vnet import VNet
 from segmentation.relations import Relation, RelationLoss
 
@@ -104,7 +105,13 @@ def network_builder(config: RunConfig, inputs: RunInputs) -> Callable[[], Networ
         sizes = HeadInputs(vnet.width, tuple(deep_widths), len(inputs.classes), aspects, text_width)
         head = _build_head(config, sizes)
         alignment = _build_alignment(config, sizes, head)
-        return Network(vnet, head, alignment, vectors, learnable=config.text.learnable)
+        blocks = [
+            TextBlock(width, sizes.classes, aspects, text_width, config.network.norm)
+            for width in vnet.widths[vnet.levels - config.text.block_levels :]
+        ]
+        return Network(
+            vnet, head, alignment, vectors, learnable=config.text.learnable, text_blocks=blocks
+        )
 
     return build
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from segmentation.networks.alignments.base.alignment import Alignment
 from segmentation.networks.heads.base.head import Head
 from segmentation.networks.heads.text import TextHead
+from segmentation.networks.text_block import TextBlock
 from segmentation.networks.vnet import VNet, decode_levels
 
 _Value = TypeVar("_Value")
@@ -32,6 +33,7 @@ class Network(nn.Module):
         vectors: text vectors [C, A, E] that a text head and the alignment read; a buffer, never
             trained. None where neither reads text.
         learnable: random vectors of the same lengths, which are trained, in place of `vectors`.
+        text_blocks: of the deepest levels, finest first; they put text into the features.
 
     Raises:
         ValueError: vectors of another shape, or none where text is read.
@@ -47,13 +49,15 @@ class Network(nn.Module):
         vectors: Tensor | None = None,
         *,
         learnable: bool = False,
+        text_blocks: Sequence[TextBlock] = (),
     ) -> None:
         super().__init__()
-        if vectors is None and (contrast is not None or head.reads_text):
-            raise ValueError("a text head and an alignment need text vectors; got none")
+        if vectors is None and (contrast is not None or head.reads_text or text_blocks):
+            raise ValueError("text head, alignment and text blocks need text vectors; got none")
         if vectors is not None and vectors.ndim != 3:
             raise ValueError(f"text vectors must be [class, aspect, dim], not {vectors.shape}")
         self.vnet, self.head, self.contrast = vnet, head, contrast
+        self.text_blocks = nn.ModuleList(text_blocks)
         if vectors is not None and learnable:
             drawn = nn.functional.normalize(torch.randn_like(vectors.float()), dim=-1)
             self.vectors = nn.Parameter(drawn * vectors.float().norm(dim=-1, keepdim=True))
@@ -63,8 +67,12 @@ class Network(nn.Module):
         )
 
     def encode(self, image: Tensor) -> list[Tensor]:
-        """Features of every level, finest first."""
-        return self.vnet.encode(image)
+        """Features of every level, finest first; the deepest ones through the text blocks."""
+        features = self.vnet.encode(image)
+        first = len(features) - len(self.text_blocks)
+        for level, block in enumerate(self.text_blocks, start=first):
+            features[level] = block(features[level], self.vectors)
+        return features
 
     def decode(self, features: Sequence[Tensor]) -> Tensor:
         """Full-resolution features from all levels."""

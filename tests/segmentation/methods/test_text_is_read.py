@@ -9,6 +9,7 @@ from segmentation.networks.alignments.contrast import Contrast
 from segmentation.networks.heads.conv import ConvHead
 from segmentation.networks.heads.text import FORMS, TextHead
 from segmentation.networks.network import Network
+from segmentation.networks.text_block import TextBlock
 from segmentation.networks.vnet import VNet
 from tests.support import small_parts
 from tests.support.small_parts import CLASSES, batch, make_tiny, train
@@ -88,3 +89,29 @@ def test_learnable_vectors_are_trained_and_start_with_the_lengths_of_the_bank():
     network(batch().image).logits[:, 0].mean().backward()
     optimizer.step()
     assert not torch.equal(network.vectors.detach(), before)
+
+
+@pytest.mark.parametrize("name", names("segmentation.methods"))
+def test_logits_depend_on_every_row_of_the_text_with_a_text_block(name, monkeypatch):
+    def build(text=True, norm="instance", dropout=0.0):
+        def network():
+            vnet = VNet(width=4, levels=3, norm=norm, dropout=dropout)
+            vectors = 3 * torch.randn(CLASSES, 2, 6)
+            blocks = [TextBlock(vnet.widths[-1], CLASSES, 2, 6, norm)]
+            return Network(vnet, ConvHead(4, CLASSES), None, vectors, text_blocks=blocks)
+
+        return network
+
+    monkeypatch.setattr(small_parts, "builder", build)
+    method = make_tiny(name, text=True)
+    train(method, 1)
+    image = batch(3).image
+    with torch.no_grad():
+        for kind, predictor in method.predictors().items():
+            before = predictor.eval()(image).logits
+            for part in predictor.modules():
+                if "vectors" in part._buffers:
+                    part.vectors.copy_(part.vectors.flip(0))
+            after = predictor(image).logits
+            assert not torch.allclose(before, after), kind
+            assert after.isfinite().all()
