@@ -88,7 +88,7 @@ def test_a_folder_s_own_descriptor_is_pointed_at_where_another_has_no_such_split
     tak, phantoms, tmp_path
 ):
     words = ["prepare", phantoms, "-o", tmp_path / "x"]
-    hint = f"{phantoms} has a dataset.toml of its own, which is taken without --descriptor"
+    hint = f"{phantoms} has a dataset.toml of its own, which is used without --descriptor"
     for split, told in ([], "which split? amos has 2p"), (["--split", "3p"], "no split '3p': amos"):
         code, _, err = tak(*words, "--descriptor", "amos", *split)
         assert code == 1
