@@ -44,9 +44,9 @@ def score_table(columns: Mapping[str, Evaluation]) -> Group:
 
 
 def framed(
-    evaluation: Evaluation, heading: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]]
+    evaluation: Evaluation, caption: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]]
 ) -> Group:
-    """A table of organs in 80 columns, with a heading and the facts of the metric rules."""
+    """A table of organs in 80 columns, with a caption and the facts of the metric rules."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("organ", no_wrap=True)
     for heading in headings:
@@ -58,7 +58,7 @@ def framed(
         table.add_row(f"mean of {row}" if group else row, *cells, style="bold" if group else "")
     split = "" if evaluation.split is None else f", split {evaluation.split}"
     above = [
-        f"{evaluation.part}: {heading}",
+        f"{evaluation.part}: {caption}",
         f"protocol {evaluation.protocol}{split}; metric rules {evaluation.rules}",
     ]
     facts = named(evaluation.rules).facts

@@ -51,7 +51,6 @@ TESTED_BY = {
     "pipeline/runs/bundles/model_card.py": "tests/pipeline/runs/bundles/test_reading.py",
     "pipeline/runs/observer.py": "tests/pipeline/terminal/test_resumed_view.py",
     "pipeline/runs/trained_model.py": "tests/pipeline/runs/bundles/test_writing.py",
-    "pipeline/scoring/tables.py": "tests/pipeline/scoring/test_published.py",
     "pipeline/texts/asking.py": "tests/pipeline/commands/test_describe.py",
     "pipeline/worker.py": "tests/pipeline/experiments/engines/test_run_study.py",
     "segmentation/anatomy/body.py": "tests/segmentation/phantom/test_population.py",
