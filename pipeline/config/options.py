@@ -22,7 +22,7 @@ REGISTRIES: dict[str, tuple[str, type]] = {
     "alignment": ("segmentation.networks.alignments", Alignment),
 }
 # Keyword arguments that a run passes to constructors itself; no options of a recipe.
-RESERVED = ("own_deepest",)
+RESERVED = ("own_deepest", "classes")
 # Pydantic's error type of a choice that cannot be; its message needs no further words.
 WRONG_CHOICE = "choice"
 

@@ -130,5 +130,6 @@ def _build_alignment(config: RunConfig, inputs: HeadInputs, head: Head) -> Align
         inputs.deep_widths,
         inputs.text_width,
         own_deepest=not head.projects_text,
+        classes=inputs.classes,
         **config.alignment.options,
     )

@@ -26,6 +26,7 @@ class Contrast(Alignment):
         text_width: E of the text vectors.
         own_deepest: whether this module has a text projection of the deepest level; a text head
             has one already.
+        classes: C, which this alignment does not need.
         weight: factor of the summed loss.
         start: share of the run after which the term is used.
         samples: voxels per volume and class at each level.
@@ -38,12 +39,13 @@ class Contrast(Alignment):
         text_width: int,
         *,
         own_deepest: bool,
+        classes: int = 0,
         weight: float = 0.1,
         start: float = 21 / 161,
         samples: Sequence[int] = (40, 20, 10),
         temperature: float = 0.07,
     ) -> None:
-        super().__init__(deep_widths, text_width, own_deepest=own_deepest)
+        super().__init__(deep_widths, text_width, own_deepest=own_deepest, classes=classes)
         if len(samples) != len(deep_widths) or min(samples) < 1:
             raise ValueError(
                 f"samples: expected {len(deep_widths)} positive numbers, got {samples}"

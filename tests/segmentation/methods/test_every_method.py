@@ -12,6 +12,11 @@ from segmentation.methods.cld import CLD
 from segmentation.methods.crest import CReST
 from segmentation.methods.dhc import DHC
 from segmentation.methods.simis import SimiS
+from segmentation.networks.alignments.proxies import Proxies
+from segmentation.networks.heads.conv import ConvHead
+from segmentation.networks.network import Network
+from segmentation.networks.vnet import VNet
+from tests.support import small_parts
 from tests.support.small_parts import (
     LATE,
     SIDE,
@@ -45,6 +50,26 @@ def test_every_term_teaches(name, text):
         assert value.isfinite(), f"{name}.{term}"
         reached = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
         assert any(gradient is not None and gradient.any() for gradient in reached), term
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_class_proxies_align_every_method(name, monkeypatch):
+    def build(text=True, norm="instance", dropout=0.0):
+        def network():
+            vnet = VNet(width=4, levels=3, norm=norm, dropout=dropout)
+            proxies = Proxies(vnet.widths, 6, own_deepest=True, classes=4)
+            return Network(vnet, ConvHead(4, 4), proxies, torch.randn(4, 2, 6))
+
+        return network
+
+    monkeypatch.setattr(small_parts, "builder", build)
+    method = make_tiny(name, text=True)
+    method(batch(1), LATE - 1)
+    term = method(batch(), LATE)["contrast"]
+    assert term.isfinite()
+    assert term > 0
+    weights = list(method.network.contrast.parameters())
+    assert all(gradient.any() for gradient in torch.autograd.grad(term, weights))
 
 
 @pytest.mark.parametrize("name", METHODS)

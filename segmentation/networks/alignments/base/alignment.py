@@ -15,7 +15,8 @@ class Alignment(nn.Module):
     """A loss between text vectors and the three deepest feature levels.
 
     Constructors take `deep_widths`, channels of the three deepest levels, finest first,
-    `text_width`, E, and `own_deepest`, whether the head gives no text anchors of the deepest level.
+    `text_width`, E, `own_deepest`, whether the head gives no text anchors of the deepest level, and
+    `classes`, C, background included.
     The options of a recipe's `[alignment]` table are the other keyword-only arguments.
 
     Attributes:
@@ -24,7 +25,9 @@ class Alignment(nn.Module):
 
     start: float
 
-    def __init__(self, deep_widths: Sequence[int], text_width: int, *, own_deepest: bool) -> None:
+    def __init__(
+        self, deep_widths: Sequence[int], text_width: int, *, own_deepest: bool, classes: int = 0
+    ) -> None:
         super().__init__()
 
     def project(self, deep: Sequence[Tensor]) -> list[Tensor]:

@@ -41,7 +41,7 @@ def labels_and_vectors():
 @pytest.mark.parametrize("own_deepest", [True, False])
 def test_the_loss_is_one_positive_number_that_teaches_features_and_weights(kind, own_deepest):
     torch.manual_seed(0)
-    alignment = kind(WIDTHS, 6, own_deepest=own_deepest)
+    alignment = kind(WIDTHS, 6, own_deepest=own_deepest, classes=3)
     deep = [level.requires_grad_() for level in deep_levels()]
     labels, vectors = labels_and_vectors()
     anchors = None if own_deepest else torch.randn(3, 2, WIDTHS[-1], requires_grad=True)
@@ -57,12 +57,12 @@ def test_the_loss_is_one_positive_number_that_teaches_features_and_weights(kind,
 
 def test_embeddings_have_the_shapes_of_their_levels(kind):
     deep = deep_levels()
-    embeddings = kind(WIDTHS, 6, own_deepest=True).project(deep)
+    embeddings = kind(WIDTHS, 6, own_deepest=True, classes=3).project(deep)
     assert [level.shape for level in embeddings] == [level.shape for level in deep]
 
 
 def test_the_generator_alone_decides_what_is_drawn(kind):
-    alignment = kind(WIDTHS, 6, own_deepest=True)
+    alignment = kind(WIDTHS, 6, own_deepest=True, classes=3)
     deep, (labels, vectors) = deep_levels(), labels_and_vectors()
     torch.manual_seed(1)
     first = loss_of(alignment, deep, labels, vectors)
@@ -71,7 +71,7 @@ def test_the_generator_alone_decides_what_is_drawn(kind):
 
 
 def test_ignored_voxels_take_no_part(kind):
-    alignment = kind(WIDTHS, 6, own_deepest=True)
+    alignment = kind(WIDTHS, 6, own_deepest=True, classes=3)
     labels, vectors = labels_and_vectors()
     labels[1] = IGNORED
     deep = deep_levels()
@@ -83,13 +83,13 @@ def test_ignored_voxels_take_no_part(kind):
 
 
 def test_start_is_a_share_of_the_run(kind):
-    assert 0 <= kind(WIDTHS, 6, own_deepest=True).start <= 1
+    assert 0 <= kind(WIDTHS, 6, own_deepest=True, classes=3).start <= 1
 
 
 @pytest.mark.parametrize("head", names("segmentation.networks.heads"))
 @pytest.mark.parametrize("name", ALIGNMENTS)
 def test_a_recipe_chooses_the_alignment_with_every_head(name, head):
-    changes = [f"head.name={head}", f"alignment.name={name}"]
+    changes = [f"head.name={head}", f'alignment={{name="{name}"}}']
     config = read_config(shipped.find("recipes", "demo"), changes)
     assert config.needs_bank
     inputs = RunInputs(("background", "a", "b"), torch.randn(3, 2, 6), (9, 1, 1))
