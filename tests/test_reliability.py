@@ -6,6 +6,8 @@ import pytest
 
 from tests.reliability import forks, kill, signals
 from tests.reliability.jobs import jobs, make_scans
+from tests.reliability.readers import readers
+from tests.reliability.strange import strange
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="forks"),
@@ -29,3 +31,8 @@ def test_a_killed_command_leaves_nothing_broken_and_the_next_call_ends(work, nam
 def test_a_signal_ends_a_command_with_its_code_and_one_line(work, name, tmp_path):
     (tmp_path / "work").mkdir()
     assert signals.signals(work[name], tmp_path / "work" / name, 4) == []
+
+
+@pytest.mark.parametrize("name", ["recipe", "study", "log", "scores", "descriptions"])
+def test_a_damaged_file_is_accepted_or_refused_in_one_line_that_names_it(work, name, tmp_path):
+    assert strange(name, readers()[name], tmp_path, 40) == []

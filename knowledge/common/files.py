@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from knowledge.common.models import Model, checked
+from knowledge.common.text import one_line
 
 _HOST = hashlib.blake2b(platform.node().encode(), digest_size=2).hexdigest()
 
@@ -21,24 +22,32 @@ def read_toml(path: Path, model: type[Model]) -> Model:
         FileNotFoundError: there is no such file.
         ValueError: not TOML, an unknown or missing key, or a value of the wrong type.
     """
-    try:
-        raw = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from error
-    except RecursionError:
-        raise ValueError(f"{path} is not valid TOML: nested too deeply") from None
-    return checked(raw, model, path)
+    return checked(parse_toml(read_text(path), path), model, path)
 
 
 def read_json(path: Path, model: type[Model]) -> Model:
     """The JSON file as a checked model; errors as in `read_toml`."""
+    return checked(parse_json(read_text(path), path), model, path)
+
+
+def parse_toml(text: str, where: object) -> dict[str, Any]:
+    """The tables of a TOML text; ValueError names the place, whatever the text is."""
     try:
-        raw = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON (truncated?): {error}") from error
+        return tomllib.loads(text)
     except RecursionError:
-        raise ValueError(f"{path} is not valid JSON: nested too deeply") from None
-    return checked(raw, model, path)
+        raise ValueError(f"{where} is not valid TOML: nested too deeply") from None
+    except ValueError as error:  # also of whole numbers with thousands of digits
+        raise ValueError(f"{where} is not valid TOML: {one_line(error)}") from None
+
+
+def parse_json(text: str, where: object) -> Any:
+    """The content of a JSON text; ValueError names the place, whatever the text is."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{where} is not valid JSON: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{where} is not valid JSON (truncated?): {one_line(error)}") from None
 
 
 def read_text(path: Path) -> str:

@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from knowledge.common.suggest import did_you_mean
+from knowledge.common.text import one_line
 
 Model = TypeVar("Model", bound=BaseModel)
+_LONGEST = 450  # characters of a message, its file aside
 
 
 class Strict(BaseModel):
@@ -53,14 +55,16 @@ def problems(
     """
     lines = []
     for item in error.errors()[:5]:
-        key = ".".join(str(part) for part in item["loc"]) or "the whole"
+        key = one_line(".".join(str(part) for part in item["loc"]), 80) or "the whole"
         if item["type"] == "extra_forbidden":
             known = keys_at(model, item["loc"][:-1])
             lines.append(f"unknown key {key!r}{did_you_mean(str(item['loc'][-1]), known)}")
         else:
             message = item["msg"].removeprefix("Value error, ")
             meant = meant_choice(item) if suggest else ""
-            lines.append(f"{key}: {message[0].lower()}{message[1:]}{meant}")
+            lines.append(one_line(f"{key}: {message[0].lower()}{message[1:]}{meant}", _LONGEST))
+    while len(lines) > 1 and sum(map(len, lines)) > _LONGEST:
+        lines.pop()
     more = error.error_count() - len(lines)
     return "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import cached_file
 
+from knowledge.common.files import parse_json, read_text
 from knowledge.common.suggest import did_you_mean, unknown
 from knowledge.encoders.base import weights
 from knowledge.encoders.base.encoder import FINGERPRINT_SENTENCES, TextEncoder, Vectors, in_batches
@@ -289,10 +289,7 @@ def _read_config(place: str, name: str, spec: str) -> Any:
         )
         if path is None:
             return {}
-        try:
-            return json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is not valid JSON: {error}") from error
+        return parse_json(read_text(Path(path)), path)
 
 
 def _require_sentence_model(place: str, spec: str) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from knowledge.common.files import read_text
+from knowledge.common.files import parse_toml, read_text
 from knowledge.common.models import keys_at, meant_choice
 from knowledge.common.suggest import nearest
+from knowledge.common.text import one_line
 from pipeline.config.options import WRONG_CHOICE, Choice
 from pipeline.config.recipe import RunConfig
 
+_LONGEST = 400  # characters of a reason
 MOST_FAULTS = 3  # in one message
 
 
@@ -28,10 +30,7 @@ def read_config(path: Path, changes: Sequence[str] = (), *, option: str = "--set
         FileNotFoundError, ValueError: no file, not TOML, an unknown key or an impossible value;
             the message names the file, or quotes the change, and the key.
     """
-    try:
-        content = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as fault:
-        raise ValueError(f"{path} is not valid TOML: {fault}") from None
+    content = parse_toml(read_text(path), path)
     for table in RunConfig.model_fields:
         inner = content.get(table)
         if _is_choice(table) and isinstance(inner, dict) and isinstance(inner.get("options"), dict):
@@ -47,7 +46,9 @@ def read_config(path: Path, changes: Sequence[str] = (), *, option: str = "--set
         reasons = by_source.setdefault(_source(path, changes, option, key, reason), [])
         reasons.append(f"{key}: {reason}" if key else reason)
     raise ValueError(
-        "; ".join(f"{source}: {'; '.join(text)}" for source, text in by_source.items())
+        "; ".join(
+            f"{source}: {one_line('; '.join(text), 480)}" for source, text in by_source.items()
+        )
     )
 
 
@@ -80,7 +81,10 @@ def _faults(fault: ValidationError, content: dict[str, Any]) -> list[tuple[str, 
         elif key and item["type"] != WRONG_CHOICE and not isinstance(item["input"], dict):
             reason = f"{reason[0].lower()}{reason[1:]}, not {item['input']!r}{meant_choice(item)}"
         by_key.setdefault(".".join((*table, key)) if key else "", []).append(reason)
-    return [(key, ", or ".join(dict.fromkeys(reasons))) for key, reasons in by_key.items()]
+    return [
+        (one_line(key, 80), one_line(", or ".join(dict.fromkeys(reasons)), _LONGEST))
+        for key, reasons in by_key.items()
+    ]
 
 
 def _table_of(place: tuple[str | int, ...]) -> tuple[tuple[str, ...], str]:

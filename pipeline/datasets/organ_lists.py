@@ -1,12 +1,11 @@
 """Organ lists of any anatomy: descriptors, user lists, label maps of other tools."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from knowledge.common.files import read_text
+from knowledge.common.files import parse_json, read_text
 from knowledge.descriptions import BACKGROUND
 from pipeline.files import shipped
 from segmentation.data.descriptor import DatasetSpec, read_toml
@@ -112,10 +111,7 @@ def _from_lines(path: Path) -> OrganList:
 
 
 def _from_json(path: Path) -> OrganList:
-    try:
-        raw = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    raw = parse_json(read_text(path), path)
     labels = raw.get("labels", raw) if isinstance(raw, dict) else None
     if not isinstance(labels, dict) or not labels:
         raise ValueError(f"{path}: no label names; expected nnU-Net's dataset.json or a label map")

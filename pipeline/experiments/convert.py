@@ -1,14 +1,13 @@
 """Conversion of matrices and variants of version 0.1 to studies."""
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 from pydantic import Field
 
-from knowledge.common.files import read_text, read_toml
+from knowledge.common.files import parse_toml, read_text, read_toml
 from knowledge.common.models import Strict
 from pipeline.experiments.study_file import RECIPE_TABLES, StudyFile
 
@@ -57,10 +56,7 @@ def convert(path: Path, target: Path) -> str:
     Raises:
         FileNotFoundError, ValueError: no such file, not TOML, or already a study.
     """
-    try:
-        content = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from None
+    content = parse_toml(read_text(path), path)
     if {"templates", "models"} <= set(content):
         return _dumped(path, "", _from_matrix(read_toml(path, FormerMatrix), path, target))
     if {"title", "data"} <= set(content):

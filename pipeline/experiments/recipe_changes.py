@@ -1,7 +1,6 @@
 """The settings of a cell as changes of its recipe."""
 
 import copy
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from knowledge.common.files import read_text
+from knowledge.common.files import parse_toml, read_text
 from pipeline.config.registry import states
 from pipeline.experiments.study import Study
 from pipeline.experiments.study_file import Value
@@ -49,10 +48,7 @@ def _toml(value: Value) -> str:
 @cache
 def _content(recipe: Path) -> dict[str, Any]:
     """The tables of a recipe file, parsed once for all cells."""
-    try:
-        return tomllib.loads(read_text(recipe))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{recipe} is not valid TOML: {error}") from None
+    return parse_toml(read_text(recipe), recipe)
 
 
 def raw_recipe(recipe: Path, changes: Mapping[str, Value]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from knowledge.common.digests import digest_of
 from knowledge.common.files import read_toml
 from knowledge.common.suggest import did_you_mean
+from knowledge.common.text import one_line
 from pipeline.experiments.study_file import (
     AXES,
     DEFAULTS,
@@ -153,7 +154,7 @@ def _check_axis(key: str, where: str, until: str) -> None:
     if key not in known:
         of = " of a study of texts" if until == "bank" else ""
         raise ValueError(
-            f"{where}: no stage{of} reads {key!r}; there is {', '.join(known)}"
+            f"{where}: no stage{of} reads {one_line(repr(key), 40)}; there is {', '.join(known)}"
             f"{did_you_mean(key, known)}"
         )
 

@@ -1,12 +1,11 @@
 """Text stages of a cell: descriptions, their check, and the bank."""
 
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from knowledge.common.files import read_text
+from knowledge.common.files import parse_toml, read_text
 from pipeline.experiments.data_stages import (
     organs_of,
     phantom_stage,
@@ -117,10 +116,7 @@ def _listed(value: Any) -> list[str]:
 @cache
 def _literal(wording: Path) -> bool:
     """Whether a wording is its own description (`literal = true`)."""
-    try:
-        return tomllib.loads(read_text(wording)).get("literal") is True
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{wording} is not valid TOML: {error}") from None
+    return parse_toml(read_text(wording), wording).get("literal") is True
 
 
 def check_stage(describe: Stage, data: Input) -> Stage:

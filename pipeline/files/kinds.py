@@ -128,7 +128,7 @@ def _table(
 ) -> str | None:
     try:
         content = parse(path.read_text(encoding="utf-8-sig"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return kind(set(content)) if isinstance(content, dict) else None
 

@@ -1,13 +1,11 @@
 """Texts and claims of each organ, with the verdicts of labeled scans."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from knowledge.bank.bank import Bank
-from knowledge.common.files import read_text
+from knowledge.common.files import parse_json, read_text
 from knowledge.common.models import checked
 from knowledge.descriptions import BACKGROUND, Claim, DescriptionSet
 from knowledge.grounding.claims import CheckReport, Result
@@ -89,10 +87,7 @@ def read_outcome(path: Path) -> CheckReport:
     Raises:
         FileNotFoundError, ValueError: no such file, or another one.
     """
-    try:
-        content: Any = json.loads(read_text(path))
-    except json.JSONDecodeError as fault:
-        raise ValueError(f"{path}: not a JSON file: {fault}") from None
+    content = parse_json(read_text(path), path)
     if isinstance(content, dict):
         for derived in ("supported_share", "independent"):
             content.pop(derived, None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from knowledge.common.files import without_nan, write_whole
+from knowledge.common.text import one_line
 from pipeline.results.scores import GROUPS, Evaluation
 from segmentation.evaluation.rules import Scores, named
 
@@ -64,10 +65,10 @@ def read_evaluation(path: Path) -> Evaluation:
         }
         groups = {name: tuple(known["groups"][name]) for name in GROUPS}
         _check_complete(cases, groups["all"], known["rules"])
-    except (LookupError, TypeError, AttributeError, ValueError) as fault:
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as fault:
         raise ValueError(
-            f"{path}: not an evaluation of this version ({type(fault).__name__}: {fault}); "
-            "evaluate again"
+            f"{path}: not an evaluation of this version ({type(fault).__name__}: "
+            f"{one_line(fault)}); evaluate again"
         ) from None
     return Evaluation(**{**known, "cases": cases, "groups": groups})
 
@@ -146,7 +147,7 @@ def check_replaced(path: Path, now: tuple[str, str, str | None]) -> None:
     try:
         old = json.loads(path.read_text(encoding="utf-8"))
         before = tuple(old[key] for key in ("data_set", "protocol", "split"))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return  # an unreadable file is replaced
     if before != now:
         raise ValueError(

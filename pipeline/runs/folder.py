@@ -1,6 +1,5 @@
 """The folder of a run: file names, lock, configuration and copy of the bank."""
 
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 import tomli_w
 from filelock import FileLock, Timeout
 
-from knowledge.common.files import read_text, write_whole
+from knowledge.common.files import parse_toml, read_text, write_whole
 from knowledge.common.models import checked
 from pipeline.config.recipe import RunConfig
 from segmentation.training.run_files import BEST, LAST, LOG
@@ -101,10 +100,7 @@ class RunFolder:
             raise FileNotFoundError(
                 f"{self.path}: no run to resume there; omit --resume to start one"
             )
-        try:
-            content = tomllib.loads(read_text(self.config))
-        except tomllib.TOMLDecodeError as fault:
-            raise ValueError(f"{self.config} is not valid TOML: {fault}") from None
+        content = parse_toml(read_text(self.config), self.config)
         return checked(content, RunConfig, self.config)
 
     def write_config(self, config: RunConfig) -> None:

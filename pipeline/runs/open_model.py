@@ -16,6 +16,8 @@ from segmentation.data.descriptor import DatasetSpec
 from segmentation.networks.network import text_vectors
 from segmentation.training.checkpoint import TrainState, load, load_weights
 
+_PARTS = {"run", "dataset", "vectors"}  # of the configuration in a checkpoint
+
 
 def open_model(
     path: Path,
@@ -64,6 +66,8 @@ def _from_checkpoint(
     file: Path, predictor: str | None, device: torch.device, untrained: bool
 ) -> TrainedModel:
     state = load(file)
+    if not isinstance(state.config, dict) or not state.config.keys() >= _PARTS:
+        raise ValueError(f"{file}: not a checkpoint of a run, its configuration is damaged")
     config = checked(state.config["run"], RunConfig, file)
     spec = DatasetSpec.check(state.config["dataset"], file)
     inputs = RunInputs.for_prediction(state.identity.classes, _vectors(state, file))

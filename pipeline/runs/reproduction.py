@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from knowledge.bank.bank import Bank
+from knowledge.common.files import parse_json, read_text
 from pipeline.config.recipe import RunConfig
 from pipeline.datasets.protocols import claim_of_data, data_digest
 from pipeline.runs.folder import RunFolder
@@ -110,14 +111,9 @@ def open_original(folder: Path, data: Path | None) -> Original:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path}: not there, so that nothing says where the run's data are"
-        ) from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON (truncated?): {error}") from None
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not there, so that nothing says where the run's data are")
+    content = parse_json(read_text(path), path)
     if not isinstance(content, dict) or not isinstance(content.get("data"), str):
         raise ValueError(f"{path}: expected an object with the key data")
     return content
@@ -225,10 +221,7 @@ def _records(path: Path) -> dict[tuple[int, str], dict[str, Any]]:
     """Records by step and kind, in the order of the log."""
     records = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path}:{number} is not valid JSON: {error}") from None
+        record = parse_json(line, f"{path}:{number}")
         kind = next((key for key in ("labeled_voxels", "loss", "validation") if key in record), "")
         if kind:
             records[record["step"], kind] = record

@@ -1,11 +1,10 @@
 """Checks that a run is resumed with its configuration, bank and data."""
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from knowledge.common.files import read_text
+from knowledge.common.files import parse_toml, read_text
 from knowledge.common.models import checked
 from pipeline.config.recipe import RunConfig
 from pipeline.runs.folder import RunFolder
@@ -40,10 +39,7 @@ def differing(
 
     A file that is no configuration of this version gives one message in place of keys.
     """
-    try:
-        content = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as fault:
-        raise ValueError(f"{path} is not valid TOML: {fault}") from None
+    content = parse_toml(read_text(path), path)
     try:
         before, now = _flat(checked(content, RunConfig, path)), _flat(config)
     except ValueError as fault:  # of another version, or written by hand
@@ -117,7 +113,7 @@ def _what_to_do(folder: Path) -> str:
 def _noted(folder: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(RunFolder(folder).provenance.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

@@ -1,11 +1,11 @@
 """Scores of a run, or the mean over the seeds of one, from their result files."""
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from knowledge.common.files import parse_toml, read_text
 from pipeline.files.kinds import require_kind
 from pipeline.results.result_files import evaluation_name, read_evaluation
 from pipeline.results.scores import Evaluation, comparable, mean_of
@@ -65,7 +65,7 @@ def _check_seeds(configs: Sequence[Path]) -> None:
     """
     first: dict[str, Any] = {}
     for path in configs if len(configs) > 1 else ():
-        config = {**tomllib.loads(path.read_text(encoding="utf-8")), "seed": None}
+        config = {**parse_toml(read_text(path), path), "seed": None}
         first = first or config
         differing = sorted(key for key in first | config if first.get(key) != config.get(key))
         if differing:

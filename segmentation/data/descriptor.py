@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_
 
 from segmentation.common.models import Strict, explain
 from segmentation.common.suggest import did_you_mean, unknown
+from segmentation.common.text import one_line
 from segmentation.data.label_values import LabelValues, Others, renumbered
 from segmentation.data.layouts import LAYOUTS, checked_layout
 from segmentation.data.split import Split, list_digest, read_list
@@ -337,5 +338,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise ValueError(f"{path}: not a TOML file: {fault}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: not a TOML file: nested too deeply") from None
+    except ValueError as fault:  # also of bytes that are no text, and of too many digits
+        raise ValueError(f"{path}: not a TOML file: {one_line(fault)}") from None

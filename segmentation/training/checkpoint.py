@@ -131,6 +131,8 @@ def _check_tensors(state: TrainState, path: Path) -> None:
     for name, tensor in (*_tensors(state.method), *_tensors(state.optimizer, "optimizer.")):
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise ValueError(f"{path}: expected a dense tensor, but {name} is sparse or quantized")
+        if tensor.is_meta or tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{path}: {name} has fewer values than its shape {[*tensor.shape]}")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ValueError(
                 f"{path}: {name} has values that are NaN or infinite; the run had diverged or the "

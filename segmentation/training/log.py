@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from segmentation.common.files import write_text
+from segmentation.common.text import one_line
 from segmentation.training.run_files import LOG
 from segmentation.training.trackers import Picture, Tracker
 
+_LARGEST = 1e300  # larger whole numbers fit into no float
 _NUMBERS = ("terms", "validation", "organs", "measures")  # tables in which null means NaN
 RecordCallback = Callable[[dict[str, Any]], None]
 
@@ -107,17 +109,46 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """The records of a log, none if there is no log; incomplete lines are skipped.
 
     Scores that are null in the file are NaN.
+
+    Raises:
+        ValueError: a damaged record; names file and line.
     """
     if not path.is_file():
         return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as fault:
+        raise ValueError(f"{path}: not a text file in UTF-8 ({one_line(fault)})") from None
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             continue
+        except (RecursionError, ValueError) as fault:  # nested too deeply, or too many digits
+            raise ValueError(f"{path}:{number}: damaged ({one_line(fault)})") from None
+        if not _is_record(record):
+            raise ValueError(f"{path}:{number}: damaged; expected a record of a step with numbers")
         records.append(record | {key: _with_nan(record[key]) for key in _NUMBERS if key in record})
     return records
+
+
+def _is_record(record: Any) -> bool:
+    """Whether a line holds what readers of a log count on."""
+    if not isinstance(record, dict) or type(record.get("step")) is not int:
+        return False
+    terms, organs = record.get("terms", {}), record.get("organs", {})
+    if not (isinstance(terms, dict) and isinstance(organs, dict)):
+        return False
+    if "terms" in record and "loss" not in record:
+        return False
+    tables = [terms, {"loss": record.get("loss")}, *organs.values()]
+    return all(isinstance(table, dict) and all(map(_is_score, table.values())) for table in tables)
+
+
+def _is_score(value: Any) -> bool:
+    whole = isinstance(value, int) and abs(value) < _LARGEST
+    return value is None or isinstance(value, float) or whole
 
 
 def truncate_log(path: Path, step: int) -> list[dict[str, Any]]:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reliability import forks, kill, signals, soak
+from tests.reliability import forks, kill, readers, signals, soak
 from tests.reliability.jobs import Job, counted_server, jobs, make_scans
+from tests.reliability.strange import strange
 
 PAGE = Path(__file__).parents[1] / "RELIABILITY.md"
 Rows = list[tuple[str, int, list[str], float]]  # subject, number of tries, failures, seconds
@@ -70,6 +71,17 @@ def _signals(place: Path, number: int, want: argparse.Namespace) -> Rows:
     return [*rows, ("start of a process", number, faults, time.monotonic() - begin)]
 
 
+def _strange(place: Path, number: int, want: argparse.Namespace) -> Rows:
+    rows: Rows = []
+    tries = 3 * number
+    for name, reader in readers.readers().items():
+        begin = time.monotonic()
+        faults = strange(name, reader, place / name.replace(" ", "-"), tries, want.seed)
+        rows.append((name, tries, faults, time.monotonic() - begin))
+        print(*rows[-1], flush=True)
+    return rows
+
+
 def _soak(place: Path, number: int, want: argparse.Namespace) -> Rows:
     rows: Rows = []
     for facts, faults in (
@@ -83,6 +95,7 @@ def _soak(place: Path, number: int, want: argparse.Namespace) -> Rows:
 PARTS: dict[str, Callable[[Path, int, argparse.Namespace], Rows]] = {
     "kill": _kill,
     "signals": _signals,
+    "strange": _strange,
     "soak": _soak,
 }
 

@@ -87,10 +87,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError, ValueError: as for `read`.
     """
+    text = read_member(path, METADATA)
     try:
-        metadata = json.loads(read_member(path, METADATA))
+        metadata = json.loads(text)
         version = metadata["tak_format_version"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{path}: {METADATA} is not of a bundle that `tak bundle` wrote") from None
     if version not in READABLE:
         first, last = READABLE[0], READABLE[-1]
