@@ -99,7 +99,7 @@ class Bank:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of names and vectors: what a network that was given this bank depends on."""
+        """The sha256 of names and vectors: the identity of the bank for networks."""
         names = json.dumps([self.classes, self.aspects], ensure_ascii=False)
         content = np.ascontiguousarray(self.vectors, "<f4").tobytes()
         return hashlib.sha256(names.encode() + b"\0" + content).hexdigest()
@@ -108,7 +108,7 @@ class Bank:
         """Vectors float32 [C, A, E] of these classes and aspects (all when None), in this order.
 
         Raises:
-            LookupError: the bank lacks a class or an aspect; says which, and what there is.
+            LookupError: no such class or aspect; lists the known ones.
         """
         rows = [self._index("class", name, self.classes) for name in classes]
         chosen = self.aspects if aspects is None else aspects
@@ -116,7 +116,7 @@ class Bank:
         return np.ascontiguousarray(self.vectors[rows][:, columns])
 
     def write(self, path: Path) -> None:
-        """Write as HDF5: plain datasets and attributes, strings in UTF-8; whole or not at all."""
+        """Write as HDF5: plain datasets and attributes, strings in UTF-8, atomically."""
         buffer = io.BytesIO()
         with h5py.File(buffer, "w") as file:
             self._fill(file)

@@ -15,7 +15,7 @@ LONG_TEXT = ("error", "split-mean", "truncate", "shorten")
 
 
 class Shortener(Protocol):
-    """Makes the text of a description shorter. `identity` says who does, for the bank's origin."""
+    """Shortens the text of a description; `identity` is recorded in the origin of the bank."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _origin(descriptions: DescriptionSet, encoder: TextEncoder) -> dict[str, obj
 
 
 def _marks(descriptions: DescriptionSet) -> dict[str, Any]:
-    """Reservations about the texts and their supported share, where there are any."""
+    """Caveats about the texts and their supported share, if there are any."""
     marks: dict[str, Any] = {}
     if descriptions.edited:
         marks["edited"] = list(descriptions.edited)

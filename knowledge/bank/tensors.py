@@ -105,7 +105,7 @@ def export_tensor(
     """Write a tensor [A * C, E], rows as in `import_tensor`, and return its shape.
 
     Raises:
-        LookupError: the bank lacks a class or an aspect, or there is no such dtype.
+        LookupError: no such class, aspect or dtype.
     """
     if dtype not in DTYPES:
         raise LookupError(unknown("dtype", dtype, tuple(DTYPES)))

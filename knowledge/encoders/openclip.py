@@ -50,7 +50,7 @@ class OpenCLIP(TextEncoder):
 
     @classmethod
     def from_argument(cls, argument: str, device: str) -> "OpenCLIP":
-        """What follows `openclip:`."""
+        """The argument of the spec, after `openclip:`."""
         return cls(*_parse(argument), device=device)
 
     @classmethod

@@ -62,7 +62,7 @@ class Transformer(TextEncoder):
         self._reader: _Tower | _Sentences
         if not saved and (config := _tower_config(place, spec)) is not None:
             if chosen:
-                raise ValueError(f"transformer:{source} has pooling of its own; omit @{chosen}")
+                raise ValueError(f"transformer:{source} defines its pooling; omit @{chosen}")
             self._reader = _Tower(place, config, spec, device)
         else:
             self._reader = _Sentences(place, saved, pooling, prompt, spec, device)
@@ -72,7 +72,7 @@ class Transformer(TextEncoder):
 
     @classmethod
     def from_argument(cls, argument: str, device: str) -> "Transformer":
-        """What follows `transformer:`."""
+        """The argument of the spec, after `transformer:`."""
         source, choice = _parse(argument)
         if choice.startswith(_PROMPT):
             return cls(source, prompt=choice.removeprefix(_PROMPT), device=device)

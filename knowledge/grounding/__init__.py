@@ -1,4 +1,4 @@
-"""Whether descriptions are true: claims tested on labeled scans, sides, agreement of samples.
+"""Verification of descriptions: claims tested on labeled scans, sides, agreement of samples.
 
 Imports `descriptions` and `common`.
 """

@@ -1,4 +1,4 @@
-"""How far several answers to one question agree: in the claims, and in the words."""
+"""Agreement of several answers to one question, in claims and in words."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ from knowledge.descriptions import Description, DescriptionSet, Sample
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mean over pairs of samples and over questions, from 0 to 1; None where nothing compares.
+    """Mean over pairs of samples and over questions, from 0 to 1; None if undefined.
 
     Attributes:
         claims: Jaccard index of the sets of claims; pairs without any claim are left out.

@@ -50,7 +50,7 @@ class Result(Strict):
         return self.supported / tested if tested else None
 
     def evidence(self) -> str:
-        """The outcome in words fit to show to a model."""
+        """The outcome in words, as evidence for a model."""
         tested = self.supported + self.contradicted
         mean = "" if self.measured is None else f", mean {self.measured:.0f} {self.unit}"
         return f'"{self.claim}" holds in {self.supported} of {tested} labeled scans{mean}'
@@ -126,10 +126,10 @@ def check(
 
 
 def one_sided(claim: Claim) -> Claim:
-    """The claim in the one of its two wordings that stands for both.
+    """The canonical form of a claim and its inverse.
 
-    Directions are said from the first organ of the alphabet, adjacency is the same from both.
-    Surrounding and containing are different facts and stay as they are.
+    Directions start from the alphabetically first organ, adjacency is symmetric. Surrounding and
+    containing are different facts and stay unchanged.
     """
     inverse = _INVERSES.get(claim.relation)
     if inverse is None or claim.organ <= claim.other:

@@ -1,4 +1,4 @@
-"""Whether one organ crosses another: two bands that lie on each other like the bars of an X.
+"""Crossings of two organs: two bands that overlap like the bars of an X.
 
 Seen along one of the patient's axes, the crossing organ splits the other one and is split by it:
 each reaches beyond the other on both sides of the place where they overlap.
@@ -33,7 +33,7 @@ class _Bars:
 def crossing(
     one: Region, other: Region, cell_mm: float, near_mm: float
 ) -> Literal["crosses", "unclear", "apart"]:
-    """How `one` passes over `other`.
+    """Whether `one` crosses `other`.
 
     `crosses`: an X at which the two are at most `near_mm` apart, `one` is not much broader than
     `other` and runs no more along the body than `other` does (the renal vein crosses the aorta,
@@ -106,7 +106,7 @@ def _arms(
 
 
 def _width(coordinates: Vector) -> float:
-    """The extent of cells along a line, stray ones left out."""
+    """The extent of cells along a line, without outliers."""
     low, high = np.percentile(coordinates, (5, 95))
     return float(high - low) + 1
 

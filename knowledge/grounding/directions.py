@@ -1,4 +1,4 @@
-"""On which side of each other two organs lie, from the columns that both of them fill.
+"""Relative directions of two organs, from the columns that both of them fill.
 
 The test is symmetric: what it finds of (A, B, direction) it finds of (B, A, opposite direction).
 """
@@ -28,7 +28,7 @@ def side_share(one: Region, other: Region, axis: int) -> tuple[float, float] | N
 
 
 def directional_share(one: Vector, other: Vector, direction: Vector) -> float:
-    """How much more `one` [N, 3] lies in a direction from `other` [M, 3] than in the opposite one.
+    """The share of a direction of `one` [N, 3] from `other` [M, 3], against the opposite one.
 
     From 0 (opposite) over 1/2 (sideways) to 1, from fuzzy directional landscapes seen from both.
     """
@@ -38,7 +38,7 @@ def directional_share(one: Vector, other: Vector, direction: Vector) -> float:
 
 
 def landscape(points: Vector, reference: Vector, direction: Vector) -> float:
-    """How well `points` [N, 3] lie in a direction from `reference` [M, 3]: mean membership, 0 to 1.
+    """Mean membership, 0 to 1, of `points` [N, 3] in a direction from `reference` [M, 3].
 
     Fuzzy directional landscape of Bloch 1999 ("Fuzzy relative position between objects in image
     processing", IEEE PAMI 21(7)), on at most 400 points of each: the membership of a point is

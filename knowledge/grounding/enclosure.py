@@ -1,4 +1,4 @@
-"""How far one organ encloses another: the share of rays from the one that meet the other."""
+"""Enclosure of one organ by another: the share of rays from the one that meet the other."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -56,7 +56,7 @@ class ClaimVerdict:
 
 @dataclass(frozen=True)
 class Margins:
-    """How clear a relation must be. All in mm."""
+    """Margins that make a relation clear, in mm."""
 
     offset_mm: float = 3.0
     near_mm: float = 6.0

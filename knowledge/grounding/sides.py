@@ -38,25 +38,25 @@ def side(organ: str) -> str | None:
 def exchanged_sides(
     organ: str, text: str, claims: Iterable[Claim], organs: Iterable[str]
 ) -> list[str]:
-    """Where the sentences about an organ, which are what is encoded, oppose its claims."""
+    """Contradictions between the sentences about an organ, which are encoded, and its claims."""
     stated = stated_sides(text, organ, organs)
     claimed: dict[str, set[str]] = {}
     for claim in claims:
         if claim.relation in ("left_of", "right_of"):
             claimed.setdefault(claim.other, set()).add(claim.relation.removesuffix("_of"))
     return [
-        f"the text says {' and '.join(sorted(said))} of the {other}, a claim "
+        f"the text says {' and '.join(sorted(text_sides))} of the {other}, a claim "
         f"{' and '.join(sorted(sides))}_of"
         for other, sides in claimed.items()
-        if (said := stated.get(other.lower(), set())) and not said & sides
+        if (text_sides := stated.get(other.lower(), set())) and not text_sides & sides
     ]
 
 
 def stated_sides(text: str, organ: str, organs: Iterable[str]) -> dict[str, set[str]]:
-    """Of which organs a text says that `organ` lies `left of` or `right of` them.
+    """The sides, left or right, on which a text places `organ` relative to other organs.
 
-    Lists count: "left of the pancreas and the aorta" speaks of both. What is said of another
-    organ, or of a part, does not; a sentence without a subject is about the organ. English only.
+    Lists count: "left of the pancreas and the aorta" concerns both. Statements about another organ
+    or a part do not; a sentence without a subject is about the organ. English only.
     """
     names = "|".join(re.escape(name) for name in sorted({organ, *organs}, key=len, reverse=True))
     one = rf"(?:the\s+|both\s+)*(?:{names})\b(?!\s+(?:{_VERBS})\b)"

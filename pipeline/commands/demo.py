@@ -84,7 +84,7 @@ def demo(
 
 
 def _products(output: Path, run: Path) -> dict[Path, str]:
-    """What the demonstration leaves, and what it is."""
+    """The outputs of the demonstration, with explanations."""
     return {
         output / "report" / "report.html": "the report: open it in a browser",
         run / "evaluation-test.csv": "Dice per case and organ",

@@ -58,7 +58,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a repetition compares with its run.
+    """Differences between a repetition and its run.
 
     Attributes:
         records: records of the log that both have.

@@ -39,7 +39,7 @@ class DicomFile:
 
     @property
     def kind(self) -> str | None:
-        """Why it is no slice of a volume, in words, or None."""
+        """The reason why the file is no slice of a volume, in words; None if it is one."""
         modality = self.text("Modality").upper()
         if modality in _NAMES:
             return _NAMES[modality]

@@ -126,7 +126,7 @@ class ACISIS(MeanTeacher):
             self.visits.zero_()
 
     def _mask(self, probabilities: Tensor, generator: torch.Generator) -> Tensor:
-        """How much every unlabeled voxel counts, in [0, 1]: [U, x, y, z]."""
+        """The weight of every unlabeled voxel in [0, 1]: [U, x, y, z]."""
         confidence, prediction = probabilities.max(1)
         rates = sampling_rates(self.certainty, self.sharpness)
         return bernoulli_mask(rates[prediction], generator) * confidence.pow(self.trust)
@@ -161,7 +161,7 @@ def released_doubts(probabilities: Tensor, label: Tensor) -> Tensor:
 
 
 def fused_certainty(doubts: Tensor, known: Tensor, top: int) -> Tensor:
-    """How certain every class is by fuzzy fusion of doubts, 1 for the most certain: [C].
+    """Certainty of every class by fuzzy fusion of doubts, 1 for the most certain: [C].
 
     With x the softmax of a doubt over the known classes, 0 but for its `top` largest, and the
     Gompertz function R = 1 - e^(-e^(-2x)): (1 - mean x) sum R over the doubts, divided by its

@@ -112,7 +112,7 @@ class DST(CoTraining):
         return sum_of(terms)
 
     def _reversal_at(self, step: int) -> float:
-        """How much of the worst decoder's gradient reaches the encoder, reversed."""
+        """The share of the worst decoder's gradient that reaches the encoder, reversed."""
         done = (step - self.warmup_steps) / self.reversal_steps
         return self.reversal * (2 / (1 + exp(-done)) - 1)
 

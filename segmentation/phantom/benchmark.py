@@ -58,7 +58,7 @@ class Benchmark(Strict):
 
     @property
     def population(self) -> Population:
-        """What `make_population` needs to write it."""
+        """The population for `make_population`."""
         return Population(
             self.labeled,
             self.unlabeled,

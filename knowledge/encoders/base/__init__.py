@@ -1,4 +1,4 @@
-"""What encoders are built from: the interface, the hub, damaged weights.
+"""Parts of encoders: the interface, the hub, damaged weights.
 
 Imports `common` alone.
 """

@@ -1,4 +1,4 @@
-"""The hub that holds the weights of text encoders: is it reachable, what was downloaded before."""
+"""Access to the hub of weights: whether it is reachable, and earlier downloads."""
 
 import os
 import socket

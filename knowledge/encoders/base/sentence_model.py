@@ -157,7 +157,7 @@ def known_limit(limits: list[Any]) -> int | None:
 
 
 def usable_positions(model: nn.Module) -> list[int]:
-    """How many tokens have a position where counting starts behind the padding (RoBERTa, MPNet)."""
+    """The number of token positions after the padding offset (RoBERTa, MPNet)."""
     return [
         module.num_embeddings - module.padding_idx - 1
         for name, module in model.named_modules()

@@ -22,10 +22,10 @@ Option = str | int | float
 
 
 class CellJob:
-    """What a job does: make some stages of a plan.
+    """The function of a job: run stages of a plan.
 
     Args:
-        wanted: keys of the stages to make.
+        wanted: keys of the stages to run.
     """
 
     def __init__(self, plan: Plan, root: Path, pool: Pool, wanted: frozenset[str]) -> None:
@@ -33,7 +33,7 @@ class CellJob:
         self.runner: Runner | None = None
 
     def __call__(self) -> None:
-        """Make the stages; failures are recorded in the store."""
+        """Run the stages; failures are recorded in the store."""
         store = Store(self.root)
         plan = replace(self.plan, states=states_of(self.plan.stages, store))
         self.runner = Runner(plan, store, self.pool, LineObserver(), self.wanted)
@@ -41,7 +41,7 @@ class CellJob:
 
 
 class Job(Protocol):
-    """A job that was handed to a cluster."""
+    """A job on a cluster."""
 
     def done(self) -> bool:
         """Whether it has ended, well or not."""
@@ -50,11 +50,11 @@ class Job(Protocol):
         """End it; a training saves first."""
 
     def explain(self) -> str:
-        """Why a job without a result ended, and where its log is."""
+        """The reason why a job ended without a result, and the place of its log."""
 
 
 class Cluster(Protocol):
-    """Where jobs run.
+    """A cluster that runs jobs.
 
     Attributes:
         tries: of a job that was killed and left no error.

@@ -1,4 +1,4 @@
-"""What methods are built from: the interface, teacher, co-training, ramps, cubes, blocks.
+"""Parts of methods: the interface, teacher, co-training, ramps, cubes, blocks.
 
 Imports `networks` and `losses`.
 """

@@ -135,7 +135,7 @@ def test_a_clip_tower_gives_its_projected_output(tmp_path: Path) -> None:
         ).pooler_output
         expected = model.text_projection(pooled)[0].numpy()
     np.testing.assert_allclose(encoder.encode(["A tube."])[0], expected, atol=1e-5)
-    with pytest.raises(ValueError, match="pooling of its own; omit @mean"):
+    with pytest.raises(ValueError, match="defines its pooling; omit @mean"):
         Transformer.from_argument(f"{tmp_path}@mean", "cpu")
 
 
