@@ -8,12 +8,11 @@ from torch import Tensor
 
 from segmentation.losses import class_counts
 from segmentation.methods.base.co_training import CoTraining, Pair, update_class_averages
+from segmentation.methods.base.difficulty import SMOOTH, TracksDifficulty
 from segmentation.methods.base.method import Batch, MethodContext
 
-_SMOOTH = 1e-8
 
-
-class DHC(CoTraining):
+class DHC(CoTraining, TracksDifficulty):
     """Cross pseudo supervision whose networks weigh classes by difficulty (A) and rarity (B).
 
     L = sum over both of CE_w(Z[l], Y) + Dice_w(Z[l], Y)
@@ -40,11 +39,6 @@ class DHC(CoTraining):
     """
 
     rarity: Tensor
-    difficulty: Tensor
-    last_dice: Tensor
-    learned: Tensor
-    unlearned: Tensor
-    gap: Tensor
 
     def __init__(
         self,
@@ -63,13 +57,9 @@ class DHC(CoTraining):
             initialization=("kaiming", "kaiming"),
         )
         counts, classes = context.class_counts(), context.classes
-        self.rarity_momentum, self.memory, self.keep_absent = rarity_momentum, memory, keep_absent
+        self.rarity_momentum = rarity_momentum
         self.register_buffer("rarity", rarity_weights(counts, keep_absent))
-        self.register_buffer("difficulty", torch.full((classes,), float(classes)))
-        self.register_buffer("last_dice", torch.full((classes,), _SMOOTH))
-        self.register_buffer("learned", torch.zeros(classes))
-        self.register_buffer("unlearned", torch.zeros(classes))
-        self.register_buffer("gap", torch.ones(classes))
+        self.begin_difficulty(classes, memory=memory, keep_absent=keep_absent)
 
     def class_weights(self) -> tuple[Tensor, Tensor]:
         """Difficulty for A, rarity for B."""
@@ -78,27 +68,13 @@ class DHC(CoTraining):
     def observe(self, predictions: Pair, batch: Batch, step: int) -> None:
         """Difficulty from A's labeled patches, rarity from B's unlabeled ones."""
         labeled = len(batch.image)
-        self._observe_difficulty(predictions[0].label[:labeled], batch.label)
+        self.observe_difficulty(predictions[0].label[:labeled], batch.label)
         counts = class_counts(predictions[1].label[labeled:], len(self.rarity))
         present = counts > 0
         # One class alone is not rare or frequent; it has nothing to be compared with.
         moved = present & (present.sum() > 1) if self.keep_absent else torch.ones_like(present)
         new = rarity_weights(counts, self.keep_absent)
         update_class_averages(self.rarity, new, self.rarity_momentum, moved)
-
-    def _observe_difficulty(self, prediction: Tensor, label: Tensor) -> None:
-        classes, momentum = len(self.difficulty), 1 - 1 / self.memory
-        dice = hard_dice(prediction, label, classes)
-        known = class_counts(label, classes) > 0 if self.keep_absent else torch.ones_like(dice) > 0
-        change = dice - self.last_dice
-        growth = change * (dice / self.last_dice).log()  # never negative
-        update_class_averages(self.learned, growth.where(change > 0, 0), momentum, known)
-        update_class_averages(self.unlearned, growth.where(change <= 0, 0), momentum, known)
-        update_class_averages(self.gap, 1 - dice, momentum, known)
-        self.last_dice.copy_(torch.where(known, dice, self.last_dice))
-        ratio = (self.unlearned + _SMOOTH) / (self.learned + _SMOOTH)
-        score = ratio.pow(1 / 5) * self.gap
-        self.difficulty.copy_(classes * score / score.max().clamp(min=_SMOOTH))
 
 
 def rarity_weights(counts: Tensor, absent_as_rarest_present: bool = True) -> Tensor:
@@ -115,15 +91,7 @@ def rarity_weights(counts: Tensor, absent_as_rarest_present: bool = True) -> Ten
     if absent_as_rarest_present:
         rarest = counts.masked_fill(counts == 0, torch.inf).min()
         counts = counts.where(counts > 0, rarest)
-    rarity = ((counts.max() + _SMOOTH) / (counts + _SMOOTH)).log()
+    rarity = ((counts.max() + SMOOTH) / (counts + SMOOTH)).log()
     largest = rarity.max()
-    weights = len(counts) * rarity / largest.clamp(min=_SMOOTH)
+    weights = len(counts) * rarity / largest.clamp(min=SMOOTH)
     return weights.where(largest > 0, 1.0)
-
-
-def hard_dice(prediction: Tensor, label: Tensor, classes: int) -> Tensor:
-    """Dice of every class between two label maps [B, x, y, z]; 0.5 where both lack it: [C]."""
-    same = (prediction == label).flatten().float()
-    both = same.new_zeros(classes).index_add(0, label.flatten(), same)
-    total = class_counts(prediction, classes) + class_counts(label, classes)
-    return (2 * both + _SMOOTH) / (total + 2 * _SMOOTH)

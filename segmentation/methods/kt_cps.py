@@ -6,6 +6,7 @@ from torch import Tensor
 from segmentation.losses import class_counts
 from segmentation.methods.base.co_training import CoTraining, Pair
 from segmentation.methods.base.method import Batch, MethodContext
+from segmentation.methods.dhc import rarity_weights
 
 
 class KTCPS(CoTraining):
@@ -13,9 +14,10 @@ class KTCPS(CoTraining):
 
     L = sum over both of CE(Z[l], Y) + Dice(Z[l], Y)
         + w ramp (CE_wA(Z_A, y_B) + CE_wB(Z_B, y_A))
-    with w_A, w_B [C] = C r / max r, r_c = ln(max n / n_c), and n_c a running average of the share
-    of labeled voxels that are of class c and that the network finds. It begins with the labeled
-    cases; the released code begins with 42 labeled scans where 18 may be used.
+    with w_A, w_B [C] = C r / max r, r_c = ln(max n / n_c) (`rarity_weights` of DHC), and n_c a
+    running average of the share of labeled voxels that are of class c and that the network finds.
+    It begins with the labeled cases; the released code begins with 42 labeled scans where 18 may be
+    used.
 
     Left out is the other part of GuidedNet, the agreement with Gaussian prototypes per image.
 
@@ -55,18 +57,7 @@ class KTCPS(CoTraining):
     def cross(self, predictions: Pair, labeled: int, generator: torch.Generator) -> Tensor:
         """Cross-entropy of each network against the other's labels, with its own weights."""
         first, second = predictions
-        weight_first, weight_second = map(rarity, self.found.clone())
+        weight_first, weight_second = map(rarity_weights, self.found.clone())
         return self.loss.pseudo_cross_entropy(
             first.logits, second.label, weight_first
         ) + self.loss.pseudo_cross_entropy(second.logits, first.label, weight_second)
-
-
-def rarity(shares: Tensor) -> Tensor:
-    """C r / max r with r = ln(max n / n_c): 0 for the most frequent class, C for the rarest; [C].
-
-    Classes that were never found count as one in 10^8; equal shares give equal weights 1.
-    """
-    ratios = (shares.max() / shares.clamp(min=1e-8)).clamp(min=1).log()
-    largest = ratios.max()
-    weights = len(shares) * ratios / largest.clamp(min=1e-8)
-    return torch.where(largest > 0, weights, torch.ones_like(weights))

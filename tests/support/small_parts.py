@@ -28,6 +28,7 @@ TINY_OPTIONS: dict[str, dict[str, Any]] = {
     "cld": {"gather_steps": 3},
     "acisis": {"gather_steps": 3},
     "dst": {"threshold": 0.3},
+    "a_d": {"samples": 2},
 }
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from segmentation.losses import DiceCE, OrganDiceCE
-from segmentation.methods.dhc import hard_dice, rarity_weights
+from segmentation.methods.base.difficulty import hard_dice
+from segmentation.methods.dhc import rarity_weights
 from tests.support.small_parts import CLASSES, VOXELS, batch, counts_of, flat, logits_of, make
 
 
