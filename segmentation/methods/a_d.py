@@ -127,7 +127,8 @@ class AD(Method, TracksDifficulty):
     ) -> dict[str, Tensor]:
         """Losses of the denoising and of the weighted decoder; may update the difficulty."""
         label, device = batch.label, batch.label.device
-        clean = 2 * F.one_hot(label, self.classes).movedim(-1, 1).float() - 1
+        numbers = torch.arange(self.classes, device=device)[:, None, None, None]
+        clean = 2 * (label[:, None] == numbers).float() - 1  # F.one_hot waits for the device
         times = torch.randint(0, STEPS, (len(label),), generator=generator, device=device)
         noise = torch.randn(clean.shape, generator=generator, device=device)
         denoised = self._denoised(batch.image, self.schedule.noisy(clean, times, noise), times)

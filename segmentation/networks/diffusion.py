@@ -5,6 +5,7 @@ DDPM: Ho et al., 2020, arXiv 2006.11239; DDIM: Song et al., 2021, arXiv 2010.025
 
 import math
 from collections.abc import Callable
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +40,10 @@ class NoiseSchedule(nn.Module):
             start: Gaussian noise [B, C, x, y, z].
             steps: of the 1000, evenly spread, the last one first.
         """
-        times = torch.linspace(STEPS - 1, 0, steps).round().long().tolist()
+        last = max(steps - 1, 1)
+        times = [round((STEPS - 1) * (last - number) / last) for number in range(steps)]
         noisy = clean = start
-        for time, following in zip(times, [*times[1:], None], strict=True):
+        for time, following in zip_longest(times, times[1:]):
             at = torch.full((len(start),), time, device=start.device)
             clean = predict(noisy, at).clamp(-1, 1)
             if following is not None:
