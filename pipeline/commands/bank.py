@@ -30,9 +30,9 @@ def inspect(
     from pipeline.files.kinds import require_kind
     from pipeline.texts.tables import show_bank, show_statistics
 
-    opened = Bank.read(require_kind(bank, "bank"))
-    show_bank(opened, texts=texts)
-    show_statistics(opened, pairs)
+    content = Bank.read(require_kind(bank, "bank"))
+    show_bank(content, texts=texts)
+    show_statistics(content, pairs)
 
 
 def diff(one: BankFile, other: BankFile) -> None:

@@ -1,4 +1,4 @@
-"""Data on disk opened: descriptors, organ lists, labeled scans, protocols, inspection, splits.
+"""Opening of data: descriptors, organ lists, labeled scans, protocols, inspection, splits.
 
 Imports `pictures`, `config`, `files` and `terminal`.
 """

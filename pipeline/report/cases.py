@@ -61,7 +61,7 @@ class ShownCase:
 
 
 def show_cases(
-    opened: TrainedModel,
+    model: TrainedModel,
     prepared: Prepared,
     evaluation: Evaluation,
     chosen: Mapping[str, str],
@@ -78,7 +78,7 @@ def show_cases(
         case = read_case(prepared.file(name))
         if case.label is None:
             raise ValueError(f"{case.path}: case {name} has no label to show")
-        probabilities = opened.classify(torch.from_numpy(case.image).float())
+        probabilities = model.classify(torch.from_numpy(case.image).float())
         shown.append(
             ShownCase(
                 name=name,

@@ -143,11 +143,11 @@ def _scored(arm: Arm, prepared: Prepared, request: ReportRequest, counted: Count
     runs = []
     for run in arm.runs:
         if run.evaluation is None:
-            opened = open_model(run.path, checkpoint=run.checkpoint, device=request.device)
+            model = open_model(run.path, checkpoint=run.checkpoint, device=request.device)
             rules = rules_for(request.rules, run.spec)
             cases = getattr(prepared.split, request.part)
             with counted(f"scoring {run.name}", len(cases)) as tick:
-                evaluation = evaluate(opened, prepared, request.part, tick, rules=rules)
+                evaluation = evaluate(model, prepared, request.part, tick, rules=rules)
             write_results(evaluation, run.path / evaluation_name(request.part, rules))
             run = replace(run, evaluation=evaluation)
         runs.append(run)
@@ -159,19 +159,19 @@ def _cases(
 ) -> tuple[ShownCase, ...]:
     assert run.evaluation is not None
     chosen = ranked(run.evaluation)
-    opened = open_model(
+    model = open_model(
         run.path,
         checkpoint=Path(run.evaluation.checkpoint).stem,
         predictor=run.evaluation.predictor,
         device=request.device,
     )
-    if opened.step != run.evaluation.step:
+    if model.step != run.evaluation.step:
         raise ValueError(
-            f"{run.path} was scored at step {run.evaluation.step}, but {opened.checkpoint.name} is "
-            f"of step {opened.step}; run `tak evaluate` again, or report without --data"
+            f"{run.path} was scored at step {run.evaluation.step}, but {model.checkpoint.name} is "
+            f"of step {model.step}; run `tak evaluate` again, or report without --data"
         )
     with counted("segmenting cases to show", len(chosen)) as tick:
-        return tuple(show_cases(opened, prepared, run.evaluation, chosen, tick))
+        return tuple(show_cases(model, prepared, run.evaluation, chosen, tick))
 
 
 def _shapes(prepared: Prepared, part: str, counted: Counted) -> tuple[dict[str, OrganShape], int]:

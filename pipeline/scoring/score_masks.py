@@ -67,14 +67,14 @@ def score_masks(
             f"--rules {rules.name} compares on the prepared grid; give --truth the folder that "
             "`tak prepare` wrote, or --rules scan"
         )
-    opened = open_masks(
+    mask_folder = open_masks(
         masks, list(truth.cases), truth.aliases, labels=request.labels, match=request.match
     )
     stem = folder / evaluation_name(request.part, rules.name)
     check_replaced(stem.with_suffix(".json"), (truth.data_set, truth.protocol, truth.split))
     make_writable(folder)
     with counted("scoring", len(truth.cases), stderr=quiet) as tick:
-        cases, overlaps = _scores(opened, truth, rules, request.tolerance_mm, tick)
+        cases, overlaps = _scores(mask_folder, truth, rules, request.tolerance_mm, tick)
     evaluation = Evaluation(
         data_set=truth.data_set,
         protocol=truth.protocol,
@@ -90,7 +90,7 @@ def score_masks(
         note=NOTE,
     )
     written: list[tuple[Path, ...]] = [write_results(evaluation, stem)]
-    return ScoredRun({"masks": evaluation}, written), _remarks(opened, overlaps)
+    return ScoredRun({"masks": evaluation}, written), _remarks(mask_folder, overlaps)
 
 
 def _scores(

@@ -57,7 +57,7 @@ class Case:
     @cached_property
     def source_label(self) -> Array | None:
         """The mask on the scan's native grid and in its array order; read lazily."""
-        with opened(self.path) as file, _damage(self.path):
+        with open_case(self.path) as file, _damage(self.path):
             return _data(file, "source_label")[:] if "source_label" in file else None
 
 
@@ -144,7 +144,7 @@ def read_case(path: str | Path) -> Case:
         FileNotFoundError, ValueError: no such file, damaged, or not a case of this version.
     """
     path = Path(path)
-    with opened(path) as file, _damage(path):
+    with open_case(path) as file, _damage(path):
         x, y, z = (int(side) for side in file.attrs["source_shape"])
         image = _data(file, "image")
         label = _data(file, "label") if "label" in file else None
@@ -162,14 +162,14 @@ def read_case(path: str | Path) -> Case:
 
 def case_shape(path: Path) -> Sizes:
     """The shape [x, y, z] of a prepared image, without reading its voxels."""
-    with opened(path) as file, _damage(path):
+    with open_case(path) as file, _damage(path):
         x, y, z = _data(file, "image").shape
     return x, y, z
 
 
 def case_spacing(path: Path) -> tuple[float, float, float]:
     """The voxel size [x, y, z] of a prepared image in mm, without reading its voxels."""
-    with opened(path) as file, _damage(path):
+    with open_case(path) as file, _damage(path):
         x, y, z = np.linalg.norm(_affine(file, "affine")[:3, :3], axis=0)
     return float(x), float(y), float(z)
 
@@ -180,12 +180,12 @@ def read_crop(path: Path, box: tuple[slice, ...], *, labeled: bool) -> tuple[Arr
     Only the chunks of the box are read: 96^3 out of 400 x 400 x 200 voxels takes a twentieth of
     the time of the full case.
     """
-    with opened(path) as file, _damage(path):
+    with open_case(path) as file, _damage(path):
         image = _decoded(_data(file, "image")[box])
         return image, _data(file, "label")[box] if labeled and "label" in file else None
 
 
-def opened(path: Path) -> h5py.File:
+def open_case(path: Path) -> h5py.File:
     """A case file, open for reading.
 
     Raises:

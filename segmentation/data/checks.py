@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from nibabel import aff2axcodes, orientations
 
-from segmentation.data.case_files import Prepared, opened, read_case
+from segmentation.data.case_files import Prepared, open_case, read_case
 from segmentation.data.descriptor import DatasetSpec, Split
 from segmentation.data.orientation import orientation_by_organs
 from segmentation.data.raw_cases import RawCase
@@ -194,7 +194,7 @@ def _faults(records: Mapping[str, Mapping[str, Any]], folder: Path) -> dict[str,
     missing = {}
     for case, record in records.items():
         if not any(record["voxels_per_class"][1:]):
-            with opened(folder / f"{case}.h5") as file:
+            with open_case(folder / f"{case}.h5") as file:
                 missing[case] = EMPTY if is_empty(file["source_label"][:]) else _LOST
     return missing
 

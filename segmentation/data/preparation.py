@@ -18,7 +18,7 @@ from segmentation.data.case_files import (
     Prepared,
     in_sixteen_bits,
     load_prepared,
-    opened,
+    open_case,
     read_any_version,
     read_case,
     read_dataset_json,
@@ -308,7 +308,7 @@ def _stamp(task: RawCase, spec: DatasetSpec, reader: Reader) -> str:
 def _existing_record(path: Path, stamp: str) -> dict[str, Any] | None:
     """The record of an existing case file; None unless it was made from the same inputs."""
     try:
-        with opened(path) as file:
+        with open_case(path) as file:
             return json.loads(file.attrs["record"]) if file.attrs["stamp"] == stamp else None
     except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return None  # damaged: prepare it again
