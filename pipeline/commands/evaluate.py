@@ -44,6 +44,13 @@ def evaluate(
     untrained: Annotated[
         bool, typer.Option(help="Also score the network before its first step.")
     ] = False,
+    text_sensitivity: Annotated[
+        bool,
+        typer.Option(
+            "--text-sensitivity",
+            help="Also score the run with other texts in place of its own (see tak sensitivity).",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON; tables go to stderr.")
     ] = False,
@@ -104,9 +111,12 @@ def evaluate(
                 "folder of masks, --truth FOLDER"
             )
         request = (part, rules, tolerance, beside, untrained, checkpoint, predictor)
-        _score_run(run, prepared, folder, request, device, as_json)
+        _score_run(run, prepared, folder, request, device, text_sensitivity, as_json)
         return
-    run_only = ("prepared", "beside", "untrained", "checkpoint", "predictor", "device")
+    run_only = (
+        *("prepared", "beside", "untrained", "text_sensitivity"),
+        *("checkpoint", "predictor", "device"),
+    )
     _refuse_options(context, run_only, "is for runs, not for masks")
     from pipeline.scoring.score_masks import MaskRequest, score_masks
 
@@ -123,6 +133,7 @@ def _score_run(
     folder: Path,
     request: tuple[str, str, float, str | None, bool, str, str | None],
     device: str,
+    text_sensitivity: bool,
     as_json: bool,
 ) -> None:
     from pipeline.files.kinds import kind_of, require_kind
@@ -136,7 +147,8 @@ def _score_run(
             f"{run} holds no run; a folder of masks is scored by `tak evaluate {run} --truth "
             f"{prepared}`"
         )
-    asked = ScoreRequest(*request, device=select_device(device))
+    chosen = select_device(device)
+    asked = ScoreRequest(*request, device=chosen, text_sensitivity=text_sensitivity)
     data = load_prepared(require_kind(prepared, "prepared"))
     require_writable_folder(folder, "run")
     scored = score_run(run, data, asked, folder, quiet=as_json)
@@ -164,5 +176,6 @@ def _refuse_options(context: typer.Context, names: tuple[str, ...], reason: str)
     for name in names:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            shown = f"the argument {name.upper()}" if name == "prepared" else f"--{name}"
+            option = f"--{name.replace('_', '-')}"
+            shown = f"the argument {name.upper()}" if name == "prepared" else option
             raise ValueError(f"{shown} {reason}")

@@ -37,6 +37,7 @@ _EMPTY: dict[str, Any] = {
     "text_doubt": "",
     "text_problems": [],
     "maps": [],
+    "sensitivity": {},
 }
 
 
@@ -111,6 +112,8 @@ def absences(material: Material) -> Mapping[str, str]:
         "validation": "The run was not validated while it was trained.",
         "texts": note,
         "claims": _no_claims(material),
+        "sensitivity": "Whether the run reads its text was not measured: `tak evaluate "
+        "--text-sensitivity`.",
     }
 
 

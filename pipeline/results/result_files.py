@@ -11,7 +11,7 @@ from typing import Any
 
 from knowledge.common.files import without_nan, write_whole
 from knowledge.common.text import one_line
-from pipeline.results.scores import GROUPS, Evaluation
+from pipeline.results.scores import GROUPS, Evaluation, Sensitivity
 from segmentation.evaluation.rules import Scores, named
 
 _UNTRAINED = "-untrained"
@@ -54,8 +54,10 @@ def read_evaluation(path: Path) -> Evaluation:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content = {"note": ""} | content  # files of earlier versions have none
+        # files of earlier versions lack these keys
+        content = {"note": "", "text_sensitivity": {}} | content
         known = {field.name: content[field.name] for field in fields(Evaluation)}
+        sensitivity = {name: _sensitivity(each) for name, each in known["text_sensitivity"].items()}
         cases = {
             case: {
                 organ: {key: math.nan if x is None else float(x) for key, x in scores.items()}
@@ -70,7 +72,17 @@ def read_evaluation(path: Path) -> Evaluation:
             f"{path}: not an evaluation of this version ({type(fault).__name__}: "
             f"{one_line(fault)}); evaluate again"
         ) from None
-    return Evaluation(**{**known, "cases": cases, "groups": groups})
+    return Evaluation(
+        **{**known, "cases": cases, "groups": groups, "text_sensitivity": sensitivity}
+    )
+
+
+def _sensitivity(content: dict[str, Any]) -> Sensitivity:
+    by_organ = {
+        key: {organ: math.nan if x is None else float(x) for organ, x in content[key].items()}
+        for key in ("dice", "dice_lost")
+    }
+    return Sensitivity(float(content["changed"]), **by_organ)
 
 
 def _check_complete(cases: dict[str, Scores], organs: tuple[str, ...], rules: str) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.evaluation.rules import Metric, Scores, named
@@ -10,6 +10,29 @@ from segmentation.evaluation.statistics import nan_deviation, nan_mean
 
 GROUPS = ("all", "large", "small")
 METRICS = tuple(metric.key for metric in named("scan").metrics)
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Changes in the predictions of a model when another text takes the place of its own.
+
+    On the prepared grid.
+
+    Attributes:
+        changed: share of the voxels whose class changes, of those that are an organ before or
+            after; mean over cases.
+        dice, dice_lost: Dice with the model's own text, and what of it is lost, by organ; NaN
+            where an organ is in no case.
+    """
+
+    changed: float
+    dice: dict[str, float]
+    dice_lost: dict[str, float]
+
+    @property
+    def mean_lost(self) -> float:
+        """Mean over the organs of the Dice that is lost."""
+        return nan_mean(list(self.dice_lost.values()))
 
 
 @dataclass(frozen=True)
@@ -24,6 +47,7 @@ class Evaluation:
         split: its name, or `own-` and a digest.
         rules: name of the metric rules.
         note: a caveat to show with the scores; empty for a run.
+        text_sensitivity: by the name of the other text; empty where it was not measured.
     """
 
     data_set: str
@@ -38,6 +62,7 @@ class Evaluation:
     split: str | None = None
     rules: str = "scan"
     note: str = ""
+    text_sensitivity: dict[str, Sensitivity] = field(default_factory=dict)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

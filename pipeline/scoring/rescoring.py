@@ -44,6 +44,7 @@ def _request(file: Path, before: Evaluation, device: torch.device) -> ScoreReque
         checkpoint=Path(before.checkpoint).stem,
         predictor=before.predictor if named else None,
         device=device,
+        text_sensitivity=bool(before.text_sensitivity),
     )
 
 
@@ -62,4 +63,13 @@ def _differences(before: Evaluation, now: Evaluation) -> list[str]:
                 f"{metric}: {len(unequal)} of {len(pairs)} values, mean {means[0]:.6g} in the run, "
                 f"{means[1]:.6g} in the repetition"
             )
+    figures = now.text_sensitivity
+    # By repr: NaN, of an organ in no case, differs from itself, but its text does not.
+    other = [
+        name
+        for name, each in before.text_sensitivity.items()
+        if repr(figures.get(name)) != repr(each)
+    ]
+    if other:
+        words.append(f"text sensitivity: {', '.join(other)}")
     return words

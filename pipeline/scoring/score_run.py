@@ -1,7 +1,7 @@
 """Scoring of a run or a bundle: checks, evaluation, result files."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from pipeline.scoring.published import (
     setting_for,
     write_beside,
 )
+from pipeline.scoring.text_sensitivity import other_vectors, text_sensitivity
 from pipeline.terminal.progress import counted
 from segmentation.common.files import make_writable
 from segmentation.data.preparation import Prepared
@@ -35,6 +36,7 @@ class ScoreRequest:
         rules: name of metric rules, or `published` for those of the protocol.
         beside: published methods to show beside the run, see `chosen_methods`; None for none.
         untrained: also score the network as it was before its first step.
+        text_sensitivity: also measure what other texts would change.
     """
 
     part: str
@@ -45,6 +47,7 @@ class ScoreRequest:
     checkpoint: str
     predictor: str | None
     device: torch.device
+    text_sensitivity: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def score_run(
 
     Raises:
         LookupError: no such part, rules or published method.
-        ValueError: no published table is comparable with this result.
+        ValueError: no published table is comparable with this result, or the sensitivity to text
+            of a run without text is requested.
         OSError: the folder is not writable; like the other errors, raised before scoring.
     """
     if request.part not in PARTS:
@@ -84,6 +88,7 @@ def score_run(
     models = {"trained": _open(run, request, False)}
     if request.untrained:
         models["untrained"] = _open(run, request, True)
+    others = other_vectors(models["trained"]) if request.text_sensitivity else {}
     published = _beside(models["trained"], data, request, rules)
     stems = {name: _stem(request, rules, model, name) for name, model in models.items()}
     claim = claim_of_run(models["trained"], data)
@@ -97,6 +102,10 @@ def score_run(
             columns[name] = evaluate(
                 model, data, request.part, tick, tolerance_mm=request.tolerance_mm, rules=rules
             )
+    if others:
+        with counted("scoring, other texts", cases, stderr=quiet) as tick:
+            figures = text_sensitivity(models["trained"], data, request.part, others, tick)
+        columns["trained"] = replace(columns["trained"], text_sensitivity=figures)
     written: list[tuple[Path, ...]] = []
     for name, evaluation in columns.items():
         written.append(write_results(evaluation, folder / stems[name]))

@@ -8,12 +8,11 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.results.scores import GROUPS, Evaluation, comparable, rows_of
+from pipeline.results.scores import GROUPS, Evaluation, Sensitivity, comparable, rows_of
 from pipeline.scoring.comparison import PairedDifference
 from pipeline.scoring.published import PublishedTable, own_dice, published_dice
 from pipeline.scoring.score_run import ScoredRun
 from pipeline.scoring.seeds import Scored
-from pipeline.scoring.text_sensitivity import Sensitivity
 from segmentation.evaluation.rules import named
 
 
@@ -165,6 +164,8 @@ def show_scores(scored: ScoredRun, *, stderr: bool) -> None:
     """Print the scores of a run and, if there are any, published numbers with their notes."""
     console = Console(stderr=stderr)
     console.print(score_table(scored.columns))
+    if scored.columns["trained"].text_sensitivity:
+        console.print(sensitivity_table(scored.columns["trained"].text_sensitivity))
     if scored.published is not None:
         console.print(beside_table(scored.columns["trained"], *scored.published))
         for note in scored.notes:

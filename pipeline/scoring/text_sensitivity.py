@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from knowledge.bank.bank import Bank
 from knowledge.common.files import without_nan, write_whole
+from pipeline.results.scores import Sensitivity
 from pipeline.runs.setting import scale_vectors
 from pipeline.runs.trained_model import TrainedModel
 from segmentation.data.case_files import read_case
@@ -25,22 +26,6 @@ from segmentation.data.preparation import Prepared
 from segmentation.evaluation.statistics import nan_mean
 
 Vectors = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """Changes of a model's predictions with another text, on the prepared grid.
-
-    Attributes:
-        changed: share of voxels whose class changes, among those that are an organ before or
-            after; mean over cases.
-        dice, dice_lost: Dice with the trained text and its loss with the other, by organ; NaN
-            where an organ is in no case.
-    """
-
-    changed: float
-    dice: dict[str, float]
-    dice_lost: dict[str, float]
 
 
 def other_vectors(model: TrainedModel, bank: Path | None = None, *, seed: int = 0) -> Vectors:

@@ -39,9 +39,32 @@ def texts(material: Material) -> dict[str, Any]:
         "text_words": _words(material),
         "text_doubt": material.doubt,
         "text_problems": _problems(material.outcome),
+        "sensitivity": sensitivity(material),
         "maps": cosine_maps(material),
         "map_words": "Cosine similarity of the classes' text vectors. What is alike here, the head "
         "cannot tell apart by text.",
+    }
+
+
+def sensitivity(material: Material) -> dict[str, Any]:
+    """What other texts change in the predictions of the first run; empty if not measured."""
+    evaluation = material.first.evaluation
+    figures = {} if evaluation is None else evaluation.text_sensitivity
+    if not figures or evaluation is None:
+        return {}
+    rows = [
+        {"name": organ, "cells": [short(each.dice_lost[organ]) for each in figures.values()]}
+        for organ in evaluation.groups["all"]
+    ]
+    rows.append({"name": "mean", "cells": [short(each.mean_lost) for each in figures.values()]})
+    changed = [short(each.changed) for each in figures.values()]
+    rows.append({"name": "organ voxels changed, %", "cells": changed})
+    return {
+        "names": list(figures),
+        "rows": rows,
+        "words": "Dice, in percent, that is lost when another text takes the place of the run's "
+        "own: rows exchanged between classes, their mean, random vectors of equal length. A run "
+        "that loses nothing does not read its text.",
     }
 
 

@@ -41,9 +41,10 @@ def model_card(
         _training(metadata),
         _text_origin(metadata, texts),
         _scores(evaluations),
+        _sensitivity(evaluations),
         _LIMITS,
     ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 def _organs(data: Mapping[str, Any]) -> str:
@@ -100,6 +101,33 @@ def _scores(evaluations: Mapping[str, Evaluation]) -> str:
         )
         parts.append("\n".join([head, "", "| organ | mean | deviation |", "|---|---|---|", *rows]))
     return "\n\n".join(parts)
+
+
+def _sensitivity(evaluations: Mapping[str, Evaluation]) -> str:
+    """What other texts change; empty where it was never measured."""
+    parts = []
+    for name, evaluation in evaluations.items():
+        figures = evaluation.text_sensitivity
+        if not figures:
+            continue
+        organs = evaluation.groups["all"]
+        rows = [
+            [organ, *(_percent(each.dice_lost[organ]) for each in figures.values())]
+            for organ in organs
+        ]
+        rows += [
+            ["mean", *(_percent(each.mean_lost) for each in figures.values())],
+            ["organ voxels changed", *(_percent(each.changed) for each in figures.values())],
+        ]
+        head = (
+            f"`{name}`: Dice in percent that is lost on the part {evaluation.part} when another "
+            "text takes the place of the model's own: rows exchanged between classes, their mean, "
+            "random vectors of equal length. A model that loses nothing does not read its text."
+        )
+        lines = [f"| {' | '.join(row)} |" for row in [["organ", *figures], *rows]]
+        lines.insert(1, "|" + "---|" * (1 + len(figures)))
+        parts.append("\n".join([head, "", *lines]))
+    return "\n\n".join(["## Text sensitivity", *parts]) if parts else ""
 
 
 def _dice(evaluation: Evaluation) -> dict[str, tuple[float, float]]:

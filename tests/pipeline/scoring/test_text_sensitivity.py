@@ -1,12 +1,17 @@
 """Text sensitivity: other vectors in the place of a model's own, and its own again afterward."""
 
+import json
 import math
+import re
+import shutil
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 
 from knowledge.bank.bank import Bank
+from pipeline.results.result_files import read_evaluation
 from pipeline.runs.open_model import open_model
 from pipeline.scoring.text_sensitivity import other_vectors, replaced, text_sensitivity
 from tests.support.small_run import make_bank, make_run
@@ -59,3 +64,40 @@ def test_a_bank_of_another_width_is_refused(model, prepared, tmp_path):
     Bank(**shape).write(tmp_path / "wide.h5")
     with pytest.raises(ValueError, match=r"wide\.h5 has vectors of shape .* expected"):
         other_vectors(model, tmp_path / "wide.h5")
+
+
+def test_an_evaluation_can_measure_it_and_report_and_card_show_it(tak, run, prepared, tmp_path):
+    """The figures of `tak evaluate --text-sensitivity` are those of `tak sensitivity`."""
+    own = tmp_path / "run"
+    shutil.copytree(run, own)
+    code, out, err = tak("evaluate", own, prepared.root, "--text-sensitivity", "--json")
+    assert code == 0, err
+    figures = json.loads(out)["text_sensitivity"]
+    code, expected, err = tak("sensitivity", own, prepared.root, "--json")
+    assert code == 0, err
+    assert figures == json.loads(expected)
+    read = read_evaluation(own / "evaluation-test.json").text_sensitivity
+    assert list(read) == ["exchanged", "mean", "random"]
+    assert read["mean"].changed == figures["mean"]["changed"]
+    nan_or = {None: math.nan}
+    lost = [nan_or.get(value, value) for value in figures["mean"]["dice_lost"].values()]
+    assert list(read["mean"].dice_lost.values()) == pytest.approx(lost, nan_ok=True)
+
+    code, _, err = tak("bundle", own, "-o", tmp_path / "model.zip")
+    assert code == 0, err
+    card = zipfile.ZipFile(tmp_path / "model.zip").read("docs/README.md").decode()
+    assert "## Text sensitivity" in card
+    assert "| organ | exchanged | mean | random |" in card
+    changed = f"| {100 * figures['exchanged']['changed']:.1f} |"
+    assert changed in next(line for line in card.splitlines() if "voxels changed" in line)
+    code, _, err = tak("report", own, "-o", tmp_path / "report")
+    assert code == 0, err
+    (page,) = (tmp_path / "report").rglob("*.html")
+    text = page.read_text(encoding="utf-8")
+    assert "A run that loses nothing does not read its text." in text
+    assert f"{100 * figures['exchanged']['changed']:.1f}</td>" in text
+
+
+def test_without_it_a_report_says_how_to_measure_it_and_a_card_is_silent(small_report):
+    text = next(small_report[0].rglob("*.html")).read_text(encoding="utf-8")
+    assert "tak evaluate --text-sensitivity" in re.sub("</?code>", "", text)
