@@ -53,13 +53,17 @@ def read_config(path: Path, changes: Sequence[str] = (), *, option: str = "--set
 
 
 def _source(path: Path, changes: Sequence[str], option: str, key: str, reason: str) -> str:
-    """The source of a wrong key: the last change that sets it or its table, else the file.
+    """The source of a wrong key: the last change that sets it, its table or the table's choice.
 
-    A fault of several keys together has no key, but names them in its reason.
+    Otherwise the file. A fault of several keys together has no key, but names them in its reason.
     """
     for change in reversed(changes):
         changed = ".".join(_path_of(change))
         if f"{changed}.".startswith(f"{key}.") or f"{key}.".startswith(f"{changed}."):
+            return f"{option}{change}"
+    table = key.partition(".")[0]
+    for change in reversed(changes):
+        if key and _path_of(change) == [table, "name"]:
             return f"{option}{change}"
     by = [f"{option}{change}" for change in changes if change.partition("=")[0] in reason]
     return f"{path} with {', '.join(by)}" if by and not key else str(path)

@@ -4,6 +4,7 @@ import pytest
 
 from knowledge.common.suggest import did_you_mean, nearest
 from pipeline.config.recipe_files import read_config
+from pipeline.files import shipped
 from pipeline.config.registry import load_choice
 from segmentation.methods.base.method import Method
 
@@ -123,3 +124,11 @@ def test_two_views_need_a_method_that_has_them(recipe):
     assert read_config(recipe, views).augmentation.views == "two"
     with pytest.raises(ValueError, match=r"method\.name = cps, .*one view; .*: .*magicnet, ua_mt"):
         read_config(recipe, [*views, 'method={name="cps"}'])
+
+
+def test_options_that_a_changed_choice_does_not_have_are_blamed_on_the_change():
+    demo = shipped.find("recipes", "demo")
+    with pytest.raises(ValueError, match="alignment none has no options") as refused:
+        read_config(demo, ["seed=3", "alignment.name=none"])
+    assert str(refused.value).startswith("--set alignment.name=none: alignment.weight: ")
+    assert "demo.toml" not in str(refused.value)
