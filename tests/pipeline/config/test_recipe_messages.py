@@ -4,8 +4,8 @@ import pytest
 
 from knowledge.common.suggest import did_you_mean, nearest
 from pipeline.config.recipe_files import read_config
-from pipeline.files import shipped
 from pipeline.config.registry import load_choice
+from pipeline.files import shipped
 from segmentation.methods.base.method import Method
 
 OWN = (
