@@ -7,6 +7,7 @@ failed. POSIX only.
 
 import argparse
 import datetime
+import os
 import platform
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reliability import forks, kill, readers, signals, soak
+from tests.reliability import forks, full, kill, readers, signals, soak
 from tests.reliability.jobs import Job, counted_server, jobs, make_scans
 from tests.reliability.strange import strange
 
@@ -71,6 +72,17 @@ def _signals(place: Path, number: int, want: argparse.Namespace) -> Rows:
     return [*rows, ("start of a process", number, faults, time.monotonic() - begin)]
 
 
+def _limits(place: Path, number: int, want: argparse.Namespace) -> Rows:
+    return _each(full.limits, place, number, want.seed)
+
+
+def _disk(place: Path, number: int, want: argparse.Namespace) -> Rows:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        print("full disks need root on Linux: skipped")
+        return []
+    return _each(full.full_disk, place, number, want.seed)
+
+
 def _strange(place: Path, number: int, want: argparse.Namespace) -> Rows:
     rows: Rows = []
     tries = 3 * number
@@ -95,6 +107,8 @@ def _soak(place: Path, number: int, want: argparse.Namespace) -> Rows:
 PARTS: dict[str, Callable[[Path, int, argparse.Namespace], Rows]] = {
     "kill": _kill,
     "signals": _signals,
+    "file size limits": _limits,
+    "full disk": _disk,
     "strange": _strange,
     "soak": _soak,
 }

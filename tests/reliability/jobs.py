@@ -44,7 +44,7 @@ class Job:
     def prepare(self, folder: Path) -> None:
         """Make the folder with all that the command reads."""
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)  # it may be a mounted file system
         for name in self.inputs:
             source = SAVED / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
