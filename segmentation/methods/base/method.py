@@ -152,7 +152,7 @@ class Method(nn.Module, ABC):
                 return self.warm_up(batch)
             terms = self.losses(batch, step)
             if self.relations is not None:
-                terms["relations"] = self.relations(self.predict(batch.unlabeled))
+                terms["relations"] = self.relations(self.predict(batch.student_view))
             return terms
 
     def warm_up(self, batch: Batch) -> dict[str, Tensor]:

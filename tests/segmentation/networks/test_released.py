@@ -2,7 +2,7 @@
 
 The checkout is yours to bring (github.com/Lunn88/TAK-Semi, commit 8f175c5); nothing of it is kept:
 
-    pytest -m slow tests/segmentation/test_published.py --published DIR
+    pytest -m slow tests/segmentation/networks/test_released.py --published DIR
 
 The released script wants CUDA, real data and an option that does not exist. It is run here for one
 step on the CPU, without gradients, on made-up volumes, and its local variables are read before it
