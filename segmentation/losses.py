@@ -186,6 +186,12 @@ def masked_cross_entropy(
     return (each * losses).mean()
 
 
+def masked_mean_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the voxels of the mask [B, x, y, z] of the cross-entropy; 0 where it is empty."""
+    losses = F.cross_entropy(logits.float(), target, reduction="none")
+    return (mask * losses).sum() / mask.sum().clamp(min=1)
+
+
 def ga_dice(probabilities: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Squared Dice of the classes present; for an absent class, its probability pushed down.
 

@@ -4,9 +4,8 @@ from math import log
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from segmentation.losses import entropy
+from segmentation.losses import entropy, masked_mean_cross_entropy
 from segmentation.methods.base.co_training import CoTraining, Pair, sum_of
 from segmentation.methods.base.mean_teacher import perturb
 from segmentation.methods.base.method import Batch, MethodContext
@@ -75,7 +74,7 @@ class DeSCO(CoTraining):
             (predictions[0].logits, predictions[1].label, certain_second),
             (predictions[1].logits, predictions[0].label, certain_first),
         )
-        return sum_of([_masked_mean(*pair) for pair in pairs])
+        return sum_of([masked_mean_cross_entropy(*pair) for pair in pairs])
 
     @torch.no_grad()
     def _mean_of_noisy(
@@ -87,9 +86,3 @@ class DeSCO(CoTraining):
             for _ in range(self.passes)
         ]
         return torch.stack(passes).mean(0)
-
-
-def _masked_mean(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean cross-entropy over the voxels of a mask; 0 where it is empty."""
-    losses = F.cross_entropy(logits, target, reduction="none")
-    return (mask * losses).sum() / mask.sum().clamp(min=1)
