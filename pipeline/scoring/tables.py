@@ -164,8 +164,9 @@ def show_scores(scored: ScoredRun, *, stderr: bool) -> None:
     """Print the scores of a run and, if there are any, published numbers with their notes."""
     console = Console(stderr=stderr)
     console.print(score_table(scored.columns))
-    if scored.columns["trained"].text_sensitivity:
-        console.print(sensitivity_table(scored.columns["trained"].text_sensitivity))
+    trained = scored.columns.get("trained")  # masks of others have no such column
+    if trained is not None and trained.text_sensitivity:
+        console.print(sensitivity_table(trained.text_sensitivity))
     if scored.published is not None:
         console.print(beside_table(scored.columns["trained"], *scored.published))
         for note in scored.notes:

@@ -5,7 +5,7 @@ interrupted saw. Legend of shapes: `x y z` space in nibabel order.
 """
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -238,7 +238,7 @@ class PatchStream(Dataset[Batch]):
             )
 
 
-def batches(stream: PatchStream, start: int, stop: int, *, workers: int = 0) -> Iterator[Batch]:
+def batches(stream: PatchStream, start: int, stop: int, *, workers: int = 0) -> Generator[Batch]:
     """The batches of steps start ... stop - 1, prefetched by `workers` processes.
 
     Raises:
@@ -253,19 +253,20 @@ def batches(stream: PatchStream, start: int, stop: int, *, workers: int = 0) -> 
         worker_init_fn=_leave_signals_to_parent,
         pin_memory=torch.cuda.is_available() and stream.device is None,
     )
-    received = iter(loader)
-    while True:
-        try:
-            batch = next(received, None)
-        except (OSError, EOFError) as fault:
-            # A case that cannot be read is returned, not raised: only a connection fails here.
-            # Its traceback would keep the loader, and so the other workers, alive.
-            raise _killed_worker(workers) from fault.with_traceback(None)
-        if batch is None:
-            return
-        if isinstance(batch, Exception):
-            raise batch
-        yield batch
+    error = None
+    try:
+        # The loop alone holds the loader's iterator: a variable would live on in the traceback of
+        # an error, and with it the workers.
+        for batch in loader:
+            if isinstance(batch, Exception):
+                error = batch
+                break
+            yield batch
+    except (OSError, EOFError) as fault:
+        # A case that cannot be read is returned, not raised: only a connection fails here.
+        raise _killed_worker(workers) from fault.with_traceback(None)
+    if error is not None:
+        raise error
 
 
 class _ReturnsErrors(Dataset[Batch | Exception]):

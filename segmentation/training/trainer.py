@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ class Trainer:
             OSError: data cannot be read, log or checkpoint cannot be written.
         """
         options = self.options
+        workers = 0 if options.volumes_on == "device" else options.workers
         self.method.train()
         reset_peak_memory(self.device)
         with (
@@ -132,11 +134,11 @@ class Trainer:
             stop_on_signal() as stopped,
             open_log(self.folder, self.trackers, self.config, self.step, self.report) as log,
             explain_killed_worker(options.workers),
+            # Closed at once, which ends the data workers: they ignore the first signal at exit.
+            closing(batches(self.stream, self.step, options.steps, workers=workers)) as stream,
         ):
             if self.step == 0 and self.opening is not None:
                 log.write({"step": 0, **self.opening})
-            workers = 0 if options.volumes_on == "device" else options.workers
-            stream = batches(self.stream, self.step, options.steps, workers=workers)
             begin = time.perf_counter()
             for batch in stream:
                 terms = self._learn(batch.to(self.device))
