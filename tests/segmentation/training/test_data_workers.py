@@ -27,6 +27,8 @@ def test_a_damaged_case_gives_the_same_line_with_and_without_workers(damaged, tm
         trainer = make_trainer(damaged, tmp_path / f"run{workers}", workers=workers)
         with pytest.raises((ValueError, OSError)) as caught:
             trainer.run()
+        # At once, while the error's traceback lives: at exit, Python would wait for a worker for ever.
+        assert not multiprocessing.active_children()
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
     assert "\n" not in messages[0]
