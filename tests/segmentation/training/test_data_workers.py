@@ -27,7 +27,7 @@ def test_a_damaged_case_gives_the_same_line_with_and_without_workers(damaged, tm
         trainer = make_trainer(damaged, tmp_path / f"run{workers}", workers=workers)
         with pytest.raises((ValueError, OSError)) as caught:
             trainer.run()
-        # At once, while the error's traceback lives: at exit, Python would wait for a worker for ever.
+        # While the error's traceback lives: at exit, Python would wait for a worker without end.
         assert not multiprocessing.active_children()
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
