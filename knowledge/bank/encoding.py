@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from knowledge.bank.bank import Bank
+from knowledge.bank.origin import marks
 from knowledge.common.digests import canonical_json
 from knowledge.common.suggest import unknown
 from knowledge.descriptions import Description, DescriptionSet
@@ -157,21 +158,9 @@ def _origin(descriptions: DescriptionSet, encoder: TextEncoder) -> dict[str, obj
         "answered": [dates[0], dates[-1]] if dates else [],
         "usage": descriptions.totals.model_dump(),
         "supported_share": descriptions.supported_share,
-        **_marks(descriptions),
+        **marks(descriptions),
         "encoder_weights": encoder.weights_digest(),
     }
-
-
-def _marks(descriptions: DescriptionSet) -> dict[str, Any]:
-    """Caveats about the texts and their supported share, if there are any."""
-    marks: dict[str, Any] = {}
-    if descriptions.edited:
-        marks["edited"] = list(descriptions.edited)
-    if descriptions.share_mismatch:
-        marks["supported_share_of"] = descriptions.supported_share_of
-    if not descriptions.supported_share_independent:
-        marks["supported_share_independent"] = False
-    return marks
 
 
 def _distinct(parameters: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -46,6 +46,7 @@ def encode(
     from knowledge.bank.bank import Bank
     from knowledge.bank.encoding import encode as encode_descriptions
     from knowledge.bank.merge import merge
+    from knowledge.bank.origin import caveats
     from knowledge.descriptions import DescriptionSet
     from pipeline.files.kinds import require_kind
     from pipeline.files.outputs import require_writable
@@ -73,5 +74,7 @@ def encode(
         encoded = merge(existing, encoded, replace=True)
     encoded.write(out)
     typer.echo(f"{out}: {encoding.line(encoded)}")
+    for sentence in caveats(encoded.origin):
+        typer.echo(f"caveat: {sentence}", err=True)
     if shorten is not None:
         typer.echo(f"shortened by {model}: {asking.took(shorten.budget.spent, quote)}")

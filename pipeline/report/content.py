@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from knowledge.bank.bank import Bank
+from knowledge.bank.origin import caveats, marks
 from knowledge.descriptions import DescriptionSet
 from knowledge.grounding.claims import CheckReport
 from knowledge.grounding.claims import check as check_claims
@@ -60,6 +61,7 @@ class Material:
         gains: of the first arm over the second: organ or group -> paired difference of Dice.
         shape_cases: number of scans of which `shapes` was measured; 0 without data.
         outcome: the verdicts on the claims.
+        caveats: what sets the texts apart from the answers and verdicts of their origin.
         doubt: why the verdicts may be of other texts than those shown; empty if they match.
     """
 
@@ -73,6 +75,7 @@ class Material:
     bank: Bank | None
     texts: tuple[OrganText, ...]
     outcome: CheckReport | None
+    caveats: tuple[str, ...]
     doubt: str
     published: Published
 
@@ -115,6 +118,7 @@ def collect(request: ReportRequest, counted: Counted) -> Material:
         bank=bank,
         texts=tuple(texts),
         outcome=outcome,
+        caveats=_caveats(bank, described),
         doubt="" if outcome is None else verdict_mismatch(outcome, bank),
         published=published_beside(first.evaluation),
     )
@@ -198,6 +202,16 @@ def _bank_of(run: RunData, given: Path | None) -> Bank | None:
             f"{run.bank_digest[:12]}"
         )
     return bank
+
+
+def _caveats(bank: Bank | None, described: DescriptionSet | None) -> tuple[str, ...]:
+    """Caveats in the bank, and those of its descriptions where they are given.
+
+    A bank of an earlier version has none.
+    """
+    if bank is None:
+        return ()
+    return caveats(bank.origin | (marks(described) if described is not None else {}))
 
 
 def _outcome(

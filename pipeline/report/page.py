@@ -35,6 +35,7 @@ _EMPTY: dict[str, Any] = {
     "missed": "",
     "texts": [],
     "text_doubt": "",
+    "text_caveats": (),
     "text_problems": [],
     "maps": [],
     "sensitivity": {},

@@ -10,6 +10,7 @@ from rich.text import Text
 from knowledge.bank.bank import Bank
 from knowledge.bank.control_kinds import DRAWN, KINDS
 from knowledge.bank.merge import VectorDifference
+from knowledge.bank.origin import caveats, in_words
 from knowledge.bank.statistics import statistics
 from knowledge.grounding.claims import CheckReport
 
@@ -54,6 +55,8 @@ def show_bank(bank: Bank, *, texts: bool) -> None:
     for key, value in facts_of(bank).items():
         facts.add_row(plain(key), plain(value))
     console.print(facts)
+    for sentence in caveats(bank.origin):
+        console.print(plain(f"caveat: {sentence}"), soft_wrap=True)
     rows = Table("class", "aspect", "tokens", "norm", *(["text"] if texts else []))
     for row, name in enumerate(bank.classes):
         for column, aspect in enumerate(bank.aspects):
@@ -78,7 +81,7 @@ def facts_of(bank: Bank) -> dict[str, str]:
         "digest": bank.digest,
         "descriptions": bank.description_digest or "none",
     }
-    return facts | {f"origin {key}": _in_words(value) for key, value in bank.origin.items()}
+    return facts | {f"origin {key}": in_words(value) for key, value in bank.origin.items()}
 
 
 def _control(bank: Bank) -> str:
@@ -86,25 +89,6 @@ def _control(bank: Bank) -> str:
     kind = bank.origin["kind"]
     source = "vectors from no text" if kind in DRAWN else "texts changed"
     return f"{bank.control} ({KINDS.get(kind, 'unknown kind')}; {source})"
-
-
-def _in_words(value: object) -> str:
-    """A JSON value for display: lists by commas, tables as `key value`."""
-    if value is None or value in ([], {}, ""):
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_in_words(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return "; ".join(map(_in_words, value)) if _nested(value) else ", ".join(map(str, value))
-    return str(value)
-
-
-def _nested(values: list[object]) -> bool:
-    return any(isinstance(value, list | dict) for value in values)
 
 
 def show_statistics(bank: Bank, pairs: int) -> None:

@@ -38,6 +38,7 @@ def texts(material: Material) -> dict[str, Any]:
         "texts": organs,
         "text_words": _words(material),
         "text_doubt": material.doubt,
+        "text_caveats": material.caveats,
         "text_problems": _problems(material.outcome),
         "sensitivity": sensitivity(material),
         "maps": cosine_maps(material),

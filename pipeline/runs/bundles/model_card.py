@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from knowledge.bank.origin import caveats, in_words
 from pipeline.results.scores import GROUPS, Evaluation
 from segmentation.data.descriptor import Grid
 
@@ -78,12 +79,9 @@ def _text_origin(metadata: Mapping[str, Any], texts: Mapping[str, Any] | None) -
     digest = f"Text vectors are part of the weights; bank `{metadata['bank_digest']}`."
     if texts is None:
         return title + f"{digest} The texts themselves were not bundled."
-    lines = [f"- {key}: {_plain(value)}" for key, value in sorted(texts["origin"].items())]
-    return title + "\n".join([digest, "", f"- encoder: `{texts['encoder']}`", *lines])
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    notes = [f"> **Caveat.** {sentence}\n" for sentence in caveats(texts["origin"])]
+    lines = [f"- {key}: {in_words(value)}" for key, value in sorted(texts["origin"].items())]
+    return title + "\n".join([digest, "", *notes, f"- encoder: `{texts['encoder']}`", *lines])
 
 
 def _scores(evaluations: Mapping[str, Evaluation]) -> str:

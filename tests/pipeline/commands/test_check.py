@@ -43,7 +43,11 @@ def test_texts_edited_after_their_answer_and_their_check_are_marked(
     assert code == 0
     assert "edited by hand: spleen, shape" in out
     assert json.loads((tmp_path / "r.json").read_text())["edited"] == ["spleen, shape"]
-    assert tak_here("encode", "d.json", "--encoder", "hashing:32")[0] == 0
+    code, _, err = tak_here("encode", "d.json", "--encoder", "hashing:32")
+    assert code == 0
+    assert "caveat: Edited by hand after the answer: spleen, shape." in err
+    assert "measured on other texts" in err
+    assert "caveat: Edited by hand" in tak_here("bank", "inspect", "bank.h5")[1]
     origin = Bank.read(tmp_path / "bank.h5").origin
     assert origin["edited"] == ["spleen, shape"]
     assert origin["supported_share_of"] == described.digest

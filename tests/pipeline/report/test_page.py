@@ -209,3 +209,12 @@ def test_a_gain_that_no_case_tells_is_a_dash_and_names_with_dollars_are_names(pr
 
 def test_prose_escapes_and_marks_code():
     assert prose("a <b> `tak & go` c") == "a &lt;b&gt; <code>tak &amp; go</code> c"
+
+
+def test_edited_texts_are_marked(tmp_path, prepared):
+    run = make_scored_run(tmp_path / "run", prepared)
+    bank = Bank.read(run / "bank.h5")
+    dataclasses.replace(bank, origin={"edited": ["liver, shape"]}).write(run / "bank.h5")
+    ran(run, "-o", tmp_path / "report")
+    page = Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+    assert "Edited by hand after the answer: liver, shape." in page.texts["texts"]

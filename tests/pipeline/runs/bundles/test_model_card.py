@@ -55,6 +55,14 @@ def test_texts_and_their_absence_are_stated():
     card = model_card(METADATA, {}, texts)
     assert "encoder: `hashing:8`" in card
     assert "cases: a, b" in card
+    assert "Caveat" not in card
     assert "neither head nor alignment reads text" in model_card(
         {**METADATA, "bank_digest": None}, {}, None
     )
+
+
+def test_edited_texts_are_a_caveat_of_the_card():
+    origin = {"edited": ["liver, shape"], "supported_share": 1.0, "usage": {"calls": 2}}
+    card = model_card(METADATA, {}, {"encoder": "hashing:8", "origin": origin})
+    assert "> **Caveat.** Edited by hand after the answer: liver, shape." in card
+    assert "- usage: calls 2" in card
