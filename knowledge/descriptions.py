@@ -49,6 +49,7 @@ class Origin(Strict):
         model: the name that the service reports, often with a date.
         service: fingerprint of the state of the service; "" where it reports none.
         date: of the answer (ISO 8601, UTC); "" if unknown.
+        claims_left_out: claims of the answer about organs that are not in the class list.
         content_digest: digest of the sample as it was answered; "" in files of earlier versions.
     """
 
@@ -61,6 +62,7 @@ class Origin(Strict):
     parameters: dict[str, Any] = Field(default_factory=dict)
     attempts: int = Field(default=1, ge=0)
     corrections: int = Field(default=0, ge=0)
+    claims_left_out: int = Field(default=0, ge=0)
     usage: Usage = Usage()
     images: tuple[str, ...] = ()
     service: str = ""
@@ -184,6 +186,13 @@ class DescriptionSet(Strict):
     def claims(self) -> tuple[Claim, ...]:
         """All distinct claims of the set, in its order."""
         return tuple(dict.fromkeys(claim for item in self.descriptions for claim in item.claims))
+
+    @property
+    def claims_left_out(self) -> int:
+        """The number of claims about organs outside the class list that answers made."""
+        return sum(
+            sample.origin.claims_left_out for item in self.descriptions for sample in item.samples
+        )
 
     @property
     def share_mismatch(self) -> bool:

@@ -1,11 +1,11 @@
 """Description sets and answer stores from valid answers; description sets of literal templates."""
 
-from knowledge.common.digests import digest_of
+from knowledge.common.digests import canonical_json, digest_of
 from knowledge.descriptions import Description, DescriptionSet, Origin, Sample
 from knowledge.providers.base.answer_store import AnswerStore, CachedAnswer, as_stored
 from knowledge.providers.base.provider import Provider, Question
 from knowledge.providers.base.usage import total
-from knowledge.questions.answer_format import read_answer
+from knowledge.questions.answer_format import Reading, read_answer
 from knowledge.questions.questions import question_digest
 from knowledge.questions.template import Template
 
@@ -20,12 +20,12 @@ def assemble(
     """The description set of questions and their valid answers, in the order of `questions`."""
     samples: dict[tuple[str, str], list[Sample]] = {}
     for question, answer in zip(asked, answers, strict=True):
-        reading = read_answer(answer.raw, answer.output, question.organ, classes)
+        reading = _read(question, answer, classes, provider)
         sample = Sample(
             text=reading.text,
             claims=reading.about(),
             attributes=reading.attributes,
-            origin=_origin(question, answer, provider),
+            origin=_origin(question, answer, provider, reading.left_out),
         )
         samples.setdefault((question.organ, question.aspect), []).append(sample.sealed())
     return DescriptionSet(
@@ -70,9 +70,17 @@ def literal(template: Template, classes: tuple[str, ...]) -> DescriptionSet:
 
 
 def as_store(
-    template: Template, provider: Provider, asked: list[Question], answers: list[CachedAnswer]
+    template: Template,
+    classes: tuple[str, ...],
+    provider: Provider,
+    asked: list[Question],
+    answers: list[CachedAnswer],
 ) -> AnswerStore:
-    """The raw answers as a store for the provider `recorded`, which needs no key."""
+    """The raw answers as a store for the provider `recorded`, which needs no key.
+
+    Answers of a longer list come without their claims about other organs: the store must be
+    valid for its own.
+    """
     outputs = {answer.output for answer in answers}
     output = "plain" if outputs == {"plain"} else "text"
     parameters = {**provider.identity, "output": output}
@@ -83,13 +91,35 @@ def as_store(
         model=model,
         parameters=parameters,
         answers=tuple(
-            as_stored(question.organ, question.aspect, question.sample, answer)
+            as_stored(
+                question.organ,
+                question.aspect,
+                question.sample,
+                _without_absent(answer, _read(question, answer, classes, provider)),
+            )
             for question, answer in zip(asked, answers, strict=True)
         ),
     )
 
 
-def _origin(question: Question, answer: CachedAnswer, provider: Provider) -> Origin:
+def _read(
+    question: Question, answer: CachedAnswer, classes: tuple[str, ...], provider: Provider
+) -> Reading:
+    return read_answer(
+        answer.raw, answer.output, question.organ, classes, vocabulary=provider.vocabulary
+    )
+
+
+def _without_absent(answer: CachedAnswer, reading: Reading) -> CachedAnswer:
+    """The answer as it came, or as JSON of its reading where claims were left out."""
+    if not reading.left_out:
+        return answer
+    return answer.model_copy(update={"raw": canonical_json(reading.model_dump(mode="json"))})
+
+
+def _origin(
+    question: Question, answer: CachedAnswer, provider: Provider, claims_left_out: int
+) -> Origin:
     parameters = {key: value for key, value in provider.identity.items() if key != "model"}
     if question.sample:
         parameters["sample"] = question.sample
@@ -105,6 +135,7 @@ def _origin(question: Question, answer: CachedAnswer, provider: Provider) -> Ori
         parameters=parameters,
         attempts=answer.attempts,
         corrections=answer.corrections,
+        claims_left_out=claims_left_out,
         usage=answer.usage,
         images=tuple(path.name for path in question.images),
     )

@@ -101,7 +101,7 @@ def describe(
         )
     return DescribeResult(
         descriptions=assemble(template, classes, provider, asked, answers),
-        store=as_store(template, provider, asked, answers),
+        store=as_store(template, classes, provider, asked, answers),
         spent=budget.spent,
         verified=verified,
     )
@@ -205,7 +205,13 @@ class _Asker:
     ) -> tuple[list[dict[Claim, str]], list[list[str]]]:
         """Per answer its contradicted claims with the evidence, and its exchanged sides."""
         readings = [
-            read_answer(answer.raw, answer.output, question.organ, self.classes)
+            read_answer(
+                answer.raw,
+                answer.output,
+                question.organ,
+                self.classes,
+                vocabulary=self.provider.vocabulary,
+            )
             for question, answer in zip(asked, answers, strict=True)
         ]
         claims = [reading.about() for reading in readings]

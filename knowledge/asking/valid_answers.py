@@ -65,7 +65,13 @@ def ask_until_valid(
         try:
             if answer.fault:
                 raise InvalidAnswer(answer.fault)
-            read_answer(answer.text, answer.output, question.organ, classes)
+            read_answer(
+                answer.text,
+                answer.output,
+                question.organ,
+                classes,
+                vocabulary=provider.vocabulary,
+            )
         except InvalidAnswer as error:
             complaint = str(error)
             turns = (*question.turns, Turn(answer.text, complaint))

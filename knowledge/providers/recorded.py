@@ -26,6 +26,11 @@ class Recorded(Provider):
         return cls(AnswerStore.read(options.answers), str(options.answers))
 
     @property
+    def vocabulary(self) -> frozenset[str]:
+        """The organs of the store, so that it serves any part of their list."""
+        return self.store.organs
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The model that once answered, and its parameters."""
         return {"model": self.store.model, **self.store.parameters}

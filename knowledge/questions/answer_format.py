@@ -2,10 +2,11 @@
 
 import json
 import unicodedata
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 
 from knowledge.common.models import Strict, problems
 from knowledge.descriptions import BACKGROUND, RELATIONS, Claim, Relation
@@ -35,12 +36,18 @@ class AnsweredClaim(Strict):
 
 
 class Reading(Strict):
-    """A valid answer. Validate with context `{"organ": ..., "organs": [...]}`."""
+    """A valid answer. Validate with context `{"organ": ..., "organs": [...], "absent": [...]}`."""
 
     organ: str
     text: str = Field(min_length=10)
     claims: tuple[AnsweredClaim, ...]
     attributes: tuple[str, ...]
+    _left_out: int = PrivateAttr(default=0)
+
+    @property
+    def left_out(self) -> int:
+        """The number of claims about organs that were not asked about; they are not in `claims`."""
+        return self._left_out
 
     @field_validator("text")
     @classmethod
@@ -71,6 +78,10 @@ class Reading(Strict):
         others = other_organs(context["organ"], context["organs"])
         if len(others) > MOST_LISTED:  # the model did not see all names: another is no mistake
             return tuple(claim for claim in claims if claim.other in others)
+        absent = context.get("absent", ())
+        claims = tuple(
+            claim for claim in claims if claim.other in others or claim.other not in absent
+        )
         for claim in claims:
             if claim.other not in others:
                 known = ", ".join(others) or "none"
@@ -88,10 +99,21 @@ class Reading(Strict):
         return tuple(dict.fromkeys(stated))
 
 
-def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> Reading:
+def read_answer(
+    text: str,
+    output: str,
+    organ: str,
+    organs: tuple[str, ...],
+    *,
+    vocabulary: Collection[str] = (),
+) -> Reading:
     """The validated content of a raw answer in the form `output`.
 
     Thoughts of a reasoning model are removed first (`without_thoughts`).
+
+    Args:
+        vocabulary: organs that the answer may name besides those asked about; claims about them
+            are left out and counted.
 
     Raises:
         InvalidAnswer: no JSON in it, a key missing or of the wrong type, an organ that is not in
@@ -106,9 +128,11 @@ def read_answer(text: str, output: str, organ: str, organs: tuple[str, ...]) -> 
     try:
         if output == "plain":
             return _read_prose(answer, organ)
-        return Reading.model_validate(
-            find_json(answer), context={"organ": organ, "organs": list(organs)}
-        )
+        content = find_json(answer)
+        context = {"organ": organ, "organs": list(organs), "absent": vocabulary}
+        reading = Reading.model_validate(content, context=context)
+        reading._left_out = len(content["claims"]) - len(reading.claims)
+        return reading
     except ValidationError as error:
         # Without suggestions, since a model would take them for the answer.
         reason = problems(error, suggest=False)

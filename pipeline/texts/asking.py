@@ -206,6 +206,8 @@ def summary(result: DescribeResult, job: DescribeJob) -> str:
     if alike.claims is not None:
         agree += f" and {alike.claims:.0%} of claims"
     line = f"{number} answers, {words:.0f} words each{agree}"
+    if left_out := descriptions.claims_left_out:
+        line += f", {left_out} claims about organs outside the list left out"
     if not job.provider.costs:
         return f"{line}; replayed, no cost"
     return (

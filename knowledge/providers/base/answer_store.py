@@ -71,6 +71,11 @@ class AnswerStore(Strict):
         return self
 
     @cached_property
+    def organs(self) -> frozenset[str]:
+        """The organs that the answers describe."""
+        return frozenset(item.organ for item in self.answers)
+
+    @cached_property
     def _index(self) -> dict[tuple[str, str, int], StoredAnswer]:
         return {(item.organ, item.aspect, item.sample): item for item in self.answers}
 

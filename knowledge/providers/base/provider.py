@@ -112,6 +112,11 @@ class Provider(ABC):
     max_answer_tokens: int = 0
 
     @property
+    def vocabulary(self) -> frozenset[str]:
+        """Organs that answers may name although the questions do not; none for a live service."""
+        return frozenset()
+
+    @property
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """Service, model and parameters, as they enter the cache key and the origin; no secrets."""

@@ -47,6 +47,16 @@ def test_the_shipped_answers_become_descriptions_and_a_bank(tak, tmp_path: Path)
     assert "right adrenal gland" in out
 
 
+def test_the_shipped_answers_serve_a_few_of_their_organs(tak, tmp_path: Path) -> None:
+    (tmp_path / "few.toml").write_text('organs = ["liver", "spleen"]', encoding="utf-8")
+    code, out, _ = tak("describe", "few.toml", "-o", "few.json")
+    assert code == 0
+    described = DescriptionSet.read(tmp_path / "few.json")
+    assert described.classes == ("background", "liver", "spleen")
+    assert {claim.other for claim in described.claims} <= {"liver", "spleen"}
+    assert f"{described.claims_left_out} claims about organs outside the list left out" in out
+
+
 def test_a_model_for_texts_that_nobody_shortens_is_refused(tak, tmp_path: Path) -> None:
     assert tak("describe", "phantom", "-o", "d.json")[0] == 0
     words = ("--encoder", "hashing:8", "-o", "b.h5", "--max-cost", "1")
