@@ -79,16 +79,17 @@ def settings(
         typer.Option("--version", callback=_version, is_eager=True, help="Version of tak-seg."),
     ] = False,
     prompts: Annotated[
-        str | None, typer.Option(help="Folder of your own prompt templates.")
+        str | None, typer.Option(help="Folder of your prompt templates, beside the shipped ones.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Folder of your own data set descriptors and answers.")
+        str | None,
+        typer.Option(help="Folder of your data set descriptors and answers, beside the shipped."),
     ] = None,
 ) -> None:
     """Scans and organ names in, a text-driven segmentation model and masks out."""
     for name, folder in (("TAK_PROMPTS", prompts), ("TAK_DATA", data)):
         if folder is not None:
-            os.environ[name] = folder
+            os.environ[name] = os.path.abspath(folder)  # workers may run elsewhere
 
 
 def main() -> None:

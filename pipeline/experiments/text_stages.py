@@ -104,7 +104,7 @@ def _model(
         words += ["--answers", answers]
         facts["answers"] = digest_of_file(answers)
     elif provider == "recorded":
-        store = shipped.data() / "answers" / f"{wording.stem}.json"
+        store = shipped.find_in("data", "answers", f"{wording.stem}.json")
         facts["answers"] = digest_of_file(str(store)) if store.is_file() else ""
     return words, facts
 

@@ -149,6 +149,7 @@ def _toml(keys: set[str]) -> str | None:
     for name, required in (
         ("recipe", {"method", "training"}),
         ("descriptor", {"organs", "protocol"}),
+        ("descriptor", {"extends"}),
         ("template", {"user", "aspects"}),
         ("study", {"title", "data"}),
         ("matrix", {"templates", "models"}),

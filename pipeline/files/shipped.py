@@ -1,10 +1,10 @@
-"""Files that come with tak-seg: prompts, data sets, recipes, studies, benchmarks."""
+"""Files that come with tak-seg (prompts, data sets, recipes, studies), and the user's beside them."""
 
 import os
 from pathlib import Path
 
 from knowledge.common.suggest import did_you_mean
-from pipeline.files.kinds import require_kind
+from pipeline.files.kinds import kind_of, require_kind
 
 _PACKAGE = Path(__file__).parents[1]
 _SUFFIXES = dict.fromkeys(("prompts", "data", "recipes", "studies", "benchmarks"), ".toml")
@@ -17,32 +17,8 @@ _KINDS = {
 }
 
 
-def prompts() -> Path:
-    """The folder of prompt templates: `--prompts`, else the shipped one."""
-    return folder("prompts")
-
-
-def data() -> Path:
-    """The folder of data set descriptors and recorded answers: `--data`, else the shipped one."""
-    return folder("data")
-
-
-def folder(kind: str) -> Path:
-    """The folder of one kind: that of the environment, in the installed package, or next to it.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    chosen = os.environ.get(f"TAK_{kind.upper()}")
-    places = [Path(chosen)] if chosen else [_PACKAGE / kind, _PACKAGE.parent / kind]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise FileNotFoundError(f"no folder {kind}: looked at {', '.join(map(str, places))}")
-
-
 def reference(kind: str) -> Path:
-    """The shipped folder of one kind, also if the environment names another.
+    """The shipped folder of one kind.
 
     Raises:
         FileNotFoundError: there is none.
@@ -53,23 +29,53 @@ def reference(kind: str) -> Path:
     raise FileNotFoundError(f"no folder {kind} in or next to {_PACKAGE}; install tak-seg again")
 
 
+def user_folder(kind: str) -> Path | None:
+    """The user's folder of one kind: `--prompts`, `--data`, or the environment's; None if not set.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there is no such folder.
+    """
+    chosen = os.environ.get(variable := f"TAK_{kind.upper()}")
+    if not chosen:
+        return None
+    folder = Path(chosen)
+    if not folder.exists():
+        raise FileNotFoundError(f"--{kind} {folder} ({variable}): there is no such folder")
+    if not folder.is_dir():
+        raise NotADirectoryError(f"--{kind} {folder} ({variable}): expected a folder, got a file")
+    return folder
+
+
+def folders(kind: str) -> list[Path]:
+    """The folders of one kind: the user's, whose files win, then the shipped one."""
+    own = user_folder(kind)
+    return [reference(kind)] if own is None else [own, reference(kind)]
+
+
 def names(kind: str) -> list[str]:
-    """The names that `find` knows for a kind, sorted."""
-    return sorted(path.stem for path in folder(kind).glob(f"*{_SUFFIXES[kind]}"))
+    """The names that `find` knows for a kind, sorted: shipped ones and the user's."""
+    shipped = {path.stem for path in reference(kind).glob(f"*{_SUFFIXES[kind]}")}
+    own = user_folder(kind)
+    if own is not None:
+        files = own.glob(f"*{_SUFFIXES[kind]}")
+        shipped |= {path.stem for path in files if kind_of(path) == _KINDS[kind]}
+    return sorted(shipped)
 
 
 def find(kind: str, name: str | Path) -> Path:
-    """The file of a shipped name (`phantom`) or of a path (`own/phantom.toml`).
+    """The file of a name (`phantom`), the user's or else the shipped, or of a path.
 
     Raises:
         FileNotFoundError: a path that does not exist.
-        LookupError: neither a file nor a shipped name.
+        LookupError: neither a file nor a known name.
         ValueError: a file of another kind.
     """
     path = Path(name)
-    shipped = folder(kind) / f"{name}{_SUFFIXES[kind]}"
-    if path.name == str(name) and shipped.is_file():
-        return shipped
+    if path.name == str(name):
+        for folder in folders(kind):
+            named = folder / f"{name}{_SUFFIXES[kind]}"
+            if named.is_file():
+                return require_kind(named, _KINDS[kind]) if _KINDS[kind] else named
     if path.is_file() and _KINDS[kind]:
         require_kind(path, _KINDS[kind])
     if path.suffix == _SUFFIXES[kind] and path.is_file():
@@ -81,3 +87,12 @@ def find(kind: str, name: str | Path) -> Path:
         f"no {str(name)!r} among {kind}: there is {', '.join(known) or 'none'}; another file is "
         f"given by its path, ending in {_SUFFIXES[kind]}{did_you_mean(str(name), known)}"
     )
+
+
+def find_in(kind: str, *parts: str) -> Path:
+    """A file below the folders of one kind (`data`, `answers`, `paper.json`), the user's first.
+
+    It may not exist; then the path is in the shipped folder.
+    """
+    places = [folder.joinpath(*parts) for folder in folders(kind)]
+    return next((path for path in places if path.is_file()), places[-1])

@@ -79,9 +79,12 @@ def make_provider(
 ) -> Provider:
     """The named provider; `recorded` without a store uses the shipped one."""
     if name == "recorded" and answers is None:
-        answers = shipped.data() / "answers" / f"{template.name}.json"
+        answers = shipped.find_in("data", "answers", f"{template.name}.json")
         if not answers.is_file():
-            known = ", ".join(sorted(file.stem for file in answers.parent.glob("*.json")))
+            folders = [folder / "answers" for folder in shipped.folders("data")]
+            known = ", ".join(
+                sorted({path.stem for place in folders for path in place.glob("*.json")})
+            )
             raise LookupError(
                 f"no recorded answers for template {template.name!r}; there is {known}; "
                 "give another store with --answers FILE"
@@ -93,7 +96,7 @@ def make_provider(
 
 def quote_of(model: str, table: Path | None) -> PriceQuote:
     """The price of a model by the given table, else by the shipped one."""
-    path = table or shipped.data() / "prices" / "usd.toml"
+    path = table or shipped.find_in("data", "prices", "usd.toml")
     prices = PriceTable.read(path)
     price = prices.get(model)
     if price is None:

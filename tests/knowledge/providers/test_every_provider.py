@@ -20,7 +20,7 @@ from tests.support.chat_server import chat_server
 
 PROVIDERS = names("knowledge.providers")
 TEMPLATE = Template.read(shipped.find("prompts", "paper"))
-STORE = shipped.data() / "answers" / f"{TEMPLATE.name}.json"
+STORE = shipped.reference("data") / "answers" / f"{TEMPLATE.name}.json"
 CLASSES = read_organ_list("phantom").classes  # those of the recorded answers
 
 

@@ -172,17 +172,6 @@ def test_a_device_that_is_not_there_is_refused():
     assert select_device("cpu").type == "cpu"
 
 
-def test_own_folders_win_and_a_missing_name_lists_the_known(tmp_path, monkeypatch):
-    assert shipped.find("data", "phantom").name == "phantom.toml"
-    with pytest.raises(LookupError, match=r"there is .*amos"):
-        shipped.find("data", "amoz")
-    (tmp_path / "mine.toml").write_text("")
-    monkeypatch.setenv("TAK_DATA", str(tmp_path))
-    assert shipped.find("data", "mine") == tmp_path / "mine.toml"
-    with pytest.raises(LookupError, match="there is mine"):
-        shipped.find("data", "phantom")
-
-
 def test_a_change_may_be_spelled_as_a_run_s_config_toml_spells_it(tmp_path):
     from pipeline.runs.folder import RunFolder
 

@@ -35,7 +35,7 @@ def things(prepared, population, tmp_path_factory):
         "bundle": folder / "run.zip",
         "bank": folder / "bank.h5",
         "descriptions": folder / "descriptions.json",
-        "answers": shipped.data() / "answers" / "paper.json",
+        "answers": shipped.reference("data") / "answers" / "paper.json",
         "prepared": prepared.root,
         "case": prepared.file(case),
         "raw": population,
