@@ -1,4 +1,4 @@
-"""Files that come with tak-seg (prompts, data sets, recipes, studies), and the user's beside them."""
+"""Files that come with tak-seg, and files of the user beside them: prompts, data sets, recipes."""
 
 import os
 from pathlib import Path
