@@ -113,7 +113,7 @@ def study(
     from pipeline.experiments.results.page_content import page_content
     from pipeline.experiments.results.study_results import collect
     from pipeline.experiments.results.tables import show_study, watching_study
-    from pipeline.experiments.results.writing import write_results
+    from pipeline.experiments.results.writing import require_same_study, write_results
     from pipeline.files.outputs import require_writable_folder
     from pipeline.report.study_page import render_study
 
@@ -123,6 +123,7 @@ def study(
     check_cells(planned)
     wanted = with_inputs(planned, chosen_kinds(only)) if only else None
     folder = require_writable_folder(output or Path(file.stem))
+    require_same_study(chosen, folder)
     kept.create()
     devices = tuple(filter(None, gpus.split(",")))
     pool = Pool(

@@ -26,12 +26,6 @@ TESTED_BY = {
     "pipeline/experiments/results/page_content.py": (
         "tests/pipeline/experiments/engines/test_run_study.py"
     ),
-    "pipeline/experiments/results/tables.py": (
-        "tests/pipeline/experiments/engines/test_run_study.py"
-    ),
-    "pipeline/experiments/results/writing.py": (
-        "tests/pipeline/experiments/engines/test_run_study.py"
-    ),
     "pipeline/experiments/text_stages.py": "tests/pipeline/experiments/test_study.py",
     "pipeline/pictures/contact_sheet.py": "tests/pipeline/datasets/test_inspection.py",
     "pipeline/pictures/overlay.py": "tests/pipeline/runs/test_runs.py",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.live import Live
 from rich.table import Table
 
@@ -45,7 +45,8 @@ def _score_table(scores: ScoreTable, plan: Plan) -> Table:
     places = [HEADINGS.index(name) for name in _NARROW]
     for name in _NARROW:
         first = name == "arm"
-        table.add_column(name, justify="left" if first else "right", no_wrap=not first)
+        justify: JustifyMethod = "left" if first else "right"
+        table.add_column(name, justify=justify, no_wrap=not first, overflow="fold")
     for row in table_rows(scores, file.statistics.endpoint):
         table.add_row(*(row[place] for place in places))
     return table
@@ -58,7 +59,7 @@ def _bank_tables(rows: list[BankRow]) -> Iterator[Table]:
         end = start + _BANKS_PER_TABLE
         table = Table("measure")
         for label in labels[start:end]:
-            table.add_column(plain(label))
+            table.add_column(plain(label), overflow="fold")
         for words in bank_table(rows[start:end]):
             table.add_row(*map(plain, words))
         yield table

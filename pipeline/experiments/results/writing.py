@@ -4,24 +4,36 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from knowledge.common.files import without_nan, write_whole
+from knowledge.common.files import parse_json, read_text, without_nan, write_whole
+from knowledge.common.text import one_line
 from pipeline.experiments.estimates import spent
 from pipeline.experiments.planning import Plan
 from pipeline.experiments.results.analysis import ArmSummary, Difference
 from pipeline.experiments.results.banks import bank_labels, bank_table, banks_csv
 from pipeline.experiments.results.study_results import ScoreTable, StudyResults
 from pipeline.experiments.store import Store
+from pipeline.experiments.study import Study
+from pipeline.files import shipped
 from pipeline.results.scores import GROUPS
+
+RESULTS = "study.json"
 
 
 def write_results(results: StudyResults, plan: Plan, store: Store, out: Path) -> list[Path]:
     """`study.md`, `study.json`; `banks.csv` of texts; `runs.csv`, `arms.csv`, `study.tex` of
-    scores, in a folder."""
-    texts = {"study.md": markdown(results, plan, store), "study.json": _as_json(results, plan)}
+    scores, in a folder.
+
+    Raises:
+        FileExistsError: the folder holds the results of another study.
+    """
+    require_same_study(plan.study, out)
+    content = _as_json(results, plan, _source(plan.study, out))
+    texts = {"study.md": markdown(results, plan, store), RESULTS: content}
     if results.banks:
         texts["banks.csv"] = banks_csv(results.banks)
     if results.scores is not None:
@@ -31,6 +43,43 @@ def write_results(results: StudyResults, plan: Plan, store: Store, out: Path) ->
     for name, text in texts.items():
         write_whole(out / name, text)
     return [out / name for name in texts]
+
+
+def require_same_study(study: Study, out: Path) -> None:
+    """Refuse a folder with the results of another study file.
+
+    An edited file replaces its own results. Those of versions that did not note their file are
+    recognized by digest or title.
+
+    Raises:
+        FileExistsError: names the other file.
+        ValueError: `study.json` in the folder is damaged.
+    """
+    path = out / RESULTS
+    if not path.is_file():
+        return
+    earlier = parse_json(read_text(path), path)
+    known = earlier if isinstance(earlier, dict) else {}
+    if "file" in known:
+        same = known["file"] == _source(study, out)
+    else:
+        same = known.get("study_digest") == study.digest or known.get("title") == study.file.title
+    if not same:
+        other = one_line(str(known.get("file") or known.get("title") or "another file"), 100)
+        raise FileExistsError(
+            f"-o {out} holds the results of another study, {other}; give another folder"
+        )
+
+
+def _source(study: Study, out: Path) -> str:
+    """The study's file as seen from the folder of its results, or the name of a shipped study."""
+    path = study.path.resolve()
+    if path.parent == shipped.reference("studies").resolve():
+        return f"shipped: {path.stem}"
+    try:
+        return Path(os.path.relpath(path, out.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        return path.name
 
 
 def _runs_csv(results: ScoreTable) -> str:
@@ -72,10 +121,11 @@ def _cell(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6g}"
 
 
-def _as_json(results: StudyResults, plan: Plan) -> str:
+def _as_json(results: StudyResults, plan: Plan, source: str) -> str:
     content: dict[str, object] = {
         "title": plan.study.file.title,
         "question": plan.study.file.question,
+        "file": source,
         "study_digest": plan.study.digest,
         "missing": results.missing,
         "banks": [asdict(row) for row in results.banks],
