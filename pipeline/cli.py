@@ -34,6 +34,7 @@ from pipeline.commands import (
 )
 from pipeline.commands.shared.interrupts import stoppable
 from pipeline.commands.shared.many_words import ManyWords
+from pipeline.config.plugins import VARIABLE, plugin_folders
 
 # The panels of `tak --help`, in the order of the work. A module of `pipeline.commands` defines a
 # function, or a group of commands, that has the module's own name.
@@ -85,11 +86,16 @@ def settings(
         str | None,
         typer.Option(help="Folder of your data set descriptors and answers, beside the shipped."),
     ] = None,
+    plugins: Annotated[
+        str | None,
+        typer.Option(help="Folder of your methods, heads, alignments, encoders and providers."),
+    ] = None,
 ) -> None:
     """Scans and organ names in, a text-driven segmentation model and masks out."""
-    for name, folder in (("TAK_PROMPTS", prompts), ("TAK_DATA", data)):
+    for name, folder in (("TAK_PROMPTS", prompts), ("TAK_DATA", data), (VARIABLE, plugins)):
         if folder is not None:
             os.environ[name] = os.path.abspath(folder)  # workers may run elsewhere
+    plugin_folders()
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ def train(
     from pipeline.files.outputs import require_writable_folder
     from pipeline.runs.devices import select_device
     from pipeline.runs.folder import RunFolder
-    from pipeline.runs.resuming import recorded_data
+    from pipeline.runs.resuming import changed_plugins, recorded_data
     from pipeline.runs.training import start
     from pipeline.terminal.live_table import watching
     from segmentation.data.preparation import load_prepared
@@ -68,6 +68,8 @@ def train(
     config = config.for_split(len(data.split.unlabeled))
     require_writable_folder(output, "run")
 
+    for warning in changed_plugins(output, config) if resume else ():
+        typer.echo(f"warning: {warning}", err=True)
     with watching(config.training.steps) as watcher:
         observer = TerminalObserver(watcher, config, chosen, output)
         start(

@@ -16,7 +16,7 @@ from knowledge.providers.base.provider import Provider
 from pipeline.config.documentation import Key, keys_of, options_of, summary
 from pipeline.config.options import RESERVED, Choice, choices, constructor
 from pipeline.config.recipe import RunConfig
-from pipeline.config.registry import canonical, load_choice, names
+from pipeline.config.registry import TABLES, canonical, load_choice, names, source_of
 from pipeline.files import shipped
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.data.layouts import LAYOUTS
@@ -30,6 +30,7 @@ class Entry:
     Attributes:
         kind: a key of `_KINDS`, such as method, encoder, recipe or study.
         options: keys of a recipe's table, where the kind has one.
+        origin: the package or folder of a plugin; empty for what comes with tak-seg.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Entry:
     summary: str
     options: tuple[Key, ...] = ()
     usage: tuple[str, ...] = field(default=())
+    origin: str = ""
 
 
 def catalog() -> list[Entry]:
@@ -68,7 +70,9 @@ def _of_table(table: str) -> list[Entry]:
             text = "No alignment of text and features."
         else:  # the module of a method names its paper
             text = summary(sys.modules[kind.__module__] if table == "method" else kind)
-        entries.append(Entry(table, name, text, options))
+        registered = kind is not None and table in TABLES
+        origin = source_of(TABLES[table], name).origin if registered else ""
+        entries.append(Entry(table, name, text, options, origin=origin))
     return entries
 
 
@@ -86,15 +90,18 @@ def _encoders() -> list[Entry]:
     entries = []
     for name in names("knowledge.encoders"):
         kind = load_choice("knowledge.encoders", name, TextEncoder)
-        entries.append(Entry("encoder", name, summary(kind), usage=(*kind.forms, *kind.hub_forms)))
+        origin, usage = source_of("knowledge.encoders", name).origin, (*kind.forms, *kind.hub_forms)
+        entries.append(Entry("encoder", name, summary(kind), usage=usage, origin=origin))
     return entries
 
 
 def _providers() -> list[Entry]:
-    return [
-        Entry("provider", name, summary(load_choice("knowledge.providers", name, Provider)))
-        for name in names("knowledge.providers")
-    ]
+    entries = []
+    for name in names("knowledge.providers"):
+        text = summary(load_choice("knowledge.providers", name, Provider))
+        origin = source_of("knowledge.providers", name).origin
+        entries.append(Entry("provider", name, text, origin=origin))
+    return entries
 
 
 def _controls() -> list[Entry]:

@@ -8,8 +8,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from knowledge.common.models import Strict, problems
-from knowledge.common.suggest import did_you_mean, unknown
-from pipeline.config.registry import canonical, load_choice, names
+from knowledge.common.suggest import did_you_mean, nearest, unknown
+from pipeline.config.registry import TABLES, canonical, load_choice, names
 from segmentation.losses import LOSSES
 from segmentation.methods.base.method import Method
 from segmentation.networks.alignments.base.alignment import Alignment
@@ -17,9 +17,9 @@ from segmentation.networks.heads.base.head import Head
 
 # Tables whose choices are the modules of a package, with the class that each module defines.
 REGISTRIES: dict[str, tuple[str, type]] = {
-    "method": ("segmentation.methods", Method),
-    "head": ("segmentation.networks.heads", Head),
-    "alignment": ("segmentation.networks.alignments", Alignment),
+    "method": (TABLES["method"], Method),
+    "head": (TABLES["head"], Head),
+    "alignment": (TABLES["alignment"], Alignment),
 }
 # Keyword arguments that a run passes to constructors itself; no options of a recipe.
 RESERVED = ("own_deepest", "classes")
@@ -60,7 +60,9 @@ def constructor(table: str, name: str) -> type | None:
     known = choices(table)
     name = canonical(name, known)
     if name not in known:
-        raise LookupError(unknown(table, name, known))
+        resembled = table == "loss" or nearest(name, known)
+        hint = "" if resembled else "; code outside tak-seg is found by --plugins FOLDER"
+        raise LookupError(unknown(table, name, known) + hint)
     if table == "loss":
         return LOSSES[name]
     if (table, name) == ("alignment", "none"):

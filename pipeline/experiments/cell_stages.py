@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.registry import recipe_plugins
 from pipeline.experiments.data_stages import place, prepared_data
 from pipeline.experiments.recipe_changes import (
     as_words,
@@ -13,7 +14,7 @@ from pipeline.experiments.recipe_changes import (
     recipe_changes,
 )
 from pipeline.experiments.sources import digest_of_file
-from pipeline.experiments.stages import CellStages, Input, Stage
+from pipeline.experiments.stages import CellStages, Input, Stage, code_of
 from pipeline.experiments.study import Cell, Study
 from pipeline.experiments.text_stages import check_stage, check_unprepared, text_stages
 
@@ -65,7 +66,7 @@ def _train(
         words += ["--bank", bank.path]
         facts["bank"] = bank.digest
     shape = {key: value for key, value in raw.items() if key != "title"}
-    facts |= {"recipe": shape, "seed": cell.settings["seed"]}
+    facts |= {"recipe": shape, "seed": cell.settings["seed"], **code_of(recipe_plugins(raw))}
     steps = int(raw.get("training", {}).get("steps", 0))
     return Stage("train", facts, tuple(words), inputs, steps)
 

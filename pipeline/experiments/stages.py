@@ -74,6 +74,11 @@ class Stage:
         return PRODUCTS[self.kind]
 
 
+def code_of(plugins: Mapping[str, str]) -> dict[str, Any]:
+    """The facts of a stage that plugins take part in; none without them, so keys stay."""
+    return {"plugins": dict(plugins)} if plugins else {}
+
+
 @dataclass(frozen=True)
 class External:
     """An existing file or folder in place of a stage."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from knowledge.common.files import parse_toml, read_text
+from pipeline.config.registry import plugin_digests
 from pipeline.experiments.data_stages import (
     organs_of,
     phantom_stage,
@@ -15,7 +16,7 @@ from pipeline.experiments.data_stages import (
     split_words,
 )
 from pipeline.experiments.sources import digest_of_descriptor, digest_of_file, digest_of_folder
-from pipeline.experiments.stages import External, Input, Stage
+from pipeline.experiments.stages import External, Input, Stage, code_of
 from pipeline.experiments.study import Cell, Study
 from pipeline.files import shipped
 
@@ -30,7 +31,8 @@ def text_stages(study: Study, cell: Cell) -> tuple[Stage | None, Input | None]:
         return None, External(str(path), digest_of_file(str(path)))
     describe = _describe(study, settings)
     encoder = str(settings["encoder"])
-    facts = {"encoder": encoder, "long_text": settings["long_text"]}
+    facts: dict[str, Any] = {"encoder": encoder, "long_text": settings["long_text"]}
+    facts |= code_of(plugin_digests({"knowledge.encoders": encoder.partition(":")[0]}))
     words = ["encode", f"{{{describe.key}}}", "--encoder", encoder,
              "--long-text", str(settings["long_text"]), "-o", "{out}"]  # fmt: skip
     encode = Stage("encode", facts, tuple(words), (describe,))
@@ -92,6 +94,7 @@ def _model(
             "recorded replays answers and asks no model"
         )
     words, facts = ["--provider", provider, "--cache", "{store}/answers"], {"provider": provider}
+    facts |= code_of(plugin_digests({"knowledge.providers": provider}))
     for name, (option, decides) in _DESCRIBE_OPTIONS.items():
         if name in settings:
             words += [word for each in _listed(settings[name]) for word in (option, each)]

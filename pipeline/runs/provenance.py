@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from knowledge.common.files import write_whole
+from pipeline.config.registry import recipe_plugins
 from pipeline.runs.folder import RunFolder
 from segmentation.training.trainer import Trainer
 
@@ -70,6 +71,7 @@ def _begun(trainer: Trainer) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": device_name(trainer.device),
         "threads": torch.get_num_threads(),
+        **({"plugins": plugins} if (plugins := recipe_plugins(trainer.config["run"])) else {}),
         "git": git_state(Path(__file__).parent),
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 from knowledge.common.files import parse_toml, read_text
 from knowledge.common.models import checked
 from pipeline.config.recipe import RunConfig
+from pipeline.config.registry import recipe_plugins
 from pipeline.runs.folder import RunFolder
 from segmentation.training.checkpoint import Identity, load
 
@@ -80,6 +81,17 @@ def check_inputs(folder: Path, now: Identity, bank: Path | None, data: Path, wor
             f"{folder} was trained {was}, and {data} is {words}: prepared or split in another "
             f"way. {_what_to_do(folder)}"
         )
+
+
+def changed_plugins(folder: Path, config: RunConfig) -> list[str]:
+    """A warning per plugin whose code differs from that of the run's last session."""
+    sessions = (_noted(folder) or {}).get("sessions") or [{}]
+    before = sessions[-1].get("plugins", {})
+    return [
+        f"the code of {name} has changed since the run was trained: its steps differ from here on"
+        for name, digest in recipe_plugins(config.model_dump()).items()
+        if before.get(name, digest) != digest
+    ]
 
 
 def recorded_data(folder: Path) -> Path:

@@ -48,6 +48,10 @@ class ShownEntry(Protocol):
         """A description in one line."""
 
     @property
+    def origin(self) -> str:
+        """The package or folder of a plugin; empty for what comes with tak-seg."""
+
+    @property
     def options(self) -> Sequence[ShownKey]:
         """Its options: the keys of its table in a recipe."""
 
@@ -65,6 +69,8 @@ def show_entries(entries: Sequence[ShownEntry], *, detailed: bool) -> None:
             console.print(Text(f"\n{entry.kind}" if last else entry.kind, style="bold"))
             last = entry.kind
         text = Text(f"{entry.name}  ", style="cyan") + Text(entry.summary, style="default")
+        if entry.origin:
+            text += Text(f"  ({entry.origin})", style="dim")
         console.print(Padding(text, (0, 0, 0, 2)))
         if detailed:
             _show_details(console, entry)

@@ -2,11 +2,10 @@
 
 import ast
 import os
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from knowledge.common.suggest import unknown
+from pipeline.config.plugins import Source, plugin_sources, shipped_sources
 from pipeline.config.registry import load_choice, names
 
 if TYPE_CHECKING:
@@ -53,11 +52,19 @@ def forms(*attributes: str) -> list[str]:
 
     They are read from the source: help must not import the encoders' libraries.
     """
+    return _forms([*shipped_sources(PACKAGE), *plugin_sources(PACKAGE)], attributes)
+
+
+def shipped_forms() -> list[str]:
+    """The specs of the encoders that come with tak-seg, for help texts."""
+    return _forms(shipped_sources(PACKAGE), ())
+
+
+def _forms(sources: list[Source], attributes: tuple[str, ...]) -> list[str]:
     chosen = attributes or ("hub_forms", "forms")
     collected: list[str] = []
-    for name in names(PACKAGE):
-        origin = find_spec(f"{PACKAGE}.{name}")
-        tree = ast.parse(Path(str(origin and origin.origin)).read_text(encoding="utf-8"))
+    for source in sources:
+        tree = ast.parse(source.file().read_text(encoding="utf-8"))
         assigned = {
             node.target.id: node.value
             for node in ast.walk(tree)

@@ -1,6 +1,7 @@
 """Small networks, batches and slow, obvious versions of formulas for the tests of methods."""
 
 import math
+import sys
 from typing import Any
 
 import torch
@@ -63,16 +64,23 @@ def make(
 def make_tiny(name, loss=None, **options):
     """A method of that name with options that suit patches and networks of this size."""
     try:
-        return make(name, loss, **TINY_OPTIONS.get(name, {}), **options)
+        return make(name, loss, **tiny_options(name), **options)
     except ValueError as fault:
         raise ValueError(f"{fault}. {hint(name)}") from fault
+
+
+def tiny_options(name):
+    """Options of a method for these tests; a plugin's module gives its own TINY_OPTIONS."""
+    module = sys.modules[load_choice("segmentation.methods", name, Method).__module__]
+    return TINY_OPTIONS.get(name) or getattr(module, "TINY_OPTIONS", {})
 
 
 def hint(name):
     """Advice for a new method whose default options do not suit the tests."""
     return (
         f"If that is only a matter of size ({SIDE}^3 patches, an untrained network), give "
-        f"options that suit it to TINY_OPTIONS[{name!r}] in tests/support/small_parts.py"
+        f"options that suit it to TINY_OPTIONS[{name!r}] in tests/support/small_parts.py, or in a "
+        "plugin to a dict TINY_OPTIONS of its module"
     )
 
 

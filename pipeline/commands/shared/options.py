@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.config.registry import names
-from pipeline.texts.encoders import forms
+from pipeline.config.registry import shipped_names
+from pipeline.texts.encoders import shipped_forms
 
 OrganList = Annotated[
     str, typer.Argument(help="A shipped data set name, or a file that lists the organs.")
@@ -27,7 +27,7 @@ Template = Annotated[
 Provider = Annotated[
     str,
     typer.Option(
-        help=f"Provider: {' or '.join(names('knowledge.providers'))}.",
+        help=f"Provider: {' or '.join(shipped_names('knowledge.providers'))}.",
         rich_help_panel="Model and service",
     ),
 ]
@@ -215,7 +215,7 @@ DescriptionFile = Annotated[Path, typer.Argument(help="Descriptions made by `tak
 BankOut = Annotated[Path, typer.Option("--out", "-o", help="The bank to write.")]
 Encoder = Annotated[
     str,
-    typer.Option(help=f"Text encoder: {'; '.join(forms())}."),
+    typer.Option(help=f"Text encoder: {'; '.join(shipped_forms())}."),
 ]
 LongText = Annotated[
     str,

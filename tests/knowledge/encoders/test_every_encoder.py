@@ -9,7 +9,7 @@ import pytest
 
 from knowledge.encoders.base.encoder import FINGERPRINT_SENTENCES, TextEncoder, same_fingerprint
 from pipeline.commands.shared import options
-from pipeline.config.registry import load_choice, names
+from pipeline.config.registry import load_choice, names, shipped_names
 from pipeline.texts.encoders import forms, make_encoder
 from tests.support import small_encoders
 
@@ -100,6 +100,8 @@ def test_help_lists_every_form(name):
     assert kind.name == name
     assert all(form.startswith(f"{name}:") for form in (*kind.forms, *kind.hub_forms))
     assert set(kind.forms) | set(kind.hub_forms) <= set(forms())
+    if name not in shipped_names("knowledge.encoders"):
+        return  # a plugin: help texts do not search for plugins
     (typer_option,) = options.Encoder.__metadata__
     assert all(form in typer_option.help for form in kind.forms)
 

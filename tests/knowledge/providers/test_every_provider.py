@@ -5,7 +5,7 @@ chat server's address and a model, which fits every service over HTTP.
 """
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -97,5 +97,9 @@ def test_an_answer_counts_its_calls_against_the_budget(made, monkeypatch):
 def test_options_that_are_missing_are_named(name, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     kind = load_choice("knowledge.providers", name, Provider)
+    if not kind.costs:
+        with suppress(ValueError, LookupError, OSError):  # a service that needs no option
+            assert kind.from_options(ProviderOptions()).identity
+            return
     with pytest.raises((ValueError, LookupError, OSError), match=r"--\w+|[A-Z]+_KEY"):
         kind.from_options(ProviderOptions())
