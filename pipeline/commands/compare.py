@@ -13,6 +13,10 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one, scored on the same cases.")],
     part: Annotated[str, typer.Option(help="validation or test.")] = "test",
     metric: Annotated[str, typer.Option(help="dice, nsd, hd95_mm or assd_mm.")] = "dice",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a run in the table; once for FIRST, once for SECOND."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """Compare two evaluated runs case by case: the second minus the first, for every organ.
@@ -30,7 +34,10 @@ def compare(
     from pipeline.scoring.seeds import read_scored
     from pipeline.scoring.tables import comparison_table
 
-    one, other = read_scored(first, part), read_scored(second, part)
+    names = label or (None, None)
+    if len(names) != 2:
+        raise ValueError(f"--label: expected a name for each of two runs, got {len(names)}")
+    one, other = read_scored(first, part, names[0]), read_scored(second, part, names[1])
     rows = differences(one, other, metric)
     if as_json:
         typer.echo(json_of(one, other, metric, rows))

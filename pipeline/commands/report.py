@@ -25,6 +25,10 @@ def report(
         Path | None,
         typer.Option(help="Folder that `tak prepare` wrote; shows cases, shapes, uncertainty."),
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a run in tables and legends; once per RUN, in their order."),
+    ] = None,
     part: Annotated[str, typer.Option(help="validation or test.")] = "test",
     rules: Annotated[
         str, typer.Option(help="Metric rules of the scores, as in `tak evaluate`.")
@@ -52,7 +56,7 @@ def report(
     averaged. Scores are read from the files of `tak evaluate`; with --data, missing ones are
     computed. A section that cannot be shown gives the reason.
 
-    Example: `tak report runs/tak runs/magicnet --data prepared -o report`
+    Example: `tak report runs/tak runs/magicnet --label TAK --label MagicNet --data prepared`
     """
     from pipeline.files.kinds import require_kind
     from pipeline.report.content import ReportRequest, collect
@@ -71,8 +75,9 @@ def report(
             require_kind(path, kind)
 
     asked = ReportRequest(
-        tuple(runs), part, rules, data, bank, descriptions, check, select_device(device)
-    )
+        tuple(runs), part, rules, data, bank, descriptions, check, select_device(device),
+        labels=tuple(label or ()),
+    )  # fmt: skip
     material = collect(asked, lambda words, total: counted(words, total, stderr=True))
     written = write_report(material, output or runs[0])
     if as_json:

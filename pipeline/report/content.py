@@ -14,10 +14,10 @@ from knowledge.grounding.claims import CheckReport
 from knowledge.grounding.claims import check as check_claims
 from pipeline.datasets.labeled_scans import find_labeled
 from pipeline.datasets.protocols import rules_for
-from pipeline.report.arms import Arm, read_arms
 from pipeline.report.cases import ShownCase, ranked, show_cases
 from pipeline.report.organ_shapes import OrganShape, organ_shapes
-from pipeline.report.run_data import RunData
+from pipeline.report.runs.arms import Arm, read_arms
+from pipeline.report.runs.run_data import RunData
 from pipeline.report.texts import OrganText, organ_texts, read_outcome, verdict_mismatch
 from pipeline.results.result_files import evaluation_name, write_results
 from pipeline.runs.open_model import open_model
@@ -41,6 +41,7 @@ class ReportRequest:
         bank: of the first run, if the run has no copy.
         descriptions: the source of the bank, for its claims.
         check: verdicts on the claims, from `tak check --report`.
+        labels: names of the runs, one per run; without them, their choices are their names.
     """
 
     runs: tuple[Path, ...]
@@ -51,6 +52,7 @@ class ReportRequest:
     descriptions: Path | None
     check: Path | None
     device: torch.device
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def collect(request: ReportRequest, counted: Counted) -> Material:
         FileNotFoundError, LookupError, ValueError: an unusable input, or runs and data that do not
             match.
     """
-    arms = read_arms(request.runs, request.part, request.rules)
+    arms = read_arms(request.runs, request.part, request.rules, request.labels)
     prepared = None if request.data is None else load_prepared(request.data)
     if prepared is not None:
         _check_fit(arms[0].first, prepared)

@@ -9,8 +9,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.report.arms import Arm
 from pipeline.report.organ_shapes import OrganShape
+from pipeline.report.runs.arms import Arm
 from pipeline.report.theme import (
     ALIKE,
     GAIN,

@@ -10,8 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pipeline.report.content import Material
-from pipeline.report.run_data import RunData
+from pipeline.report.runs.run_data import RunData
 from pipeline.report.theme import signed
+from pipeline.report.views.measures import measures, trainings
 from pipeline.report.views.pictures import learning, shapes, uncertainty, viewer
 from pipeline.report.views.scores import summary
 from pipeline.report.views.texts import texts
@@ -21,6 +22,7 @@ from segmentation.evaluation.rules import named
 SECTIONS = (
     ("summary", "Summary"),
     ("organs", "Dice per organ"),
+    ("measures", "Surface metrics"),
     ("cases", "Cases"),
     ("uncertainty", "Uncertainty"),
     ("shapes", "Size and shape"),
@@ -58,6 +60,8 @@ def render(material: Material) -> str:
         **summary(material),
         **learning(material),
         **texts(material),
+        "measures": measures(material),
+        "trainings": trainings(material),
         "viewer": viewer(material),
         "uncertainty": uncertainty(material),
         "shapes": shapes(material),

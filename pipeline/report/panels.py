@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from pipeline.report.arms import Arm
+from pipeline.report.runs.arms import Arm
 from pipeline.report.theme import MUTED, SeriesStyle, drawing, look_of
 from segmentation.evaluation.statistics import nan_mean
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from pipeline.report.content import Material
 from pipeline.report.figures import draw_dice, draw_maps, draw_shapes
 from pipeline.report.page import render
 from pipeline.report.panels import loss_panels, organ_panels, panel_sheet
+from pipeline.report.runs.arms import Arm
 from pipeline.report.theme import drawing, is_ours, look_of, png
 from pipeline.report.tiles import LAYERS, most_wrong, tile_figure
+from pipeline.report.views.measures import other_metrics
 from pipeline.report.views.pictures import doubtful, gains_in_points, known_shapes
 from pipeline.report.views.texts import cosine_maps
 from pipeline.results.scores import GROUPS
@@ -148,6 +151,8 @@ def as_json(material: Material, written: list[Path]) -> str:
                 for name in (*GROUPS, *arm.first.spec.classes[1:])
                 if arm.evaluations and (pair := arm.over_seeds(name, "dice"))
             },
+            "metrics": {one.key: _metric(arm, one.key) for one in other_metrics([arm])},
+            "training": [run.training and asdict(run.training) for run in arm.runs],
         }
         for arm in material.arms
     ]
@@ -161,6 +166,16 @@ def as_json(material: Material, written: list[Path]) -> str:
         "files": [str(path) for path in written],
     }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _metric(arm: Arm, metric: str) -> dict[str, Any]:
+    """Mean, deviation and number of scored values by organ and group."""
+    result = {}
+    for name in (*GROUPS, *arm.first.spec.classes[1:]):
+        mean, deviation = arm.over_seeds(name, metric)
+        count, _ = arm.counted(name, metric)
+        result[name] = {"mean": _number(mean), "deviation": _number(deviation), "count": count}
+    return result
 
 
 def _number(value: float) -> float | None:

@@ -82,6 +82,15 @@ class Evaluation:
         ]
         return nan_mean(values), nan_deviation(values)
 
+    def count(self, name: str, metric: str) -> int:
+        """The number of scored values that the mean of an organ or group rests on.
+
+        Cases for an organ, pairs of case and organ for a group.
+        """
+        organs = self.groups.get(name, (name,))
+        values = [scores[organ][metric] for scores in self.cases.values() for organ in organs]
+        return sum(not math.isnan(value) for value in values)
+
     def missed(self, name: str) -> int:
         """The number of cases with an organ only in the truth or only in the prediction.
 

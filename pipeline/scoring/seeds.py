@@ -25,8 +25,11 @@ class Scored:
     evaluation: Evaluation
 
 
-def read_scored(path: Path, part: str) -> Scored:
+def read_scored(path: Path, part: str, label: str | None = None) -> Scored:
     """Read the scores of a run folder, of a folder of seeds, or of a JSON file.
+
+    Args:
+        label: its name; that of the folder or file if None.
 
     Raises:
         FileNotFoundError: nothing was evaluated there.
@@ -54,7 +57,7 @@ def read_scored(path: Path, part: str) -> Scored:
                 "seeds of one run are trained on the same cases"
             )
     _check_seeds([RunFolder(file.parent).config for file in files])
-    return Scored(path.name or str(path), len(evaluations), mean_of(evaluations))
+    return Scored(label or path.name or str(path), len(evaluations), mean_of(evaluations))
 
 
 def _check_seeds(configs: Sequence[Path]) -> None:

@@ -110,7 +110,7 @@ def changed_checkpoint_or_bytes(whole: bytes, chance: object) -> bytes:
 def _networks() -> dict[str, Reader]:
     import torch
 
-    from pipeline.report.run_data import read_run
+    from pipeline.report.runs.run_data import read_run
     from pipeline.results.result_files import read_evaluation
     from pipeline.runs.open_model import open_model
     from pipeline.runs.released_checkpoint import read_published

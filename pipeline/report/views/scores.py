@@ -4,10 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.report.arms import Arm
 from pipeline.report.content import Material
-from pipeline.report.run_data import RunData
+from pipeline.report.runs.arms import Arm
+from pipeline.report.runs.run_data import RunData
 from pipeline.report.theme import SeriesStyle, look_of, short
+from pipeline.report.views.measures import metric_cell, other_metrics
 from pipeline.results.scores import GROUPS
 from pipeline.scoring.comparison import PairedDifference
 from segmentation.data.descriptor import DatasetSpec
@@ -26,8 +27,9 @@ def summary(material: Material) -> dict[str, Any]:
         "lead": _lead(material),
         "facts": _facts(material),
         "cautions": cautions(material),
-        "arms": [_arm(one) for one in material.arms],
-        "scored_arms": [_arm(one) for one in scored],
+        "arms": [_arm(one, material) for one in material.arms],
+        "scored_arms": [_arm(one, material) for one in scored],
+        "summary_metrics": [one.heading.replace("\n", ", ") for one in other_metrics(scored)],
         "published": list(material.published.methods),
         "has_gain": bool(material.gains),
     }
@@ -71,15 +73,20 @@ def _groups(arm: Arm) -> list[str]:
     return [name for name in GROUPS if arm.evaluations and arm.evaluations[0].groups[name]]
 
 
-def _arm(arm: Arm) -> dict[str, Any]:
+def _arm(arm: Arm, material: Material) -> dict[str, Any]:
+    baseline = f"baseline {arm.number}" if len(material.arms) > 2 else "baseline"
     return {
         "number": arm.number,
         "label": arm.label,
+        "heading": arm.label if arm.named else baseline if arm.number else "this run",
         "look": look_of(arm.number),
         "folders": ", ".join(arm.folders),
         "departures": _few(arm.departures),
         "seeds": ", ".join(map(str, arm.seeds)),
         "groups": [percent_of(arm.over_seeds(name, "dice")) for name in GROUPS],
+        "metrics": [
+            metric_cell(arm.over_seeds("all", one.key), one) for one in other_metrics(material.arms)
+        ],
     }
 
 

@@ -54,3 +54,12 @@ def test_an_unknown_metric_is_answered_with_the_known_ones(tak, runs):
     code, _, err = tak("compare", *runs, "--metric", "hd95")
     assert code == 1
     assert "did you mean hd95_mm?" in err
+
+
+def test_labels_name_the_runs_in_the_table(tak, runs):
+    code, out, _ = tak("compare", *runs, "--label", "MagicNet", "--label", "TAK (ours)")
+    assert code == 0
+    assert "A is MagicNet, B is TAK (ours)" in " ".join(out.split())
+    code, _, err = tak("compare", *runs, "--label", "MagicNet")
+    assert code == 1
+    assert "expected a name for each of two runs, got 1" in " ".join(err.split())

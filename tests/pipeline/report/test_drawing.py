@@ -7,10 +7,10 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from pipeline.report.arms import read_arms
 from pipeline.report.figures import draw_dice, draw_shapes
 from pipeline.report.organ_shapes import OrganShape
 from pipeline.report.panels import Curve, Panel, organ_panels, panel_figure
+from pipeline.report.runs.arms import read_arms
 from pipeline.report.theme import (
     GAIN,
     LOSS,

@@ -16,10 +16,9 @@ from knowledge.bank.bank import Bank
 from knowledge.descriptions import DescriptionSet
 from knowledge.grounding.claims import CheckReport, summarize
 from knowledge.grounding.scene import ClaimVerdict
-from pipeline.report.arms import read_arms
 from pipeline.report.cases import entropy_of, ranked, share_of_errors_found
 from pipeline.report.organ_shapes import hull_emptiness
-from pipeline.report.run_data import curves_of
+from pipeline.report.runs.arms import read_arms
 from pipeline.report.slices import joining, pack
 from pipeline.report.texts import organ_texts, read_outcome
 from pipeline.report.theme import INK, SERIES, drawing, svg
@@ -160,15 +159,6 @@ def test_best_median_and_worst_are_taken_by_mean_dice(prepared):
     assert found == {"best": "b", "median": "d", "worst": "a"}
     two = {name: cases[name] for name in "ab"}
     assert ranked(dataclasses.replace(evaluation, cases=two)) == {"best": "b", "worst": "a"}
-
-
-def test_a_log_that_was_cut_off_is_read_up_to_there(prepared, tmp_path):
-    run = make_scored_run(tmp_path / "run", prepared)
-    log = curves_of(run / "log.jsonl")
-    assert set(log.terms) == {"total", "dice", "cross_entropy"}
-    assert len(log.terms["total"]) == 40
-    assert log.terms["cross_entropy"][9] == (10, 0.2)
-    assert [step for step, _ in log.organs["student"]["liver"]] == [10, 20, 30, 40]
 
 
 def alter(run, **changes):

@@ -16,10 +16,10 @@ from knowledge.bank.bank import Bank
 from knowledge.descriptions import DescriptionSet
 from knowledge.grounding.claims import CheckReport, check
 from pipeline.cli import app
-from pipeline.report.arms import read_arms
 from pipeline.report.content import ReportRequest, collect
 from pipeline.report.organ_shapes import OrganShape
 from pipeline.report.page import absences
+from pipeline.report.runs.arms import read_arms
 from pipeline.report.texts import read_outcome, verdict_mismatch
 from pipeline.report.views.pictures import shapes
 from pipeline.report.views.scores import cautions, intensity_words, summary

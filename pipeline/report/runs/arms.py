@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config.recipe import RunConfig
-from pipeline.report.run_data import RunData, read_masks, read_run
+from pipeline.report.runs.run_data import RunData, read_masks, read_run
 from pipeline.results.scores import Evaluation, comparable, mean_of
 from pipeline.runs.folder import RunFolder
 from pipeline.scoring.seeds import Scored
@@ -24,6 +24,7 @@ class Arm:
     Attributes:
         number: its position in the report, which sets color and marker in every chart.
         label: unique name for tables and legends.
+        named: whether the user gave the label.
         folders: shortest distinct names of the folders of the runs.
         departures: differences of its configuration from the first arm, in words.
     """
@@ -33,6 +34,7 @@ class Arm:
     runs: tuple[RunData, ...]
     folders: tuple[str, ...]
     departures: tuple[str, ...] = ()
+    named: bool = False
 
     @property
     def first(self) -> RunData:
@@ -67,19 +69,31 @@ class Arm:
         deviation = float(np.std(means, ddof=1)) if len(means) > 1 else float("nan")
         return nan_mean(means), deviation
 
+    def counted(self, name: str, metric: str) -> tuple[int, int]:
+        """Values that the mean of an organ or group rests on, and those that have a Dice."""
+        scored, all_pairs = (
+            sum(one.count(name, key) for one in self.evaluations) for key in (metric, "dice")
+        )
+        return scored, all_pairs
 
-def read_arms(paths: Sequence[Path], part: str, rules: str = "scan") -> tuple[Arm, ...]:
+
+def read_arms(
+    paths: Sequence[Path], part: str, rules: str = "scan", labels: Sequence[str] = ()
+) -> tuple[Arm, ...]:
     """Group run folders into arms, in the order of their first runs.
 
     A run that repeats a seed of its arm starts another arm.
 
+    Args:
+        labels: a name per path, or none; paths of one arm share their name.
+
     Raises:
         FileNotFoundError: a folder holds no run.
-        ValueError: a run twice, runs of different data, or scores that are not comparable.
+        ValueError: a run twice, runs of different data, scores that are not comparable, or labels
+            that do not fit the runs.
     """
-    folders = [folder for path in paths for folder in _folders(path)]
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise ValueError(f"a run is named twice: {', '.join(map(str, folders))}")
+    label_of = _label_of(paths, labels)
+    folders = list(label_of)
     runs = [read_run(folders[0], part, rules)]
     for folder in folders[1:]:
         if RunFolder(folder).holds_run or RunFolder(folder).config.is_file():
@@ -92,10 +106,12 @@ def read_arms(paths: Sequence[Path], part: str, rules: str = "scan") -> tuple[Ar
     groups: dict[tuple[str, int], list[RunData]] = {}
     met: Counter[tuple[str, int]] = Counter()
     for run in runs:
-        kind, seed = _kind_of(run), run.config.seed
+        kind, seed = label_of[run.path] + _kind_of(run), run.config.seed
         groups.setdefault((kind, met[kind, seed]), []).append(run)
         met[kind, seed] += 1
     members = list(groups.values())
+    given = [label_of[own[0].path] for own in members]
+    _check_labels(members, given)
     names = dict(zip([run.path for run in runs], _names([run.path for run in runs]), strict=True))
     return tuple(
         Arm(
@@ -104,9 +120,41 @@ def read_arms(paths: Sequence[Path], part: str, rules: str = "scan") -> tuple[Ar
             tuple(own),
             tuple(names[run.path] for run in own),
             _departures(own[0], runs[0]),
+            bool(labels),
         )
-        for number, (label, own) in enumerate(zip(_labels(members), members, strict=True))
+        for number, (label, own) in enumerate(
+            zip(given if labels else _labels(members), members, strict=True)
+        )
     )
+
+
+def _label_of(paths: Sequence[Path], labels: Sequence[str]) -> dict[Path, str]:
+    """The folder of every run -> the label of its path; empty without labels.
+
+    Raises:
+        ValueError: a run twice, or another number of labels than of paths.
+    """
+    if labels and (len(labels) != len(paths) or not all(map(str.strip, labels))):
+        raise ValueError(
+            f"--label: expected a name for each of {len(paths)} runs, in their order, got "
+            f"{', '.join(map(repr, labels))}"
+        )
+    named = zip(paths, labels or [""] * len(paths), strict=True)
+    pairs = [(folder, label.strip()) for path, label in named for folder in _folders(path)]
+    if len({folder.resolve() for folder, _ in pairs}) < len(pairs):
+        raise ValueError(f"a run is named twice: {', '.join(str(folder) for folder, _ in pairs)}")
+    return dict(pairs)
+
+
+def _check_labels(arms: Sequence[Sequence[RunData]], labels: Sequence[str]) -> None:
+    """Refuse one label for runs that are no seeds of each other."""
+    for label in filter(None, labels):
+        same = [runs[0].path for runs, other in zip(arms, labels, strict=True) if other == label]
+        if len(same) > 1:
+            raise ValueError(
+                f"--label {label!r} names {' and '.join(map(str, same))}, which differ by more "
+                "than their seed, or repeat one; give each a label of its own"
+            )
 
 
 def _folders(path: Path) -> list[Path]:

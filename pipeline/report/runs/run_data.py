@@ -6,6 +6,7 @@ from pathlib import Path
 from knowledge.bank.bank import Bank
 from pipeline.config.recipe import RunConfig
 from pipeline.datasets.protocols import rules_for
+from pipeline.report.runs.training_record import TrainingRecord, read_training_record
 from pipeline.results.result_files import evaluation_name, read_evaluation
 from pipeline.results.scores import Evaluation
 from pipeline.runs.folder import RunFolder
@@ -41,6 +42,7 @@ class RunData:
         checkpoint: `best`, or `last` if the run was never validated.
         bank_digest: of the text vectors that the run was trained with; None without text.
         data_digest: of preparation and split of its data; None if not recorded.
+        training: hardware, time and versions; None if not recorded.
         masks: whether these are scored masks of another program, with configuration and descriptor
             of the reported run; they have no log, bank or checkpoint.
     """
@@ -56,6 +58,7 @@ class RunData:
     data_digest: str | None
     checkpoint: str
     step: int
+    training: TrainingRecord | None = None
     masks: bool = False
 
     @property
@@ -100,6 +103,7 @@ def read_run(path: Path, part: str, rules: str = "scan") -> RunData:
         data_digest=state.identity.data,
         checkpoint=file.stem,
         step=state.step,
+        training=read_training_record(folder.provenance),
     )
 
 
@@ -131,6 +135,7 @@ def read_masks(path: Path, beside: RunData, part: str, rules: str = "scan") -> R
         data_digest=None,
         checkpoint=evaluation.checkpoint,
         step=0,
+        training=None,
         masks=True,
     )
 

@@ -1,0 +1,1 @@
+"""The runs of a report: their folders, read and grouped into arms."""
