@@ -23,6 +23,7 @@ from pipeline.commands import (
     phantom,
     predict,
     prepare,
+    push,
     recipe,
     render,
     report,
@@ -44,7 +45,7 @@ PANELS = {
     "Text": (describe, check, render, encode, bank),
     "Training": (train, study, rerun, adopt),
     "Results": (evaluate, compare, sensitivity, report),
-    "Your own scans": (predict, bundle),
+    "Your own scans": (predict, bundle, push),
 }
 
 app = typer.Typer(

@@ -27,10 +27,10 @@ def inspect(
     confused, effective rank, left/right separation. Example: `tak bank inspect bank.h5`
     """
     from knowledge.bank.bank import Bank
-    from pipeline.files.kinds import require_kind
+    from pipeline.files.hub import local
     from pipeline.texts.tables import show_bank, show_statistics
 
-    content = Bank.read(require_kind(bank, "bank"))
+    content = Bank.read(local(bank, "bank"))
     show_bank(content, texts=texts)
     show_statistics(content, pairs)
 
@@ -42,10 +42,10 @@ def diff(one: BankFile, other: BankFile) -> None:
     """
     from knowledge.bank.bank import Bank
     from knowledge.bank.merge import difference
-    from pipeline.files.kinds import require_kind
+    from pipeline.files.hub import local
     from pipeline.texts.tables import show_difference
 
-    first, second = Bank.read(require_kind(one, "bank")), Bank.read(require_kind(other, "bank"))
+    first, second = Bank.read(local(one, "bank")), Bank.read(local(other, "bank"))
     show_difference(first, second, difference(first, second))
 
 
@@ -59,13 +59,13 @@ def plot(
     """
     from knowledge.bank.bank import Bank
     from knowledge.bank.plot import plot as draw
-    from pipeline.files.kinds import require_kind
+    from pipeline.files.hub import local
     from pipeline.files.outputs import require_writable
 
     if out.suffix.lower() != ".png":
         raise ValueError(f"-o {out}: the plot is a PNG; its name ends in .png")
     require_writable(out, "picture")
-    draw(Bank.read(require_kind(bank, "bank")), out)
+    draw(Bank.read(local(bank, "bank")), out)
     typer.echo(f"{out}")
 
 
@@ -83,14 +83,14 @@ def merge(
     """
     from knowledge.bank.bank import Bank
     from knowledge.bank.merge import merge as join
-    from pipeline.files.kinds import require_kind
+    from pipeline.files.hub import local
     from pipeline.files.outputs import require_writable
     from pipeline.texts.encoders import line
 
     require_writable(out, "bank", one, other)
     merged = join(
-        Bank.read(require_kind(one, "bank")),
-        Bank.read(require_kind(other, "bank")),
+        Bank.read(local(one, "bank")),
+        Bank.read(local(other, "bank")),
         replace=replace,
     )
     merged.write(out)
@@ -143,12 +143,12 @@ def export(
     from knowledge.bank.bank import Bank
     from knowledge.bank.tensors import export_tensor
     from pipeline.datasets.organ_lists import read_organ_list
-    from pipeline.files.kinds import require_kind
+    from pipeline.files.hub import local
     from pipeline.files.outputs import require_writable
 
     require_writable(out, "tensor", bank)
     rows, width = export_tensor(
-        Bank.read(require_kind(bank, "bank")),
+        Bank.read(local(bank, "bank")),
         out,
         classes=read_organ_list(classes).classes if classes else None,
         aspects=_listed(aspects) if aspects else None,
@@ -197,7 +197,7 @@ def control(
     from knowledge.bank.controls import CONTROLS
     from knowledge.bank.worded_controls import worded
     from knowledge.common.suggest import unknown
-    from pipeline.files.kinds import require_kind
+    from pipeline.files.hub import local
     from pipeline.files.outputs import require_writable
     from pipeline.texts.encoders import line, make_encoder
 
@@ -205,7 +205,7 @@ def control(
         raise LookupError(unknown("control", kind, list(KINDS)))
     if (kind == "geometry") != (scans is not None):
         raise ValueError(f"control {kind}: --scans is for geometry, which needs it")
-    original = Bank.read(require_kind(like, "bank"))
+    original = Bank.read(local(like, "bank"))
     require_writable(out, "bank", like)
     if kind in WORDED:
         drawn = worded(original, kind, make_encoder(encoder or original.encoder), seed)

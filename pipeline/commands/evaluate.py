@@ -102,6 +102,12 @@ def evaluate(
     Examples: `tak evaluate runs/tak prepared --rules published --beside published`, and
     `tak evaluate nnunet-masks --truth prepared -o runs/nnunet`
     """
+    from pipeline.files.hub import is_hub_name, local
+
+    if is_hub_name(run):
+        if output is None:
+            raise ValueError(f"{run}: -o is missing: give the folder of the scores")
+        run = local(run, "bundle")
     folder = output or (run if run.is_dir() else run.parent)
     if truth is None:
         _refuse_options(context, ("labels", "match", "descriptor", "split"), "needs --truth")

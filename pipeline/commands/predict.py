@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from pipeline.prediction.targets import Target
 
 KEPT = "files that were written are whole; --skip-existing resumes"  # after a signal
-Model = Annotated[Path, typer.Argument(help="A run, a checkpoint file or a bundle.")]
+Model = Annotated[
+    Path, typer.Argument(help="A run, a checkpoint file, a bundle, or hf:OWNER/NAME.")
+]
 Scans = Annotated[
     list[Path],
     typer.Argument(
@@ -64,12 +66,12 @@ def predict(
 
     Example: `tak predict runs/tak ct.nii.gz -o mask.nii.gz --classes liver spleen`
     """
-    from pipeline.files.kinds import require_kind
+    from pipeline.files.hub import local
     from pipeline.prediction.outputs import ScanJob, make_folders
     from pipeline.prediction.predictor import Predictor
     from pipeline.prediction.targets import check_dicom_seg, targets
 
-    require_kind(model, "run", "checkpoint", "bundle")
+    model = local(model, "run", "checkpoint", "bundle")
     planned = targets(scans, output)
     if dicom_seg:
         check_dicom_seg(planned)

@@ -40,6 +40,7 @@ def sensitivity(
     """
     from rich.console import Console
 
+    from pipeline.files.hub import local
     from pipeline.files.kinds import require_kind
     from pipeline.files.outputs import require_writable
     from pipeline.runs.devices import select_device
@@ -63,7 +64,7 @@ def sensitivity(
     model = open_model(
         run, checkpoint=checkpoint, predictor=predictor, device=select_device(device)
     )
-    others = other_vectors(model, None if bank is None else require_kind(bank, "bank"), seed=seed)
+    others = other_vectors(model, None if bank is None else local(bank, "bank"), seed=seed)
     cases = len(getattr(data.split, part))
     with counted("scoring", cases, stderr=as_json) as tick:
         figures = text_sensitivity(model, data, part, others, tick)

@@ -20,7 +20,9 @@ def train(
         str | None,
         typer.Option(help="Shipped recipe or TOML file. [default: tak; with --resume: the run's]"),
     ] = None,
-    bank: Annotated[Path | None, typer.Option(help="Text vectors that `tak encode` wrote.")] = None,
+    bank: Annotated[
+        Path | None, typer.Option(help="Text vectors that `tak encode` wrote, or hf:OWNER/NAME.")
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change of the recipe: table.key=value; may be repeated."),
@@ -43,6 +45,7 @@ def train(
     from pipeline.commands.shared.training_observer import TerminalObserver
     from pipeline.config.recipe_files import read_config
     from pipeline.files import shipped
+    from pipeline.files.hub import local
     from pipeline.files.kinds import require_kind
     from pipeline.files.outputs import require_writable_folder
     from pipeline.runs.devices import select_device
@@ -66,6 +69,7 @@ def train(
     root = recorded_data(output) if prepared is None else require_kind(prepared, "prepared")
     data = load_prepared(root)
     config = config.for_split(len(data.split.unlabeled))
+    bank = bank and local(bank, "bank")
     require_writable_folder(output, "run")
 
     for warning in changed_plugins(output, config) if resume else ():

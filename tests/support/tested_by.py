@@ -7,6 +7,7 @@ TESTED_BY = {
     "pipeline/commands/inspect.py": "tests/pipeline/datasets/test_inspection.py",
     "pipeline/commands/phantom.py": "tests/test_docs.py",
     "pipeline/commands/predict.py": "tests/pipeline/prediction/test_predict.py",
+    "pipeline/commands/push.py": "tests/pipeline/files/test_hub.py",
     "pipeline/commands/report.py": "tests/pipeline/report/test_page.py",
     "pipeline/commands/shared/options.py": "tests/knowledge/encoders/test_every_encoder.py",
     "pipeline/commands/rerun.py": "tests/pipeline/runs/test_reproduction.py",
