@@ -43,6 +43,9 @@ def report(
     check: Annotated[
         Path | None, typer.Option(help="Verdicts on the claims: `tak check --report FILE`.")
     ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for every figure as SVG and PDF, for a paper.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto selects the best.")
@@ -58,6 +61,8 @@ def report(
 
     Example: `tak report runs/tak runs/magicnet --label TAK --label MagicNet --data prepared`
     """
+    from collections import Counter
+
     from pipeline.files.kinds import require_kind
     from pipeline.report.content import ReportRequest, collect
     from pipeline.report.write import as_json as summary
@@ -79,9 +84,10 @@ def report(
         labels=tuple(label or ()),
     )  # fmt: skip
     material = collect(asked, lambda words, total: counted(words, total, stderr=True))
-    written = write_report(material, output or runs[0])
+    written = write_report(material, output or runs[0], figures)
     if as_json:
         typer.echo(summary(material, written))
     else:
-        figures = f" and {len(written) - 1} figures in {written[-1].parent}"
-        typer.echo(f"wrote {written[0]}{figures if len(written) > 1 else ', without figures'}")
+        counts = Counter(path.parent for path in written[1:])
+        folders = [f"{count} figures in {folder}" for folder, count in counts.items()]
+        typer.echo(f"wrote {' and '.join([str(written[0]), *folders])}")

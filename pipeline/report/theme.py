@@ -47,6 +47,7 @@ _STYLE = {
     "grid.color": GRID,
     "grid.linewidth": 0.8,
     "legend.frameon": False,
+    "pdf.fonttype": 42,  # TrueType, so that text stays text
     "svg.fonttype": "none",
     "svg.hashsalt": "tak",
     "text.color": INK,
@@ -117,7 +118,8 @@ def svg(figure: Figure, name: str, description: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<title>.*?</title>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    text = re.sub(r"font:([^;\"]*?)'?DejaVu Sans'?[^;\"]*", r"font:\1var(--sans)", text)
+    # In `font` or, since matplotlib 3.11, in `font-family`.
+    text = re.sub(r"(font(?:-family)?:[^;\"]*?)'?DejaVu Sans'?[^;\"]*", r"\1var(--sans)", text)
     for color, variable in _VARIABLES.items():
         text = text.replace(color, f"var(--{variable})")
     opening = text[: text.index(">")]

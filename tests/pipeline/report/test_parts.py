@@ -252,6 +252,8 @@ def test_a_figure_takes_the_colors_of_the_page_and_escapes_what_it_says():
     assert SERIES[0] not in text
     assert INK not in text
     assert "<script" not in text
+    assert "DejaVu" not in text
+    assert "var(--sans)" in text
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert ids
     assert all(name.startswith("chart-") for name in ids)
