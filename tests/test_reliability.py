@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.reliability import forks, kill, signals
+from tests.reliability import forks, kill, power, signals
 from tests.reliability.jobs import jobs, make_scans
 from tests.reliability.readers import readers
 from tests.reliability.strange import strange
@@ -36,3 +36,11 @@ def test_a_signal_ends_a_command_with_its_code_and_one_line(work, name, tmp_path
 @pytest.mark.parametrize("name", ["recipe", "study", "log", "scores", "descriptions"])
 def test_a_damaged_file_is_accepted_or_refused_in_one_line_that_names_it(work, name, tmp_path):
     assert strange(name, readers()[name], tmp_path, 40) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not power.possible(), reason="needs root, loop devices and mkfs")
+@pytest.mark.parametrize("name", ["encode", "train"])
+@pytest.mark.parametrize("system", power.possible())
+def test_a_power_cut_loses_nothing_that_was_announced(work, name, system, tmp_path):
+    assert power.cuts(work[name], system, tmp_path / name / "disk", 2) == []

@@ -7,6 +7,7 @@ no NaN: an organ that no case contains is not scored, and its Dice is null.
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -56,6 +57,14 @@ class RunLog:
             except Exception as fault:  # each package raises its own
                 self.trackers.remove(tracker)
                 self._warn(tracker, fault)
+
+    def sync(self) -> None:
+        """Put all records on the disk (fsync), before a checkpoint that counts on them.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        os.fsync(self._lines.fileno())
 
     def close(self) -> None:
         """Close the trackers that have not failed."""

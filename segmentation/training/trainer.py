@@ -152,6 +152,7 @@ class Trainer:
                     due = True  # best.pt alone could not be resumed
                 stop = stopped()  # read once: a signal after this line counts in the next step
                 if due or stop:
+                    log.sync()
                     self._save(LAST)
                 if last and self.validate is None:
                     self._save(BEST)  # nothing could choose another state

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reliability import forks, full, kill, readers, signals, soak
+from tests.reliability import forks, full, kill, power, readers, signals, soak
 from tests.reliability.jobs import Job, counted_server, jobs, make_scans
 from tests.reliability.strange import strange
 
@@ -83,6 +83,22 @@ def _disk(place: Path, number: int, want: argparse.Namespace) -> Rows:
     return _each(full.full_disk, place, number, want.seed)
 
 
+def _power(place: Path, number: int, want: argparse.Namespace) -> Rows:
+    systems = power.possible()
+    if not systems:
+        print("power cuts need root, loop devices and mkfs of ext4 or XFS on Linux: skipped")
+    rows: Rows = []
+    tries = max(2, number // 5)
+    for system in systems:
+
+        def cut(job: Job, folder: Path, number: int, seed: int, system: str = system) -> list[str]:
+            return power.cuts(job, system, folder, tries, seed)
+
+        rows += [(f"{name}, {system}", tries, *rest) for name, _, *rest in
+                 _each(cut, place / system, number, want.seed)]  # fmt: skip
+    return rows
+
+
 def _strange(place: Path, number: int, want: argparse.Namespace) -> Rows:
     rows: Rows = []
     tries = 3 * number
@@ -109,6 +125,7 @@ PARTS: dict[str, Callable[[Path, int, argparse.Namespace], Rows]] = {
     "signals": _signals,
     "file size limits": _limits,
     "full disk": _disk,
+    "power cuts": _power,
     "strange": _strange,
     "soak": _soak,
 }

@@ -52,7 +52,7 @@ def _killed(
         time.sleep(moment)
         os.killpg(process, signal.SIGKILL)
     forks.wait_for(process, folder, begin)
-    faults = _unreadable(folder, job)
+    faults = unreadable(folder, job)
     answered = len(list(folder.glob("cache/??/[!.]*.json")))
     asked = _questions(folder)
     again = forks.run(job.words_again(folder), folder)
@@ -76,7 +76,7 @@ def _questions(folder: Path) -> int:
     return len(log.read_text(encoding="utf-8").splitlines()) if log.is_file() else 0
 
 
-def _unreadable(folder: Path, job: Job) -> list[str]:
+def unreadable(folder: Path, job: Job) -> list[str]:
     """Files under their final names that are not whole."""
     faults = []
     for path in folder.rglob("*"):
