@@ -43,6 +43,9 @@ def report(
     check: Annotated[
         Path | None, typer.Option(help="Verdicts on the claims: `tak check --report FILE`.")
     ] = None,
+    surfaces: Annotated[
+        bool, typer.Option(help="Surfaces of the shown cases that turn (WebGL), with --data.")
+    ] = True,
     figures: Annotated[
         Path | None, typer.Option(help="Folder for every figure as SVG and PDF, for a paper.")
     ] = None,
@@ -53,11 +56,11 @@ def report(
 ) -> None:
     """Report a run in one HTML file that opens from disk, with figures as PNG files.
 
-    Dice against baselines and published numbers, the best, median and worst case in a slice
-    viewer, uncertainty, size and shape of the organs, learning curves, the descriptions of
-    the head with their claims, cosines of the text vectors. Runs that differ only in their seed are
-    averaged. Scores are read from the files of `tak evaluate`; with --data, missing ones are
-    computed. A section that cannot be shown gives the reason.
+    Scores against baselines and published numbers, the best, median and worst case in a slice
+    viewer and as surfaces that turn, uncertainty, size and shape of the organs, learning curves,
+    the descriptions of the head with their claims, cosines of the text vectors. Runs that differ
+    only in their seed are averaged. Scores are read from the files of `tak evaluate`; with --data,
+    missing ones are computed. A section that cannot be shown gives the reason.
 
     Example: `tak report runs/tak runs/magicnet --label TAK --label MagicNet --data prepared`
     """
@@ -81,7 +84,7 @@ def report(
 
     asked = ReportRequest(
         tuple(runs), part, rules, data, bank, descriptions, check, select_device(device),
-        labels=tuple(label or ()),
+        labels=tuple(label or ()), surfaces=surfaces,
     )  # fmt: skip
     material = collect(asked, lambda words, total: counted(words, total, stderr=True))
     written = write_report(material, output or runs[0], figures)

@@ -18,6 +18,7 @@ from pipeline.report.cases import ShownCase, ranked, show_cases
 from pipeline.report.organ_shapes import OrganShape, organ_shapes
 from pipeline.report.runs.arms import Arm, read_arms
 from pipeline.report.runs.run_data import RunData
+from pipeline.report.surfaces.case_surfaces import CaseSurfaces, case_surfaces
 from pipeline.report.texts import OrganText, organ_texts, read_outcome, verdict_mismatch
 from pipeline.results.result_files import evaluation_name, write_results
 from pipeline.runs.open_model import open_model
@@ -42,6 +43,7 @@ class ReportRequest:
         descriptions: the source of the bank, for its claims.
         check: verdicts on the claims, from `tak check --report`.
         labels: names of the runs, one per run; without them, their choices are their names.
+        surfaces: whether to make surfaces of the shown cases.
     """
 
     runs: tuple[Path, ...]
@@ -53,6 +55,7 @@ class ReportRequest:
     check: Path | None
     device: torch.device
     labels: tuple[str, ...] = ()
+    surfaces: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Material:
 
     Attributes:
         gains: of the first arm over the second: organ or group -> paired difference of Dice.
+        surfaces: of `cases`, in their order; None if they are left out.
         shape_cases: number of scans of which `shapes` was measured; 0 without data.
         outcome: the verdicts on the claims.
         caveats: what sets the texts apart from the answers and verdicts of their origin.
@@ -72,6 +76,7 @@ class Material:
     rules: str
     gains: dict[str, PairedDifference]
     cases: tuple[ShownCase, ...]
+    surfaces: tuple[CaseSurfaces, ...] | None
     shapes: dict[str, OrganShape]
     shape_cases: int
     bank: Bank | None
@@ -115,6 +120,7 @@ def collect(request: ReportRequest, counted: Counted) -> Material:
         rules=rules_for(request.rules, first.spec),
         gains=gains_of(arms),
         cases=shown,
+        surfaces=_surfaces(first, shown, counted) if request.surfaces else None,
         shapes=shapes,
         shape_cases=count,
         bank=bank,
@@ -178,6 +184,19 @@ def _cases(
         )
     with counted("segmenting cases to show", len(chosen)) as tick:
         return tuple(show_cases(model, prepared, run.evaluation, chosen, tick))
+
+
+def _surfaces(
+    run: RunData, cases: Sequence[ShownCase], counted: Counted
+) -> tuple[CaseSurfaces, ...]:
+    if not cases:
+        return ()
+    surfaces = []
+    with counted("meshing organs", len(cases)) as tick:
+        for case in cases:
+            surfaces.append(case_surfaces(case, run.spec.classes))
+            tick(case.name)
+    return tuple(surfaces)
 
 
 def _shapes(prepared: Prepared, part: str, counted: Counted) -> tuple[dict[str, OrganShape], int]:

@@ -15,8 +15,9 @@ from matplotlib.font_manager import FontProperties, findfont
 from pipeline.report.content import Material
 from pipeline.report.figures import draw_dice, draw_maps, draw_shapes
 from pipeline.report.panels import loss_panels, organ_panels, panel_sheet
+from pipeline.report.surfaces.case_surfaces import MASKS
 from pipeline.report.theme import SOFTWARE, drawing, look_of
-from pipeline.report.tiles import LAYERS, most_wrong, tile_figure
+from pipeline.report.tiles import LAYERS, most_wrong, still_figure, tile_figure
 from pipeline.report.views.pictures import doubtful, gains_in_points, known_shapes
 from pipeline.report.views.texts import cosine_maps
 
@@ -77,6 +78,13 @@ def _cases(material: Material) -> Drawn | None:
     return tile_figure(rows, list(LAYERS), material.first.spec.classes)
 
 
+def _surfaces(material: Material) -> Drawn | None:
+    if not material.surfaces:
+        return None
+    rows = [(f"{one.rank}: {one.name}", one.stills) for one in material.surfaces]
+    return still_figure(rows, MASKS, material.first.spec.classes)
+
+
 def _uncertainty(material: Material) -> Drawn | None:
     if not material.cases:
         return None
@@ -108,6 +116,7 @@ DRAWINGS: dict[str, Callable[[Material], Drawn | None]] = {
     "dice": _dice,
     "shapes": _shapes,
     "cases": _cases,
+    "surfaces": _surfaces,
     "uncertainty": _uncertainty,
     "vectors": _vectors,
 }

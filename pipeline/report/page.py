@@ -15,6 +15,7 @@ from pipeline.report.theme import signed
 from pipeline.report.views.measures import measures, trainings
 from pipeline.report.views.pictures import learning, shapes, uncertainty, viewer
 from pipeline.report.views.scores import summary
+from pipeline.report.views.surfaces import surfaces
 from pipeline.report.views.texts import texts
 from pipeline.results.result_files import evaluation_name
 from segmentation.evaluation.rules import named
@@ -24,6 +25,7 @@ SECTIONS = (
     ("organs", "Dice per organ"),
     ("measures", "Surface metrics"),
     ("cases", "Cases"),
+    ("surfaces", "Surfaces"),
     ("uncertainty", "Uncertainty"),
     ("shapes", "Size and shape"),
     ("learning", "Learning"),
@@ -54,7 +56,9 @@ def render(material: Material) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"prose": prose, "signed": signed}
-    script = _source(environment, "theme.js") + _source(environment, "viewer.js")
+    scripts = ["theme.js", "viewer.js"]
+    scripts += ["vendor/twgl.min.js", "surfaces.js"] if material.surfaces else []
+    script = "".join(_source(environment, name) for name in scripts)
     context = {
         **_EMPTY,
         **summary(material),
@@ -63,6 +67,7 @@ def render(material: Material) -> str:
         "measures": measures(material),
         "trainings": trainings(material),
         "viewer": viewer(material),
+        "surfaces": surfaces(material),
         "uncertainty": uncertainty(material),
         "shapes": shapes(material),
         "absences": absences(material),
@@ -111,6 +116,7 @@ def absences(material: Material) -> Mapping[str, str]:
         "baseline": _no_baseline(material),
         "published": material.published.why_none,
         "cases": pictures,
+        "surfaces": "Left out by `--no-surfaces`." if material.surfaces is None else pictures,
         "shapes": shapes_absent,
         "log": f"No learning curves: {first.name} has no log.jsonl.",
         "losses": "No loss was logged.",

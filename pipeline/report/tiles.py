@@ -1,7 +1,7 @@
 """Slices of a shown case as pictures: scan, truth, prediction, error and uncertainty."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -121,22 +121,62 @@ def tile_figure(
     scale = scales.pop() if len(scales) == 1 else ""
     lines = -(-len(key) // len(layers))
     width = _WIDTH * len(layers) + 30
+    titles = [LAYERS[one] + (scale if one == "uncertainty" else "") for one in layers]
     with drawing(width, sum(heights) + 8 * len(rows) + 26 + 21 * lines) as figure:
         axes = figure.subplots(len(rows), len(layers), squeeze=False, height_ratios=heights)
-        for line, line_pictures, (words, _, _) in zip(axes, pictures, rows, strict=True):
-            for place, picture in zip(line, line_pictures, strict=True):
-                place.imshow(picture)
-                place.set_xticks([])
-                place.set_yticks([])
-                place.spines[:].set_visible(False)
-            line[0].set_ylabel(words, fontsize=9.5)
-        for place, layer in zip(axes[0], layers, strict=True):
-            place.set_title(LAYERS[layer] + (scale if layer == "uncertainty" else ""))
+        _show(axes, pictures, [words for words, _, _ in rows], titles)
         figure.legend(handles=key, loc="outside lower center", ncols=len(layers), fontsize=9.5)
         yield figure
 
 
+@contextmanager
+def still_figure(
+    rows: Sequence[tuple[str, Mapping[str, Picture]]],
+    columns: Mapping[str, str],
+    classes: Sequence[str],
+) -> Iterator[Figure]:
+    """A row of still pictures of surfaces per (words, pictures) over the key of colors.
+
+    Args:
+        columns: key of a picture -> its title.
+    """
+    key, side, across = _organ_key(classes), 300, 3
+    height = side * len(rows) + 26 + 21 * -(-len(key) // across)
+    with drawing(side * len(columns) + 30, height) as figure:
+        axes = figure.subplots(len(rows), len(columns), squeeze=False)
+        pictures = [[stills[name] for name in columns] for _, stills in rows]
+        _show(axes, pictures, [words for words, _ in rows], list(columns.values()))
+        figure.legend(handles=key, loc="outside lower center", ncols=across, fontsize=9.5)
+        yield figure
+
+
+def _show(
+    axes: NDArray[np.object_],
+    pictures: Sequence[Sequence[Picture]],
+    words: Sequence[str],
+    titles: Sequence[str],
+) -> None:
+    """Pictures in rows, with words on the left and titles above."""
+    for line, line_pictures, label in zip(axes, pictures, words, strict=True):
+        for place, picture in zip(line, line_pictures, strict=True):
+            place.imshow(picture)
+            place.set_xticks([])
+            place.set_yticks([])
+            place.spines[:].set_visible(False)
+        line[0].set_ylabel(label, fontsize=9.5)
+    for place, title in zip(axes[0], titles, strict=True):
+        place.set_title(title)
+
+
 def _key(classes: Sequence[str]) -> list[Patch]:
-    organs = list(zip(classes, colors(classes), strict=True))[1:]
     errors = [(f"error: {kind}", color) for kind, color in ERRORS.items()]
-    return [Patch(color=np.array(color) / 255, label=name) for name, color in organs + errors]
+    return _organ_key(classes) + [_patch(name, color) for name, color in errors]
+
+
+def _organ_key(classes: Sequence[str]) -> list[Patch]:
+    organs = list(zip(classes, colors(classes), strict=True))[1:]
+    return [_patch(name, color) for name, color in organs]
+
+
+def _patch(name: str, color: tuple[int, int, int]) -> Patch:
+    return Patch(color=np.array(color) / 255, label=name)

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+SOFTWARE_GL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+NO_GL = ("--disable-gpu", "--disable-3d-apis")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -147,8 +149,8 @@ class Page:
 
 
 @contextmanager
-def browsing(browser: str) -> Iterator[Page]:
-    """A fresh browser with one page; its network is cut off."""
+def browsing(browser: str, *, webgl: bool = True) -> Iterator[Page]:
+    """A fresh browser with one page; its network is cut off. WebGL is drawn by the processor."""
     to_browser, from_browser = os.pipe(), os.pipe()
 
     def connect() -> None:
@@ -159,7 +161,8 @@ def browsing(browser: str) -> Iterator[Page]:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            [browser, "--headless=new", "--no-sandbox", "--disable-dev-shm-usage",
+             *(SOFTWARE_GL if webgl else NO_GL),
              "--no-first-run", "--mute-audio", "--disable-background-networking",
              "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe",
              f"--user-data-dir={profile}", "about:blank"],

@@ -34,6 +34,7 @@ TESTED_BY = {
     "pipeline/report/views/pictures.py": "tests/pipeline/report/test_truth.py",
     "pipeline/scoring/rescoring.py": "tests/pipeline/runs/test_reproduction.py",
     "pipeline/report/views/scores.py": "tests/pipeline/report/test_truth.py",
+    "pipeline/report/views/surfaces.py": "tests/pipeline/report/surfaces/test_case_surfaces.py",
     "pipeline/report/views/texts.py": "tests/pipeline/report/test_page.py",
     "pipeline/report/write.py": "tests/pipeline/report/test_page.py",
     "pipeline/runs/observer.py": "tests/pipeline/terminal/test_resumed_view.py",

@@ -48,10 +48,7 @@ def viewer(material: Material) -> dict[str, Any] | None:
         )
     sides = " x ".join(f"{side:.3g}" for side in slices[0].about["spacing"])
     return {
-        "choices": [
-            (number, f"{case.rank.capitalize()}: {case.name}, {_mean(material, case)}")
-            for number, case in enumerate(material.cases)
-        ],
+        "choices": case_choices(material),
         "planes": PLANES,
         "errors": error_legend(),
         "ramp": ", ".join(_css(glow[step]) for step in range(0, 256, 51)),
@@ -74,6 +71,14 @@ def viewer(material: Material) -> dict[str, Any] | None:
         },
         "packed": [packed.packed for packed in slices],
     }
+
+
+def case_choices(material: Material) -> list[tuple[int, str]]:
+    """The cases to choose from, by number."""
+    return [
+        (number, f"{case.rank.capitalize()}: {case.name}, {_mean(material, case)}")
+        for number, case in enumerate(material.cases)
+    ]
 
 
 def _mean(material: Material, case: ShownCase) -> str:

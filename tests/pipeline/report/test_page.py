@@ -117,7 +117,16 @@ def test_figures_lie_beside_the_page_as_png(small_report):
     names = {path.name for path in (folder / "figures").iterdir()}
     assert names == {
         f"{name}.png"
-        for name in ("losses", "curves", "dice", "shapes", "cases", "uncertainty", "vectors")
+        for name in (
+            "losses",
+            "curves",
+            "dice",
+            "shapes",
+            "cases",
+            "surfaces",
+            "uncertainty",
+            "vectors",
+        )
     }
     assert {path.name for path in folder.iterdir()} == {"report.html", "figures"}
     for name in names:

@@ -1,0 +1,8 @@
+export {
+  createBufferInfoFromArrays,
+  createProgramInfo,
+  drawBufferInfo,
+  resizeCanvasToDisplaySize,
+  setBuffersAndAttributes,
+  setUniforms,
+} from "twgl.js";
