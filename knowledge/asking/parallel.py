@@ -5,8 +5,11 @@ import threading
 from collections.abc import Callable
 
 from knowledge.asking.valid_answers import UnusableAnswers
+from knowledge.common.text import one_line
 from knowledge.providers.base.answer_store import CachedAnswer
 from knowledge.providers.base.budget import Budget, Stopped
+
+_MOST_SHOWN = 420  # characters of failures in one message
 
 
 def in_parallel(
@@ -108,10 +111,11 @@ class _Workers:
 
 def _summary(failures: list[UnusableAnswers], asked: int) -> UnusableAnswers:
     more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
-    shown = "; ".join(map(str, failures[:3]))
+    first = failures[:3]
+    shown = "; ".join(one_line(failure, _MOST_SHOWN // len(first)) for failure in first)
+    kept = f"; the other {asked - len(failures)} answers are kept" * (asked > len(failures))
     return UnusableAnswers(
-        f"{len(failures)} of {asked} questions: {shown}{more}; the other "
-        f"{asked - len(failures)} answers are kept",
+        f"{len(failures)} of {asked} questions: {shown}{more}{kept}",
         failed=len(failures),
         asked=asked,
         each=tuple(failures),

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reliability import forks, full, kill, power, readers, signals, soak
+from tests.reliability import forks, full, kill, power, readers, service, signals, soak, together
 from tests.reliability.jobs import Job, counted_server, jobs, make_scans
 from tests.reliability.strange import strange
 
@@ -83,6 +83,17 @@ def _disk(place: Path, number: int, want: argparse.Namespace) -> Rows:
     return _each(full.full_disk, place, number, want.seed)
 
 
+def _read_only(place: Path, number: int, want: argparse.Namespace) -> Rows:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        print("read-only file systems need root on Linux: skipped")
+        return []
+    return [(name, 1, *rest) for name, _, *rest in _each(full.read_only, place, 1, want.seed)]
+
+
+def _together(place: Path, number: int, want: argparse.Namespace) -> Rows:
+    return _each(together.together, place, number, want.seed)
+
+
 def _power(place: Path, number: int, want: argparse.Namespace) -> Rows:
     systems = power.possible()
     if not systems:
@@ -97,6 +108,14 @@ def _power(place: Path, number: int, want: argparse.Namespace) -> Rows:
         rows += [(f"{name}, {system}", tries, *rest) for name, _, *rest in
                  _each(cut, place / system, number, want.seed)]  # fmt: skip
     return rows
+
+
+def _service(place: Path, number: int, want: argparse.Namespace) -> Rows:
+    begin, faults = time.monotonic(), []
+    with service.service() as url:
+        for index, name in enumerate(service.BEHAVIORS):
+            faults += service.ask(name, url, place / str(index) / "work")
+    return [("describe", len(service.BEHAVIORS), faults, time.monotonic() - begin)]
 
 
 def _strange(place: Path, number: int, want: argparse.Namespace) -> Rows:
@@ -125,7 +144,10 @@ PARTS: dict[str, Callable[[Path, int, argparse.Namespace], Rows]] = {
     "signals": _signals,
     "file size limits": _limits,
     "full disk": _disk,
+    "read only": _read_only,
+    "two at once": _together,
     "power cuts": _power,
+    "service": _service,
     "strange": _strange,
     "soak": _soak,
 }

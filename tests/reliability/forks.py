@@ -71,10 +71,13 @@ def preload() -> None:
         importlib.import_module(name)
 
 
-def start(words: Sequence[object], folder: Path, counter: Counter | None = None) -> int:
+def start(
+    words: Sequence[object], folder: Path, counter: Counter | None = None, tag: str = ""
+) -> int:
     """Start `tak` in a forked process that works in `folder`; returns its id.
 
-    Output goes to `out.txt` and `err.txt` beside the folder, the count to `events.txt`.
+    Output goes to `out.txt` and `err.txt` beside the folder, the count to `events.txt`; `tag`
+    stands before the names of the first two.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -88,7 +91,7 @@ def start(words: Sequence[object], folder: Path, counter: Counter | None = None)
         os.setsid()
         os.chdir(folder)
         for stream, name in ((1, "out.txt"), (2, "err.txt")):
-            file = os.open(folder.with_name(name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            file = os.open(folder.with_name(tag + name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(file, stream)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -126,7 +129,7 @@ def _run(counter: Counter | None) -> int:
         sys.stderr.flush()
 
 
-def wait_for(process: int, folder: Path, begin: float, limit: float = 300) -> Ended:
+def wait_for(process: int, folder: Path, begin: float, limit: float = 300, tag: str = "") -> Ended:
     """Wait for the process; one beyond the limit is killed, its code is -9."""
     while True:
         ended, status = os.waitpid(process, os.WNOHANG)
@@ -138,7 +141,7 @@ def wait_for(process: int, folder: Path, begin: float, limit: float = 300) -> En
             break
         time.sleep(0.01)
     out, err = (
-        folder.with_name(name).read_text(encoding="utf-8", errors="replace")
+        folder.with_name(tag + name).read_text(encoding="utf-8", errors="replace")
         for name in ("out.txt", "err.txt")
     )
     code = os.waitstatus_to_exitcode(status)

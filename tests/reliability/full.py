@@ -71,6 +71,30 @@ def full_disk(job: Job, folder: Path, number: int, seed: int = 0) -> list[str]:
     return failures
 
 
+def read_only(job: Job, folder: Path, number: int, seed: int = 0) -> list[str]:
+    """Run the command on a file system that cannot be written, then on the same, writable; root."""
+    job.prepare(folder)
+    done = forks.run(job.words, folder)
+    assert done.code == 0, f"{job.name} failed undisturbed: {done.err}"
+    expected = contents_of(folder, job.ignored)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    with tmpfs(folder, 64 * 2**20):
+        job.prepare(folder)
+        _remount(folder, "ro")
+        ended = forks.run(job.words, folder)
+        _remount(folder, "rw")
+        faults = judge(ended) + _again(job, folder, expected)
+    if ended.code == 0:
+        faults.append("it ended with success")
+    return [f"{job.name}, read only: {fault}" for fault in faults]
+
+
+def _remount(folder: Path, mode: str) -> None:
+    command = ["mount", "-o", f"remount,{mode}", str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 @contextmanager
 def tmpfs(folder: Path, size: int) -> Iterator[None]:
     """A small file system in memory on a folder."""

@@ -11,6 +11,7 @@ from knowledge.providers.base.redaction import Redactor
 from knowledge.providers.base.reply import EmptyReply
 
 MOST_BYTES = 16 * 2**20  # of a reply; a long list of models has one or two million
+_MOST_OF_ERROR = 2**16  # bytes that are searched for secrets; a message shows far less
 _CONNECTED = ("connect_tcp.complete", "start_tls.complete")  # events of the HTTP library
 
 
@@ -46,6 +47,8 @@ def receive(send: Callable[[Any], Any], request: Any, *, seconds: float, redacto
         if deadline.passed:
             raise TimeoutError(f"no complete reply within {seconds:g} s")
     body = _decompressed(body, response.headers.get("content-encoding", "identity"))
+    if response.status_code >= 400:
+        body = body[:_MOST_OF_ERROR]
     headers = [
         (name, redactor.text(value))
         for name, value in response.headers.multi_items()
