@@ -1,6 +1,7 @@
 """Pictures of a bank: heat maps of cosines, and maps of principal components."""
 
 import io
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -25,11 +26,14 @@ _WIDEST_INCHES = 60.0
 _FONT_POINTS = 8.0
 
 
-def plot(bank: Bank, path: Path) -> None:
+def plot(bank: Bank, path: Path, colors: Sequence[tuple[int, int, int]]) -> None:
     """Write a PNG: per aspect a heat map of cosines and a 2-D map (principal components).
 
     Numbers, names and labels are left out where there are too many classes to read them; the
     picture stays below 6600 x 3520 pixels.
+
+    Args:
+        colors: of the classes on the 2-D map, 0..255.
     """
     columns = len(bank.aspects)
     largest = 16.0 if len(bank.classes) <= NAMED else 10.0
@@ -40,7 +44,7 @@ def plot(bank: Bank, path: Path) -> None:
     for column, aspect in enumerate(bank.aspects):
         vectors = bank.vectors[:, column]
         _heat_map(axes[0, column], cosines(vectors), bank.classes, aspect)
-        _scatter(axes[1, column], vectors, aspect)
+        _scatter(axes[1, column], vectors, aspect, np.array(colors) / 255)
     figure.suptitle(f"{bank.encoder}, {bank.digest[:12]}")
     # Labels are placed in pixels of the final layout, which is fixed from here on.
     figure.draw_without_rendering()
@@ -81,9 +85,9 @@ def _heat_map(
     axes.figure.colorbar(image, ax=axes, shrink=0.7)
 
 
-def _scatter(axes: Axes, vectors: Vectors, aspect: str) -> None:
+def _scatter(axes: Axes, vectors: Vectors, aspect: str, shades: NDArray[np.float64]) -> None:
     plane = principal_components(vectors)
-    axes.scatter(plane[:, 0], plane[:, 1], s=18 if len(plane) <= LABELED else 6)
+    axes.scatter(plane[:, 0], plane[:, 1], s=24 if len(plane) <= LABELED else 6, c=shades)
     axes.margins(0.12)
     axes.set_title(f"{aspect}: principal components")
 

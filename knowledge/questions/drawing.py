@@ -1,6 +1,5 @@
 """Pictures composed of one layer per organ, with the highlighted organ on top."""
 
-import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,17 +71,6 @@ class Picture:
     def shows_enough(self) -> bool:
         """Whether the highlighted organ fills at least `VISIBLE` of the picture."""
         return self.visible >= VISIBLE * self.pixels.shape[0] ** 2
-
-
-def organ_colors(count: int) -> list[Color]:
-    """Distinct colors, none of them close to the red of the highlight."""
-    colors = []
-    for index in range(count):
-        # Golden ratio steps stay far from earlier ones; the hues near red (0 and 1) are left out.
-        hue = 0.1 + 0.8 * (index * 0.618034 % 1)
-        rgb = colorsys.hsv_to_rgb(hue, (0.85, 0.6)[index // 7 % 2], (0.8, 0.6)[index // 4 % 2])
-        colors.append((round(255 * rgb[0]), round(255 * rgb[1]), round(255 * rgb[2])))
-    return colors
 
 
 def compose(layers: Sequence[Layer], organ: str | None, view: View, size: int) -> Picture:

@@ -16,7 +16,7 @@ from vtkmodules.vtkCommonCore import vtkLogger
 from knowledge.common.files import write_whole
 from knowledge.common.suggest import unknown
 from knowledge.descriptions import BACKGROUND
-from knowledge.questions.drawing import FINER, GRAY, Layer, Picture, View, compose, organ_colors
+from knowledge.questions.drawing import FINER, GRAY, Color, Layer, Picture, View, compose
 from knowledge.questions.pictures import Renderings
 
 # Without a display VTK falls back to another backend and would warn each time.
@@ -39,6 +39,7 @@ class Scenery:
         labels: label values [x, y, z], in any orientation.
         affine: [4, 4], voxel index to RAS+ mm.
         values: organ name to label value; an organ that the volume does not show is left out.
+        colors: of every organ in pictures that highlight another one.
         surroundings: masks [x, y, z] of body and spine, which are drawn faintly for orientation.
     """
 
@@ -48,6 +49,8 @@ class Scenery:
         affine: NDArray[np.floating],
         values: Mapping[str, int],
         surroundings: Mapping[str, NDArray[np.bool_]] | None = None,
+        *,
+        colors: Mapping[str, Color],
     ) -> None:
         self._surfaces = {
             name: _surface(labels == value, affine)
@@ -56,7 +59,7 @@ class Scenery:
         }
         if not self._surfaces:
             raise ValueError(f"the volume shows none of {', '.join(values)}")
-        self._colors = dict(zip(self._surfaces, organ_colors(len(self._surfaces)), strict=True))
+        self._colors = {name: colors[name] for name in self._surfaces}
         self._around = {
             name: _surface(mask, affine)
             for name, mask in (surroundings or {}).items()

@@ -59,13 +59,19 @@ def plot(
     """
     from knowledge.bank.bank import Bank
     from knowledge.bank.plot import plot as draw
+    from knowledge.descriptions import BACKGROUND
     from pipeline.files.hub import local
     from pipeline.files.outputs import require_writable
+    from segmentation.imaging.colors import colors
 
     if out.suffix.lower() != ".png":
         raise ValueError(f"-o {out}: the plot is a PNG; its name ends in .png")
     require_writable(out, "picture")
-    draw(Bank.read(local(bank, "bank")), out)
+    content = Bank.read(local(bank, "bank"))
+    organs = [name for name in content.classes if name != BACKGROUND]
+    black, *shades = colors((BACKGROUND, *organs))
+    of_class = {BACKGROUND: black, **dict(zip(organs, shades, strict=True))}
+    draw(content, out, [of_class[name] for name in content.classes])
     typer.echo(f"{out}")
 
 

@@ -41,6 +41,7 @@ def render(
         raise OSError("rendering needs PyVista: pip install 'tak-seg[render]'")
     from knowledge.questions.rendering import Scenery, render_all
     from knowledge.questions.surroundings import find_surroundings
+    from segmentation.imaging.colors import colors
 
     labeled = find_labeled(scans, descriptor=descriptor, split=split)
     chosen = case or next(iter(labeled.cases))
@@ -58,7 +59,9 @@ def render(
                 f"{labels.shape}",
                 err=True,
             )
-    scenery = Scenery(labels, affine, labeled.labels, surroundings)
+    shades = colors(range(max(labeled.labels.values()) + 1))
+    of_organs = {organ: shades[label] for organ, label in labeled.labels.items()}
+    scenery = Scenery(labels, affine, labeled.labels, surroundings, colors=of_organs)
     with counted("organs", len(scenery.organs) + 1) as tick:
         index, left_out = render_all(scenery, chosen, out, size=size, progress=tick)
     number = sum(len(files) for files in index.pictures.values())

@@ -23,7 +23,7 @@ names = tuple(f"structure number {i}" for i in range(1000))
 counts, fingerprint = np.ones((1000, 2), np.int32), np.zeros((0, 384), np.float32)
 bank = Bank(names, ("place", "form"), vectors, (("a", "b"),) * 1000, counts, "x", fingerprint)
 start = time.process_time()
-plot(bank, Path(sys.argv[1]))
+plot(bank, Path(sys.argv[1]), [(9, 9, 9)] * 1000)
 peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
 print(time.process_time() - start, int(peak) / 1024)
 """
@@ -41,10 +41,14 @@ def test_principal_components_keep_the_distances_of_a_plane() -> None:
 
 
 def test_a_plot_is_a_picture_with_something_on_it(tmp_path: Path) -> None:
-    plot(bank(), tmp_path / "bank.png")
+    drawn = bank()
+    shades = [(200, 20 * row, 0) for row in range(len(drawn.classes))]
+    plot(drawn, tmp_path / "bank.png", shades)
     picture = imread(tmp_path / "bank.png")
     assert min(picture.shape[:2]) > 400
     assert picture.std() > 0.1
+    pixels = np.rint(255 * picture[..., :3]).reshape(-1, 3).astype(int)
+    assert all((pixels == shade).all(1).any() for shade in shades)
     assert [path.name for path in tmp_path.iterdir()] == ["bank.png"]
 
 

@@ -17,15 +17,18 @@ pytest.importorskip("pyvista")
 from knowledge.asking.describe import describe
 from knowledge.providers.base.provider import ProviderOptions
 from knowledge.providers.openai_compatible import OpenAICompatible
-from knowledge.questions.drawing import HIGHLIGHT, organ_colors
+from knowledge.questions.drawing import HIGHLIGHT
 from knowledge.questions.pictures import INDEX, find_pictures
 from knowledge.questions.rendering import VIEWS, Scenery, file_name, render_all
 from knowledge.questions.template import Template, Wording
 from segmentation.data.descriptor import DatasetSpec
+from segmentation.imaging.colors import HIGHLIGHT as SEGMENTATION_HIGHLIGHT
+from segmentation.imaging.colors import colors
 from segmentation.imaging.volume import read_labels
 from segmentation.phantom.population import Population, make_population
 from tests.support.paths import ROOT
 
+COLORS = dict.fromkeys(("knob", "hub", "wall", "gland", "plate", "thread"), (60, 105, 225))
 VALUES = {"knob": 1, "hub": 2, "absent": 3}
 VIEW = {view.name: view for view in VIEWS}
 
@@ -38,7 +41,7 @@ def scenery() -> Scenery:
     labels[26:36, 26:36, 26:36] = 2
     affine = np.diag([-2.0, -2.0, -2.0, 1.0])
     affine[:3, 3] = 80
-    return Scenery(labels, affine, VALUES)
+    return Scenery(labels, affine, VALUES, colors=COLORS)
 
 
 def red_center(picture: np.ndarray) -> tuple[float, float]:
@@ -77,7 +80,7 @@ def test_an_organ_that_the_volume_does_not_show_is_refused(scenery: Scenery) -> 
     with pytest.raises(LookupError, match="no organ 'absent' in the volume; there is knob, hub"):
         scenery.picture("absent", VIEWS[0])
     with pytest.raises(ValueError, match="shows none of knob"):
-        Scenery(np.zeros((4, 4, 4), np.uint8), np.eye(4), VALUES)
+        Scenery(np.zeros((4, 4, 4), np.uint8), np.eye(4), VALUES, colors=COLORS)
 
 
 def test_pictures_are_written_indexed_and_sent(scenery: Scenery, tmp_path: Path) -> None:
@@ -114,7 +117,7 @@ def test_an_organ_behind_a_larger_one_is_on_top_and_a_small_one_is_magnified() -
     labels = np.zeros((60, 60, 60), np.uint8)
     labels[5:55, 30:55, 5:55] = 1
     labels[28:32, 10:14, 28:32] = 2
-    scenery = Scenery(labels, np.diag([4.0, 4, 4, 1]), {"wall": 1, "gland": 2})
+    scenery = Scenery(labels, np.diag([4.0, 4, 4, 1]), {"wall": 1, "gland": 2}, colors=COLORS)
     picture = scenery.picture("gland", VIEW["anterior"], 256)
     pixels = picture.pixels.astype(int)
     red = (pixels[..., 0] > 90) & (pixels[..., 1] < 60) & (pixels[..., 2] < 60)
@@ -129,7 +132,7 @@ def test_a_view_that_hardly_shows_an_organ_is_left_out_and_named(tmp_path: Path)
     labels = np.zeros((40, 40, 40), np.uint8)
     labels[2:38, 2:38, 30:38] = 1
     labels[4:36, 20, 4] = 2
-    scenery = Scenery(labels, np.diag([4.0, 4, 0.3, 1]), {"plate": 1, "thread": 2})
+    scenery = Scenery(labels, np.diag([4.0, 4, 0.3, 1]), {"plate": 1, "thread": 2}, colors=COLORS)
     index, left_out = render_all(scenery, "1", tmp_path, size=96)
     shown = {len(files) for files in index.pictures.values()}
     named = [line.split(": ")[0] for line in left_out]
@@ -147,18 +150,17 @@ def test_every_organ_of_a_phantom_is_visible_in_every_view(
     population = Population(labeled=1, unlabeled=0, validation=0, test=0, spacing_mm=7.0)
     make_population(spec, folder, population)
     volume = read_labels(next((folder / "labelsTr").iterdir()))
-    scenery = Scenery(volume.voxels, volume.affine, spec.labels)
+    shades = dict(zip(spec.labels, colors(spec.classes)[1:], strict=True))
+    scenery = Scenery(volume.voxels, volume.affine, spec.labels, colors=shades)
     for view in VIEWS:
         for organ in scenery.organs:
             picture = scenery.picture(organ, view, 128)
             assert picture.shows_enough, f"{organ}, {view.name}: {picture.visible} pixels"
 
 
-def test_every_organ_has_a_color_of_its_own_and_none_is_that_of_the_highlight() -> None:
-    colors = organ_colors(30)
-    assert len(set(colors)) == 30
-    for color in colors:
-        assert np.linalg.norm(np.subtract(color, HIGHLIGHT)) > 60
+def test_organs_have_the_colors_of_the_report_and_none_is_that_of_the_highlight() -> None:
+    assert HIGHLIGHT == SEGMENTATION_HIGHLIGHT
+    assert HIGHLIGHT not in colors(range(100))
 
 
 def test_names_become_file_names() -> None:

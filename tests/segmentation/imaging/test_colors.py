@@ -2,7 +2,15 @@
 
 from itertools import pairwise
 
-from segmentation.imaging.colors import colors, write_itksnap_labels, write_slicer_colors
+import numpy as np
+
+from segmentation.imaging.colors import (
+    HIGHLIGHT,
+    colors,
+    oklab,
+    write_itksnap_labels,
+    write_slicer_colors,
+)
 
 CLASSES = ("background", "liver", "right kidney", 'the "odd" one')
 
@@ -13,6 +21,21 @@ def test_a_hundred_classes_have_distinct_colors_and_neighbors_differ_clearly():
     assert len(set(palette)) == 100
     for one, other in pairwise(palette):
         assert sum(abs(a - b) for a, b in zip(one, other, strict=True)) > 60
+
+
+def test_thirteen_organs_differ_clearly_from_each_other_from_gray_and_from_the_highlight():
+    palette = colors(["background", *map(str, range(13))])[1:]
+    places = oklab(np.array([*palette, HIGHLIGHT]))
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    assert apart[~np.eye(14, dtype=bool)].min() > 0.12
+    assert np.hypot(places[:, 1], places[:, 2]).min() > 0.08
+    assert colors(["background", *map(str, range(40))])[1:14] == palette
+
+
+def test_oklab_has_published_values():
+    np.testing.assert_allclose(oklab(np.array([255, 255, 255])), [1, 0, 0], atol=1e-3)
+    np.testing.assert_allclose(oklab(np.array([255, 0, 0])), [0.628, 0.225, 0.126], atol=1e-3)
+    np.testing.assert_allclose(oklab(np.array([0, 0, 255])), [0.452, -0.032, -0.312], atol=1e-3)
 
 
 def test_slicer_reads_value_name_and_four_numbers_per_line(tmp_path):
