@@ -113,7 +113,7 @@ def _tables(inspection: "Inspection") -> "list[Table]":
             " x ".join(f"{side:.3g}" for side in facts["spacing_mm"]),
             facts["orientation"],
             "{percentile_1:.0f} .. {percentile_99:.0f}".format(**facts["intensity"]),
-            "no mask" if organs is None else f"{len(present)} of {len(organs)}",
+            _organs_shown(facts["label"], organs, len(present)),
         )
     table = Table(title="Organ volumes, ml")
     for name in ("organ", "cases", "least", "median", "most"):
@@ -122,3 +122,10 @@ def _tables(inspection: "Inspection") -> "list[Table]":
         range_ = (f"{f(measured):.1f}" if measured else "-" for f in (min, median, max))
         table.add_row(name, str(len(measured)), *range_)
     return [scans, table]
+
+
+def _organs_shown(label: str | None, organs: "dict[str, object] | None", present: int) -> str:
+    """The number of organs in a mask, or why there is none."""
+    if organs is not None:
+        return f"{present} of {len(organs)}"
+    return "no mask" if label is None else "faulty mask"

@@ -155,6 +155,14 @@ def test_the_command_tells_people_in_tables(tak, root):
         assert told in out
 
 
+def test_a_mask_that_cannot_be_read_is_faulty_and_not_absent(tak, root):
+    (root / "labelsTr/phantom_0000.nii.gz").write_bytes(b"")
+    code, out, _ = tak("inspect", root)
+    assert code == 1
+    (row,) = [line for line in out.splitlines() if "phantom_0000" in line and "faulty" in line]
+    assert "no mask" not in row
+
+
 def test_a_folder_without_a_descriptor_is_one_line(tak, tmp_path):
     code, _, err = tak("inspect", tmp_path)
     assert code == 1
