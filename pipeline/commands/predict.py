@@ -56,8 +56,9 @@ def predict(
     """Segment scans: one mask per scan, on its grid and with its affine.
 
     A JSON file per mask holds volume in ml and mean HU of every organ; names and colors are written
-    as .ctbl for 3D Slicer and .label for ITK-SNAP; `--dicom-seg` writes a DICOM
-    segmentation that refers to the slices of a DICOM series (needs the extra `dicom`).
+    as .ctbl for 3D Slicer and .label for ITK-SNAP, and into the header of NRRD masks (`-o
+    mask.seg.nrrd` opens in 3D Slicer as named segments); `--dicom-seg` writes a DICOM segmentation
+    that refers to the slices of a DICOM series (needs the extra `dicom`).
 
     In a folder a mask has the name of its scan; `case_0000.nii.gz`, as nnU-Net names scans, becomes
     `case.nii.gz`. If a scan cannot be read, the others are segmented and the exit code is 1.

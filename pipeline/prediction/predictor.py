@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from knowledge.common.suggest import unknown
 from pipeline.runs.devices import explain_device_errors, select_device
 from pipeline.runs.open_model import open_model
-from segmentation.data.descriptor import BACKGROUND, DatasetSpec
+from segmentation.data.descriptor import BACKGROUND, DatasetSpec, Organ
 from segmentation.imaging.affines import is_straight, tilt_degrees
+from segmentation.imaging.colors import colors
 from segmentation.imaging.measure import intensity_warning, measure_organs
 from segmentation.imaging.volume import Volume, label_type, read_volume, write_labels
 from segmentation.inference.prediction import PlaneSink, predict_scan
+from segmentation.inference.slicer_segments import segment_fields
 from segmentation.inference.sliding_window import Tick
 
 
@@ -31,6 +33,7 @@ class Segmentation:
         classes: class names by label value; organs that were not requested have no voxel.
         organs: label, voxels, volume_ml and mean_hu (None without a voxel) by organ name.
         doubt: a warning that the scan may differ from the training data; None if there is none.
+        described: the requested organs as the descriptor has them.
     """
 
     labels: NDArray[np.integer]
@@ -38,6 +41,7 @@ class Segmentation:
     classes: tuple[str, ...]
     organs: dict[str, dict[str, Any]]
     doubt: str | None = None
+    described: tuple[Organ, ...] = ()
 
     def mask(self, organ: str) -> NDArray[np.bool_]:
         """The mask of an organ, [i, j, k].
@@ -50,8 +54,14 @@ class Segmentation:
         return self.labels == self.organs[organ]["label"]
 
     def save(self, path: str | Path) -> None:
-        """Write the mask as NIfTI, NRRD or MetaImage by the suffix, atomically."""
-        write_labels(path, self.labels, self.affine, label_type(len(self.classes)))
+        """Write the mask as NIfTI, NRRD or MetaImage by the suffix, atomically.
+
+        NRRD carries names, colors and SNOMED CT codes of the organs for 3D Slicer (`.seg.nrrd`).
+        """
+        table = colors(self.classes)
+        shades = [table[organ.label] for organ in self.described]
+        fields = segment_fields(self.described, shades, self.labels.shape)
+        write_labels(path, self.labels, self.affine, label_type(len(self.classes)), fields)
 
 
 class Predictor:
@@ -138,6 +148,7 @@ class Predictor:
             classes=opened.spec.classes,
             organs=measure_organs(chosen, volume, organs),
             doubt="; ".join(filter(None, doubts)) or None,
+            described=tuple(opened.spec.organ(name) for name in self.organs),
         )
 
 

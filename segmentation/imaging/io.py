@@ -3,7 +3,7 @@
 Arrays are [i, j, k] in file order; an affine [4, 4] maps their indices to RAS+ mm.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +42,20 @@ def read_image(path: Path) -> Image:
 
 
 def write_image(
-    path: Path, voxels: Array, affine: Array, *, labels: bool = False, scale: float | None = None
+    path: Path,
+    voxels: Array,
+    affine: Array,
+    *,
+    labels: bool = False,
+    scale: float | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> None:
     """Write voxels with their own dtype, compressed where the suffix allows; whole or not at all.
 
     Args:
         labels: say in a NIfTI header that values are labels, not intensities.
         scale: what readers multiply the stored numbers by; NIfTI alone.
+        fields: custom fields of the header; left out where the format is not NRRD.
 
     Raises:
         ValueError: a suffix that is not written, or what the format cannot hold.
@@ -63,7 +70,7 @@ def write_image(
         raise ValueError(f"{path}: only NIfTI holds a scale; write .nii.gz")
     from segmentation.imaging import itk
 
-    itk.write(path, suffix, voxels, affine)
+    itk.write(path, suffix, voxels, affine, (fields or {}) if suffix == ".nrrd" else {})
 
 
 def check_fits(path: Path, affine: Array, shape: Sequence[int]) -> None:

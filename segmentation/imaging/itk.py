@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,8 +36,12 @@ def read(path: Path) -> tuple[Array, Array, tuple[HeaderIssue, ...]]:
     return voxels_of(image, path), affine, issues
 
 
-def write(path: Path, suffix: str, voxels: Array, affine: Array) -> None:
-    """Write voxels [i, j, k] compressed and atomically; see `io.check_fits`."""
+def write(path: Path, suffix: str, voxels: Array, affine: Array, fields: Mapping[str, str]) -> None:
+    """Write voxels [i, j, k] compressed and atomically; see `io.check_fits`.
+
+    Args:
+        fields: custom fields of the header.
+    """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     itk_affine = TO_RAS @ straightened(affine)
     direction = itk_affine[:3, :3] / spacing
@@ -45,6 +49,8 @@ def write(path: Path, suffix: str, voxels: Array, affine: Array) -> None:
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(itk_affine[:3, 3].tolist())
     image.SetDirection(direction.ravel().tolist())
+    for key, value in fields.items():
+        image.SetMetaData(key, value)
     with replacing(path) as partial:
         named = partial.with_name(partial.name + suffix)  # the suffix tells ITK the format
         try:

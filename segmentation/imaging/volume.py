@@ -4,6 +4,7 @@ Arrays are [i, j, k] in file order; after `canonical` they are [x, y, z] in RAS+
 patient's right, y to the front, z to the head. An affine maps voxel indices to RAS+ mm.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,9 +85,16 @@ def label_type(classes: int) -> type[np.unsignedinteger]:
 
 
 def write_labels(
-    path: str | Path, labels: Array, affine: Array, dtype: type[np.integer] = np.uint8
+    path: str | Path,
+    labels: Array,
+    affine: Array,
+    dtype: type[np.integer] = np.uint8,
+    fields: Mapping[str, str] | None = None,
 ) -> None:
     """Write a mask as NIfTI, NRRD or MetaImage by the suffix, atomically.
+
+    Args:
+        fields: custom fields of an NRRD header.
 
     Raises:
         ValueError: a label value that `dtype` cannot hold.
@@ -95,7 +103,7 @@ def write_labels(
     if not np.array_equal(stored, labels):
         wrong = labels[stored != labels][0]
         raise ValueError(f"{path}: {wrong} does not fit into {np.dtype(dtype).name}")
-    write_image(Path(path), stored, affine, labels=True)
+    write_image(Path(path), stored, affine, labels=True, fields=fields)
 
 
 def canonical(volume: Volume) -> Volume:
