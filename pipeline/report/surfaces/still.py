@@ -49,15 +49,13 @@ def still(
     low, high = places.min(0), places.max(0)
     scale = _MARGIN * fine / max(float((high - low)[:2].max()), 1.0)
     canvas = np.zeros((fine * fine, 4), np.float32)
-    samples = [
-        _samples(mesh, axes, np.array(shades[label]), (low + high) / 2, scale, fine)
-        for label, mesh in meshes.items()
-    ]
-    if samples:
-        pixels, depths, colors = (np.concatenate(each) for each in zip(*samples, strict=True))
-        order = np.argsort(depths, kind="stable")  # of several in one pixel the nearest is last
-        canvas[pixels[order], :3] = colors[order]
-        canvas[pixels[order], 3] = 255
+    nearest = np.full(fine * fine, -np.inf)
+    for label, mesh in meshes.items():
+        pixels, depths, bright = _samples(mesh, axes, (low + high) / 2, scale, fine)
+        np.maximum.at(nearest, pixels, depths)
+        seen = depths == nearest[pixels]
+        canvas[pixels[seen], :3] = bright[seen, None] * np.array(shades[label])
+        canvas[pixels[seen], 3] = 255
     boxes = canvas.reshape(size, _FINER, size, _FINER, 4)
     boxes[..., :3] *= boxes[..., 3:] / 255
     mean = boxes.mean((1, 3))
@@ -68,12 +66,11 @@ def still(
 def _samples(
     mesh: Mesh,
     axes: NDArray[np.float64],
-    color: NDArray[np.int_],
     center: NDArray[np.float64],
     scale: float,
     fine: int,
-) -> tuple[NDArray[np.int_], NDArray[np.float64], NDArray[np.float32]]:
-    """Pixel, depth and color of points on the triangles, less than a pixel apart."""
+) -> tuple[NDArray[np.int_], NDArray[np.float64], NDArray[np.float64]]:
+    """Pixel, depth and brightness of points on the triangles, less than a pixel apart."""
     places = (mesh.points @ axes.T - center) * scale
     corners, normals = places[mesh.triangles], (mesh.normals @ axes.T)[mesh.triangles]
     faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -92,7 +89,7 @@ def _samples(
     bright = _AMBIENT + (1 - _AMBIENT) * np.maximum(light, 0)
     column = np.floor(point[:, 0] + fine / 2).astype(int).clip(0, fine - 1)
     row = np.floor(fine / 2 - point[:, 1]).astype(int).clip(0, fine - 1)
-    return row * fine + column, point[:, 2], (bright[:, None] * color).astype(np.float32)
+    return row * fine + column, point[:, 2], bright
 
 
 def _mixed(weights: NDArray[np.float64], corners: NDArray[np.float64]) -> NDArray[np.float64]:
