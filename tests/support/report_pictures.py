@@ -1,6 +1,7 @@
 """Pictures of a report for the README: `python -m tests.support.report_pictures report.html`.
 
-Writes `docs/pictures/report-organs.png` and `report-cases.png`; needs Chromium or Chrome.
+Writes `docs/pictures/report-organs.png`, `report-cases.png` and `report-surfaces.png`; needs Chromium
+or Chrome.
 """
 
 import argparse
@@ -12,7 +13,11 @@ from PIL import Image
 from tests.support.browser import browsing, find_browser
 from tests.support.paths import ROOT
 
-SECTIONS = {"report-organs.png": "#organs", "report-cases.png": "#cases"}
+SECTIONS = {
+    "report-organs.png": "#organs",
+    "report-cases.png": "#cases",
+    "report-surfaces.png": "#surfaces .stage",
+}
 
 
 def main() -> None:
@@ -28,6 +33,8 @@ def main() -> None:
     with browsing(browser) as page, tempfile.TemporaryDirectory() as folder:
         page.open(options.report, width=1000, height=900)
         page.ask("document.querySelectorAll('.absent').forEach(note => note.remove())")
+        page.ask("document.querySelector('#surfaces').scrollIntoView({behavior: 'instant'})")
+        page.until("document.querySelector('.triad line').hasAttribute('x2')")
         for name, selector in SECTIONS.items():
             shot = Path(folder) / name
             page.screenshot(shot, selector)
