@@ -1,7 +1,7 @@
 """Pictures of a report for the README: `python -m tests.support.report_pictures report.html`.
 
-Writes `docs/pictures/report-organs.png`, `report-cases.png` and `report-surfaces.png`; needs Chromium
-or Chrome.
+Writes `report-organs.png`, `report-cases.png` and `report-surfaces.png` to `docs/pictures`; needs
+Chromium or Chrome.
 """
 
 import argparse
