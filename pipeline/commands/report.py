@@ -93,4 +93,5 @@ def report(
     else:
         counts = Counter(path.parent for path in written[1:])
         folders = [f"{count} figures in {folder}" for folder, count in counts.items()]
-        typer.echo(f"wrote {' and '.join([str(written[0]), *folders])}")
+        figures_shown = " and ".join(["", *folders]) or ", without figures"
+        typer.echo(f"wrote {written[0]}{figures_shown}")

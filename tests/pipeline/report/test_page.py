@@ -15,6 +15,7 @@ from knowledge.bank.bank import Bank
 from pipeline.cli import app
 from pipeline.report.page import SECTIONS, prose
 from pipeline.results.result_files import write_results
+from tests.support.paths import ROOT
 from tests.support.report_material import make_scored_run, scores_of
 
 SENTENCES = {
@@ -227,3 +228,12 @@ def test_edited_texts_are_marked(tmp_path, prepared):
     ran(run, "-o", tmp_path / "report")
     page = Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
     assert "Edited by hand after the answer: liver, shape." in page.texts["texts"]
+
+
+def test_the_library_that_draws_surfaces_is_the_noted_one_and_brings_its_license(small_report):
+    folder = ROOT / "pipeline" / "report" / "templates" / "vendor"
+    content = (folder / "twgl.min.js").read_bytes()
+    assert hashlib.sha256(content).hexdigest() in (folder / "README.md").read_text()
+    license_text = (folder / "twgl-LICENSE.md").read_text().strip()
+    assert license_text in content.decode()
+    assert license_text in (small_report[0] / "report.html").read_text(encoding="utf-8")
