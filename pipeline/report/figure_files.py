@@ -4,7 +4,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from fontTools.subset import Options, Subsetter  # type: ignore[import-untyped]
@@ -13,13 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont
 
 from pipeline.report.content import Material
-from pipeline.report.figures import draw_dice, draw_maps, draw_shapes
+from pipeline.report.figures import draw_dice, draw_maps, draw_measures, draw_shapes
 from pipeline.report.panels import loss_panels, organ_panels, panel_sheet
+from pipeline.report.runs.arms import Arm
 from pipeline.report.surfaces.case_surfaces import MASKS
 from pipeline.report.theme import SOFTWARE, drawing, look_of
 from pipeline.report.tiles import LAYERS, most_wrong, still_figure, tile_figure
+from pipeline.report.views.measures import other_metrics
 from pipeline.report.views.pictures import doubtful, gains_in_points, known_shapes
 from pipeline.report.views.texts import cosine_maps
+from segmentation.evaluation.rules import Metric
 
 Drawn = AbstractContextManager[Figure]
 _FONT = "DejaVu Sans"
@@ -57,6 +60,21 @@ def _dice_figure(material: Material) -> Iterator[Figure]:
     entries = len(scored) + len(material.published.methods)
     with drawing(640, 70 + 18 * entries + rows * max(30, 8 + 9 * len(scored))) as figure:
         draw_dice(figure.subplots(), scored, material.published.methods)
+        yield figure
+
+
+def _measures(material: Material) -> Drawn | None:
+    scored = [arm for arm in material.arms if arm.evaluations]
+    metrics = other_metrics(scored)
+    return _measures_figure(scored, metrics) if material.arms[0].evaluations and metrics else None
+
+
+@contextmanager
+def _measures_figure(scored: Sequence[Arm], metrics: Sequence[Metric]) -> Iterator[Figure]:
+    rows = len(scored[0].evaluations[0].groups["all"])
+    height = 60 + 18 * len(scored) + rows * max(24, 8 + 9 * len(scored))
+    with drawing(150 + 200 * len(metrics), height) as figure:
+        draw_measures(figure, scored, metrics)
         yield figure
 
 
@@ -114,6 +132,7 @@ DRAWINGS: dict[str, Callable[[Material], Drawn | None]] = {
     "losses": _losses,
     "curves": _curves,
     "dice": _dice,
+    "measures": _measures,
     "shapes": _shapes,
     "cases": _cases,
     "surfaces": _surfaces,

@@ -23,6 +23,7 @@ from pipeline.report.theme import (
     look_of,
     signed,
 )
+from segmentation.evaluation.rules import Metric
 
 _SHARES = (0.1, 0.3, 1, 3, 10, 30, 100)  # percent
 _NAME_WIDTH, _NAME_HEIGHT = 150, 14  # pixels of a name
@@ -34,15 +35,7 @@ def draw_dice(
     """Dice per organ: a mark per scored arm with its deviation, published means as hollow marks."""
     organs = arms[0].evaluations[0].groups["all"]
     rows = np.arange(len(organs))
-    shift = 0.5 / len(arms)
-    for place, arm in enumerate(arms):
-        pairs = np.array([arm.over_seeds(name, "dice") for name in organs]) * 100
-        means, spread = pairs[:, 0], np.nan_to_num(pairs[:, 1])
-        heights = rows + (place - (len(arms) - 1) / 2) * shift
-        look = look_of(arm.number)
-        axes.hlines(heights, (means - spread).clip(0, 100), (means + spread).clip(0, 100),
-                    color=look.color, lw=1.4, alpha=0.5)  # fmt: skip
-        axes.plot(means, heights, look.shape, color=look.color, ms=5.5, label=arm.label)
+    _draw_arms(axes, arms, "dice", 100)
     for number, (method, scores) in enumerate(published.items()):
         values = [100 * scores.get(name, np.nan) for name in organs]
         axes.plot(values, rows, MARKERS[number % len(MARKERS)], mfc="none", mec=MUTED, ms=6,
@@ -53,6 +46,37 @@ def draw_dice(
     axes.set_xlabel("Dice, %")
     axes.grid(axis="y", visible=False)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), fontsize=9.5)
+
+
+def _draw_arms(axes: Axes, arms: Sequence[Arm], metric: str, factor: float) -> None:
+    """A mark with its deviation per organ and arm; the marks of an organ one below the other."""
+    organs = arms[0].evaluations[0].groups["all"]
+    rows = np.arange(len(organs))
+    shift = 0.5 / len(arms)
+    for place, arm in enumerate(arms):
+        pairs = np.array([arm.over_seeds(name, metric) for name in organs]) * factor
+        means, spread = pairs[:, 0], np.nan_to_num(pairs[:, 1])
+        heights = rows + (place - (len(arms) - 1) / 2) * shift
+        look = look_of(arm.number)
+        most = 100 if factor == 100 else np.inf
+        axes.hlines(heights, (means - spread).clip(0, most), (means + spread).clip(0, most),
+                    color=look.color, lw=1.4, alpha=0.5)  # fmt: skip
+        axes.plot(means, heights, look.shape, color=look.color, ms=5.5, label=arm.label)
+
+
+def draw_measures(figure: Figure, arms: Sequence[Arm], metrics: Sequence[Metric]) -> None:
+    """A chart per metric beside Dice, with the organs as rows."""
+    organs = arms[0].evaluations[0].groups["all"]
+    line = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
+    for axes, metric in zip(line, metrics, strict=True):
+        _draw_arms(axes, arms, metric.key, 100 if metric.share else 1)
+        axes.set_xlabel(metric.heading.replace("\n", ", ").replace(" %", ", %"))
+        axes.grid(axis="y", visible=False)
+        axes.set_xlim(left=-1.5 if metric.share else 0, right=101.5 if metric.share else None)
+    line[0].set_yticks(range(len(organs)), organs)
+    line[0].invert_yaxis()
+    handles, labels = line[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", fontsize=9.5)
 
 
 def draw_shapes(axes: Axes, shapes: dict[str, OrganShape], gains: dict[str, float]) -> None:

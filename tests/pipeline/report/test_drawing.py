@@ -7,7 +7,7 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from pipeline.report.figures import draw_dice, draw_shapes
+from pipeline.report.figures import draw_dice, draw_measures, draw_shapes
 from pipeline.report.organ_shapes import OrganShape
 from pipeline.report.panels import Curve, Panel, organ_panels, panel_figure
 from pipeline.report.runs.arms import read_arms
@@ -24,6 +24,7 @@ from pipeline.report.theme import (
     signed,
 )
 from pipeline.report.tiles import LAYERS, most_wrong, tile, tile_figure
+from pipeline.report.views.measures import other_metrics
 from tests.support.report_material import case_of, make_scored_run
 
 CLASSES = ("background", "liver")
@@ -54,6 +55,20 @@ def test_a_run_has_one_color_and_one_marker_in_every_chart(arms):
     }
     for panel in organ_panels(arms):
         assert [curve.look for curve in panel.curves] == looks
+
+
+def test_every_metric_beside_dice_has_a_chart_with_the_means_of_the_table(arms):
+    scored = [arm for arm in arms if arm.evaluations]
+    metrics = other_metrics(scored)
+    with drawing(700, 400) as figure:
+        draw_measures(figure, scored, metrics)
+        charts = figure.axes
+        assert [chart.get_xlabel() for chart in charts] == ["NSD, %", "HD95, mm", "ASSD, mm"]
+        for chart, metric in zip(charts, metrics, strict=True):
+            (line,) = [one for one in chart.lines if one.get_label() == scored[1].label]
+            liver = scored[1].over_seeds("liver", metric.key)[0]
+            place = scored[0].evaluations[0].groups["all"].index("liver")
+            assert line.get_xdata()[place] == pytest.approx(liver * (100 if metric.share else 1))
 
 
 def test_the_looks_of_many_runs_all_differ():
