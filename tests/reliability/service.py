@@ -1,8 +1,8 @@
 """A hostile or broken service: one server process, one behavior per path of its address.
 
 `tak describe` asks each of them with short limits. It has to end in time, without a traceback and
-within its memory; no byte that it writes or prints may hold the key, or a secret header or query, in
-any encoding, and nothing may reach the terminal that controls it.
+within its memory; no byte that it writes or prints may hold the key, or a secret header or query,
+in any encoding, and nothing may reach the terminal that controls it.
 """
 
 import base64
@@ -112,10 +112,8 @@ def _whole(**changes: object) -> Act:
 
 
 _DEEP = b"[" * 100_000
-_CHUNKED = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-)
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+_CHUNKED = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 _ESCAPES = "\x1b[2J\x1b]0;title\x07\x1b[31m red \u202e txt \x9b31m"
 _SCRIPT = "<script>alert(document.cookie)</script><img src=x onerror=alert(1)>"
 
