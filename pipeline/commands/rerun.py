@@ -62,6 +62,7 @@ def rerun(
             resume=folder.last.is_file(),
             observer=observer,
             trackers=(),
+            init_from=None if folder.last.is_file() else original.init_from,
         )
     if observer.stopped_by:
         typer.echo(f"stopped; `tak rerun {run} -o {folder.path}` resumes it")

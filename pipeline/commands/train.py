@@ -29,6 +29,15 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Shorthand for --set seed=N.")] = None,
     resume: Annotated[bool, typer.Option(help="Resume an interrupted run.")] = False,
+    extend: Annotated[
+        int | None, typer.Option(metavar="STEPS", help="Add steps to a run, and resume it.")
+    ] = None,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN|BUNDLE|WEIGHTS", help="Start with trained weights, of other organs too."
+        ),
+    ] = None,
     wandb: Annotated[bool, typer.Option("--wandb", help="Log to Weights & Biases, too.")] = False,
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Log to MLflow, too.")] = False,
     device: Device = "auto",
@@ -40,6 +49,10 @@ def train(
     without the interrupt. Parts of the split with a common case, image or patient are refused. The
     folder also holds a copy of the bank and, in run.json, versions, device, command and times.
 
+    --extend adds steps; from there on learning rate and ramps are those of the new total.
+    --init-from takes weights where name and shape agree, and rows of the head by organ name;
+    run.json lists what was taken.
+
     Example: `tak train prepared --recipe tak --bank bank.h5 -o runs/tak`
     """
     from pipeline.commands.shared.training_observer import TerminalObserver
@@ -49,6 +62,7 @@ def train(
     from pipeline.files.kinds import require_kind
     from pipeline.files.outputs import require_writable_folder
     from pipeline.runs.devices import select_device
+    from pipeline.runs.extension import extend as extend_run
     from pipeline.runs.folder import RunFolder
     from pipeline.runs.resuming import changed_plugins, recorded_data
     from pipeline.runs.training import start
@@ -59,6 +73,13 @@ def train(
     trackers = trackers_of(wandb=wandb, mlflow=mlflow)
     every_change = [*(changes or ()), *([] if seed is None else [f"seed={seed}"])]
     folder = RunFolder(output)
+    if extend is not None:
+        _refuse_with("--extend", {"--recipe": recipe, "--set or --seed": every_change})
+        extend_run(output, extend)
+        resume = True
+    if init_from is not None:
+        _refuse_with("--init-from", {"--resume or --extend": resume})
+        init_from = local(init_from, "run", "checkpoint", "bundle")
     if recipe is None and resume and folder.config.is_file():
         config = read_config(folder.config, every_change)
     else:
@@ -85,7 +106,14 @@ def train(
             resume=resume,
             observer=observer,
             trackers=trackers,
+            init_from=init_from,
         )
     if observer.stopped_by:
         typer.echo(f"stopped; `tak train -o {output} --resume` resumes it ({folder.last})")
         raise typer.Exit(128 + observer.stopped_by)
+
+
+def _refuse_with(option: str, others: dict[str, object]) -> None:
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise ValueError(f"{option} cannot be combined with {', '.join(given)}")

@@ -12,6 +12,9 @@ class TrainingObserver:
     def ready(self, step: int) -> None:
         """All checks have passed after `step` completed steps; training begins now."""
 
+    def initialized(self, lines: list[str]) -> None:
+        """A new run took trained weights; which ones, in words."""
+
     def report(self, record: dict[str, Any]) -> None:
         """A new record of the log."""
 

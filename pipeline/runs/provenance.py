@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,24 +20,35 @@ from pipeline.config.registry import recipe_plugins
 from pipeline.runs.folder import RunFolder
 from segmentation.training.trainer import Trainer
 
+INIT_FROM, EXTENSIONS = "init_from", "extensions"  # keys of `run.json`
 _PACKAGES = ("torch", "monai", "numpy", "nibabel", "h5py")
 
 
 @contextmanager
-def session(trainer: Trainer, data: Path) -> Iterator[None]:
+def session(
+    trainer: Trainer, data: Path, init_from: Mapping[str, Any] | None = None
+) -> Iterator[None]:
     """Record the begin and the end of training in `run.json`.
 
     The session of a killed process has the end null.
+
+    Args:
+        init_from: the record of `initialize`, for a new run.
     """
     path = RunFolder(trainer.folder).provenance
     goes_on = trainer.step > 0 and path.is_file()
-    sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"] if goes_on else []
+    past = json.loads(path.read_text(encoding="utf-8")) if goes_on else {}
+    sessions = past.get("sessions", [])
+    kept = {key: past[key] for key in (INIT_FROM, EXTENSIONS) if key in past}
+    if init_from is not None:
+        kept[INIT_FROM] = dict(init_from)
     begun = _begun(trainer)
     content = {
         "classes": list(trainer.identity.classes),
         "bank_digest": trainer.identity.bank,
         "data": str(data.resolve()),
         "data_digest": trainer.identity.data,
+        **kept,
         "sessions": [*sessions, begun],
     }
     begin = time.monotonic()

@@ -15,6 +15,8 @@ from knowledge.common.files import parse_json, read_text
 from pipeline.config.recipe import RunConfig
 from pipeline.datasets.protocols import claim_of_data, data_digest
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.initialization import differences_from
+from pipeline.runs.provenance import EXTENSIONS, INIT_FROM
 from pipeline.runs.resuming import differing
 from segmentation.data.preparation import Prepared, load_prepared
 from segmentation.training.checkpoint import TrainState, load
@@ -40,6 +42,12 @@ class Original:
     device: str
     edited: tuple[str, ...]
     record: dict[str, Any]
+
+    @property
+    def init_from(self) -> Path | None:
+        """The weights that it started from; None for random ones."""
+        taken = self.record.get(INIT_FROM)
+        return None if taken is None else Path(taken["source"])
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,13 @@ def open_original(folder: Path, data: Path | None) -> Original:
             f"first (`tak train -o {folder} --resume`)"
         )
     record = _read_record(run.provenance)
+    if record.get(EXTENSIONS):
+        raise ValueError(
+            f"{folder}: the run was extended ({run.provenance}); only a run of one length can be "
+            "repeated in one go"
+        )
+    if INIT_FROM in record and (fault := differences_from(record[INIT_FROM])):
+        raise ValueError(f"{folder}: {fault}")
     bank = _checked_bank(run, state)
     prepared = _checked_data(run, record, state, data)
     trained = RunConfig.model_validate(state.config["run"])

@@ -12,6 +12,7 @@ from pipeline.datasets.protocols import case_marks, claim_of_data, data_digest
 from pipeline.runs.build import RunInputs, build_method
 from pipeline.runs.devices import explain_device_errors
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.initialization import in_words, initialize
 from pipeline.runs.observer import TrainingObserver
 from pipeline.runs.provenance import session
 from pipeline.runs.relations import (
@@ -47,6 +48,7 @@ def start(
     resume: bool,
     observer: TrainingObserver | None = None,
     trackers: Sequence[type[Tracker]] = (TensorBoard,),
+    init_from: Path | None = None,
 ) -> bool:
     """Train a run in `folder`; False if a signal stopped it early.
 
@@ -54,6 +56,7 @@ def start(
         bank_path: text vectors; a resumed run uses its copy if None.
         observer: receives the records of the log and the progress of validations.
         trackers: receive curves and pictures.
+        init_from: a run, checkpoint, bundle or published weights whose weights a new run takes.
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is False, or another process trains
@@ -68,7 +71,9 @@ def start(
     inputs, identity = _checked(folder, config, prepared, bank_path, resume)
     relations = relations_of_run(folder, config, prepared, resume=resume)
     inputs = replace(inputs, relations=as_relations(relations, prepared.spec.classes))
-    method = build_method(config, inputs).to(device)
+    method = build_method(config, inputs)
+    taken = None if init_from is None else initialize(method, init_from, inputs.classes)
+    method = method.to(device)
     choose_predictor(method, config.inference.predictor)
     validate = validator(config, prepared, device, observer.tick)
     trainer = Trainer(
@@ -95,7 +100,9 @@ def start(
         observer.ready(trainer.step)
         for record in past:
             observer.recall(record)
-        with session(trainer, prepared.root), explain_device_errors(device, _LESS):
+        if taken is not None:
+            observer.initialized(in_words(taken, inputs.classes))
+        with session(trainer, prepared.root, taken), explain_device_errors(device, _LESS):
             finished = trainer.run()
     if not finished and trainer.stopped_by:
         observer.stopped(trainer.stopped_by)

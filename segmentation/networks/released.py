@@ -70,6 +70,21 @@ def convert_weights(
     return converted
 
 
+def renamed(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of the released network's parameters that exist, under the names of a `Network` here.
+
+    The same V-Net, under the same names, is published with UA-MT, SS-Net, DHC and others.
+    """
+    bare = {name.removeprefix("module."): value for name, value in published.items()}
+    weights = {}
+    for here, there in _modules():
+        for part in ("weight", "bias"):
+            value = bare.get(f"{there}.{part}")
+            if value is not None:
+                weights[f"{here}.{part}"] = value
+    return weights
+
+
 def convert_location_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The cube location MLP of the released network under the names of `MagicNet`."""
     bare = {name.removeprefix("module."): value for name, value in published.items()}

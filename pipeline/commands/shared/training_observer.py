@@ -47,6 +47,11 @@ class TerminalObserver(TrainingObserver):
         """Show a record of an earlier session."""
         self.watcher.recall(record)
 
+    def initialized(self, lines: list[str]) -> None:
+        """Print what was taken."""
+        for line in lines:
+            typer.echo(f"init: {line}")
+
     def report(self, record: dict[str, Any]) -> None:
         """Show a new record."""
         self.watcher.report(record)

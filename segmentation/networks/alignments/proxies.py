@@ -5,6 +5,7 @@ Legend of shapes: N volumes, T tokens (voxels of a level, over all volumes), C c
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,8 @@ class Proxies(Alignment):
         draws: S, samples of every proxy in a step.
         anchors: `labels`, `text` or `both`.
     """
+
+    class_rows: ClassVar[tuple[str, ...]] = ("means", "spreads")
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The convolutional head."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -10,6 +10,8 @@ from segmentation.networks.heads.base.head import Head, HeadInputs
 
 class ConvHead(nn.Conv3d, Head):
     """One 1x1x1 convolution from the decoded features to the logits of all classes."""
+
+    class_rows: ClassVar[tuple[str, ...]] = ("weight", "bias")
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__(width, classes, 1)

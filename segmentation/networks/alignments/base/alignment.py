@@ -4,6 +4,7 @@ Legend of shapes: N volumes, C classes, A aspects, E text width.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,11 @@ class Alignment(nn.Module):
 
     Attributes:
         start: share of the run after which the term is used.
+        class_rows: parameters with classes as first axis; fine-tuning takes rows by name.
     """
 
     start: float
+    class_rows: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, deep_widths: Sequence[int], text_width: int, *, own_deepest: bool, classes: int = 0

@@ -37,10 +37,12 @@ class Head(nn.Module):
         reads_text: whether `forward` needs text vectors; a run without a bank is then refused.
         projects_text: whether `aspect_codes` gives text anchors of the deepest level, which an
             alignment shares.
+        class_rows: parameters with classes as first axis; fine-tuning takes rows by name.
     """
 
     reads_text: ClassVar[bool] = False
     projects_text: ClassVar[bool] = False
+    class_rows: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def build(cls, inputs: HeadInputs, **options: Any) -> Self:
