@@ -9,6 +9,7 @@ from pipeline.experiments.study import Study
 from pipeline.files import shipped
 from tests.benchmarks.study_page import PAGE, RESULTS, filled, tables
 
+STOPPED = {"methods"}  # before all cells were run, as the page says
 NAMES = sorted(path.name for path in RESULTS.iterdir())
 
 
@@ -21,12 +22,14 @@ def test_the_tables_of_the_page_are_those_of_the_results():
 @pytest.mark.parametrize("name", NAMES)
 def test_results_are_of_the_shipped_study_and_their_means_those_of_the_runs(name):
     content = json.loads((RESULTS / name / "study.json").read_text(encoding="utf-8"))
-    study = Study.read(shipped.find("studies", f"{name}-phantom-amos-small"))
+    choices = (f"{name}-phantom-amos-small", f"{name}-small")
+    shipped_name = next(each for each in choices if each in shipped.names("studies"))
+    study = Study.read(shipped.find("studies", shipped_name))
     assert content["study_digest"] == study.digest
-    assert content["missing"] == {}
+    assert bool(content["missing"]) == (name in STOPPED)
     with (RESULTS / name / "runs.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(study.cells)
+    assert len(rows) + len(content["missing"]) == len(study.cells)
     assert len(tables(name)) >= 2
     for arm in content["arms"]:
         values = [float(row["small"]) for row in rows if row["arm"] == arm["arm"]]
