@@ -23,6 +23,8 @@ def plan_json(plan: Plan, asked: QuestionEstimate) -> str:
             for stage in plan.pending()
         ],
         "questions": asdict(asked),
+        "training_steps": plan.steps,
+        "trainings_not_counted": plan.uncounted,
         "training_seconds": plan.seconds,
         "trainings_not_measured": plan.unmeasured,
     }
@@ -62,8 +64,9 @@ def _time(plan: Plan) -> str:
     trainings = plan.pending("train")
     if not trainings:
         return "no training to run"
-    steps = sum(stage.steps for stage in trainings)
-    head = f"{len(trainings)} trainings, {steps} steps"
+    head = f"{len(trainings)} trainings, {plan.steps} steps"
+    if plan.uncounted:
+        head += f" without {plan.uncounted} of epochs, counted once their data are prepared"
     if plan.seconds is None:
         return f"{head}; their time is known once one of their kind has run"
     more = f", without {plan.unmeasured} of a kind that was not measured" if plan.unmeasured else ""

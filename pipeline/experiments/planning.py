@@ -19,6 +19,9 @@ class Plan:
         stages: every stage once, inputs first.
         states: of every stage, by key.
         seconds: expected time of the open trainings, None if no step was measured yet.
+        unmeasured: open trainings of which no step was measured or whose steps are unknown.
+        steps: of the open trainings whose number is known.
+        uncounted: open trainings of epochs whose data are not prepared yet.
     """
 
     study: Study
@@ -27,6 +30,8 @@ class Plan:
     states: dict[str, State]
     seconds: float | None
     unmeasured: int = 0
+    steps: int = 0
+    uncounted: int = 0
 
     def pending(self, kind: str | None = None) -> list[Stage]:
         """Open stages, of one kind or of all."""
@@ -64,11 +69,13 @@ def plan(study: Study, store: Store) -> Plan:
     ]
     measured = store.step_seconds() if pending else {}
     times = [measured.get(cost_class(stage.facts)) for stage in pending]
-    known = [each * stage.steps for each, stage in zip(times, pending, strict=True) if each]
+    steps = [store.training_steps(stage) for stage in pending]
+    known = [each * count for each, count in zip(times, steps, strict=True) if each and count]
     seconds = sum(known) if known or not pending else None
     return Plan(
-        study, tuple(cells), tuple(stages.values()), states, seconds, len(times) - len(known)
-    )
+        study, tuple(cells), tuple(stages.values()), states, seconds, len(times) - len(known),
+        sum(filter(None, steps)), steps.count(None),
+    )  # fmt: skip
 
 
 def states_of(stages: Collection[Stage], store: Store) -> dict[str, State]:

@@ -132,7 +132,8 @@ class Store:
             for path in paths
             if path.is_file() and not path.name.startswith(".")
         }
-        self._write(stage, Record("done", seconds, "", stage.steps, peak_mib, gpu_mib, files))
+        steps = self.training_steps(stage) or 0
+        self._write(stage, Record("done", seconds, "", steps, peak_mib, gpu_mib, files))
 
     def fail(self, stage: Stage, error: str, seconds: float, *, interrupted: bool = False) -> None:
         """Record why a stage failed; its files stay for the next attempt."""
@@ -167,6 +168,19 @@ class Store:
             yield True
         finally:
             lock.release()
+
+    def training_steps(self, stage: Stage) -> int | None:
+        """Steps of a training; None if its recipe counts epochs and no data are prepared yet.
+
+        An epoch has a step per unlabeled case.
+        """
+        epochs = stage.facts.get("recipe", {}).get("training", {}).get("epochs")
+        if stage.steps or not epochs:
+            return stage.steps
+        prepared = next((each for each in stage.inputs if each.kind == "prepare"), None)
+        folder = Path(stage.words[1]) if prepared is None else self.product(prepared)
+        split = _read_json(folder / "dataset.json").get("split")
+        return int(epochs) * len(split["unlabeled"]) if split else None
 
     def step_seconds(self) -> dict[str, float]:
         """Measured seconds per training step by `cost_class`, from finished trainings."""

@@ -3,11 +3,15 @@
 import pytest
 
 from pipeline.experiments.cell_stages import stages_of
+from pipeline.experiments.estimates import QuestionEstimate
+from pipeline.experiments.plan_view import plan_lines
+from pipeline.experiments.planning import check_cells, plan
 from pipeline.experiments.recipe_changes import as_words, raw_recipe, reads_text, recipe_changes
 from pipeline.experiments.sources import digest_of_file
+from pipeline.experiments.store import Store
 from pipeline.experiments.study import Study
 from pipeline.files import shipped
-from tests.support.tiny_study import TINY_DATA, write_study
+from tests.support.tiny_study import TINY_DATA, TINY_FIXED, write_study
 
 
 def study(folder, head='title = "Tiny"\n', tail="", **parts):
@@ -144,16 +148,12 @@ def test_changes_of_a_recipe_are_what_set_takes():
     ],
 )
 def test_a_study_that_cannot_be_is_refused_with_the_key(tmp_path, head, tail, message):
-    from pipeline.experiments.planning import plan
-    from pipeline.experiments.store import Store
 
     with pytest.raises(ValueError, match=message):
         plan(study(tmp_path, f'title = "Bad"\n{head}', tail), Store(tmp_path / "store"))
 
 
 def test_a_wording_that_does_not_exist_names_the_cell(tmp_path):
-    from pipeline.experiments.planning import plan
-    from pipeline.experiments.store import Store
 
     made = study(tmp_path, tail='[axes]\nwording = ["paper", "papre"]\n')
     with pytest.raises(ValueError, match="cell papre: no 'papre' among prompts"):
@@ -170,8 +170,6 @@ def test_a_wording_that_does_not_exist_names_the_cell(tmp_path):
     ],
 )
 def test_a_cell_that_cannot_be_built_is_found_before_anything_runs(tmp_path, tail, message):
-    from pipeline.experiments.planning import check_cells, plan
-    from pipeline.experiments.store import Store
 
     fixed = '[fixed]\nencoder = "hashing:8"\nrecipe = "demo"\n'
     made = study(tmp_path, tail=tail, fixed="" if "encoder =" in tail else fixed)
@@ -181,8 +179,6 @@ def test_a_cell_that_cannot_be_built_is_found_before_anything_runs(tmp_path, tai
 
 @pytest.mark.parametrize("name", shipped.names("studies"))
 def test_shipped_studies_can_be_planned(name, tmp_path):
-    from pipeline.experiments.planning import check_cells, plan
-    from pipeline.experiments.store import Store
 
     path = shipped.find("studies", name)
     needs_scans = Study.read(path).file.data.phantom is None
@@ -203,3 +199,31 @@ def test_scans_of_a_study_can_be_others(tmp_path):
     plain = Study.read(shipped.find("studies", "ablation"))
     with pytest.raises(FileNotFoundError, match="there is no folder amos22; give one by --data"):
         stages_of(plain, plain.cells[0])
+
+
+def test_steps_of_epochs_are_counted_from_the_prepared_data(tmp_path, prepared):
+    fixed = TINY_FIXED.replace('"training.steps" = 6', '"training.epochs" = 7')
+    fixed = fixed.replace('recipe = "demo"', f'recipe = "{epochs_alone(tmp_path)}"')
+    store = Store(tmp_path / "store")
+    made = plan(
+        study(
+            tmp_path,
+            data=f'[data]\nroot = "{prepared.root}"\ndescriptor = "phantom"\n',
+            fixed=fixed,
+        ),
+        store,
+    )
+    assert (made.steps, made.uncounted) == (7 * 2, 0)
+    unprepared = plan(study(tmp_path, fixed=fixed), store)
+    assert (unprepared.steps, unprepared.uncounted) == (0, 1)
+    assert "without 1 of epochs, counted once" in "\n".join(
+        plan_lines(unprepared, QuestionEstimate())
+    )
+
+
+def epochs_alone(folder):
+    """The recipe `demo` without a number of steps."""
+    path = folder / "recipe.toml"
+    text = shipped.find("recipes", "demo").read_text(encoding="utf-8")
+    path.write_text(text.replace("steps = 400\n", "epochs = 2\n"), encoding="utf-8")
+    return path
