@@ -26,7 +26,8 @@ from segmentation.evaluation.rules import Metric
 
 Drawn = AbstractContextManager[Figure]
 _FONT = "DejaVu Sans"
-_DOTS_PER_INCH = 300  # of pictures within a figure
+_DOTS_PER_INCH = 300  # of coarse pictures within a figure
+_FINE = 100  # pixels along a side
 
 
 def figures_of(material: Material) -> dict[str, Drawn]:
@@ -143,6 +144,7 @@ DRAWINGS: dict[str, Callable[[Material], Drawn | None]] = {
 
 def paper_pdf(figure: Figure) -> bytes:
     """The figure as PDF: text is text, its fonts are embedded."""
+    _keep_pixels(figure)
     buffer = io.BytesIO()
     about = {"Creator": SOFTWARE, "CreationDate": None}
     figure.savefig(buffer, format="pdf", dpi=_DOTS_PER_INCH, metadata=about)
@@ -151,6 +153,7 @@ def paper_pdf(figure: Figure) -> bytes:
 
 def paper_svg(figure: Figure) -> bytes:
     """The figure as SVG: text is text, the characters of its fonts are embedded."""
+    _keep_pixels(figure)
     buffer = io.StringIO()
     about = {"Creator": SOFTWARE, "Date": None}
     figure.savefig(buffer, format="svg", dpi=_DOTS_PER_INCH, metadata=about)
@@ -160,6 +163,14 @@ def paper_svg(figure: Figure) -> bytes:
     weights = ["normal", *["bold"] * bool(re.search(r"font(-weight)?: (bold|700)", text))]
     faces = "".join(_font_face(weight, characters) for weight in weights)
     return text.replace("<defs>", f"<defs>\n  <style>{faces}</style>", 1).encode()
+
+
+def _keep_pixels(figure: Figure) -> None:
+    """Embed pictures as they are; coarse ones are drawn finer, or viewers would blur them."""
+    for axes in figure.axes:
+        for image in axes.images:
+            if min(image.get_size()) >= _FINE:
+                image.set_interpolation("none")
 
 
 def _font_face(weight: str, characters: str) -> str:
