@@ -39,6 +39,8 @@ def instance_norm_relu(
     """
     if features.shape[2:].numel() < 2:
         raise ValueError(f"features of shape {tuple(features.shape)} have one voxel per channel")
+    if torch.compiler.is_exporting():  # instance_norm would fix the batch size of the program
+        return F.relu(F.group_norm(features, features.shape[1], scale, shift, _EPSILON))
     if features.device.type != "cpu" or features.shape[1:].numel() <= _SMALL:
         return F.relu(F.instance_norm(features, weight=scale, bias=shift, eps=_EPSILON))
     layout = torch.channels_last_3d

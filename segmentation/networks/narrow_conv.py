@@ -21,7 +21,8 @@ _STRIDE, _PADDING = (1, 1, 2), (1, 1, 1)
 def is_narrow(convolution: nn.Conv3d, features: Tensor) -> bool:
     """Whether `narrow_conv3d` supports this convolution of these features and is faster."""
     return (
-        features.device.type == "cpu"
+        not torch.compiler.is_exporting()  # an exported program has standard operators only
+        and features.device.type == "cpu"
         and convolution.in_channels == convolution.out_channels
         and 2 * convolution.out_channels <= _LANES
         and convolution.kernel_size == (3, 3, 3)

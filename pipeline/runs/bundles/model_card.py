@@ -8,6 +8,19 @@ from knowledge.bank.origin import caveats, in_words
 from pipeline.results.scores import GROUPS, Evaluation
 from segmentation.data.descriptor import Grid
 
+_USE = "Use: `tak predict THIS.zip ct.nii.gz -o mask.nii.gz`"
+_MONAI_USE = """## Use
+
+In this folder, with PyTorch and `pip install monai nibabel fire`; tak-seg is not needed:
+
+    python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\
+        --dataset_dir scans --output_dir masks
+
+reads every `.nii` and `.nii.gz` file in `scans`, in HU, and writes `NAME_seg.nii.gz` on its grid.
+`models/network.pt2` is the network with its text as a program of `torch.export`. It holds the
+probabilities of all classes at the scan's resolution in memory, 4 bytes per voxel and class, where
+`tak predict` holds some planes of them. The two may differ in voxels where two classes are equally
+probable to within rounding."""
 _LIMITS = """## Limits
 
 - For research. Not a medical device; not for decisions about a patient.
@@ -37,7 +50,7 @@ def model_card(
     parts = [
         f"# {metadata['name']}\n\n{metadata['description']}. Written by tak-seg "
         f"{metadata['version']}.",
-        "Use: `tak predict THIS.zip ct.nii.gz -o mask.nii.gz`",
+        _USE,
         _organs(data),
         _training(metadata),
         _text_origin(metadata, texts),
@@ -46,6 +59,11 @@ def model_card(
         _LIMITS,
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def with_monai_usage(card: str) -> str:
+    """The card of a bundle that is a folder for MONAI."""
+    return card.replace(_USE, _MONAI_USE)
 
 
 def _organs(data: Mapping[str, Any]) -> str:

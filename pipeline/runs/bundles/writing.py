@@ -1,4 +1,4 @@
-"""Writing of bundles: one ZIP file with network, metadata, texts, scores and model card.
+"""Writing of bundles: network, metadata, texts, scores and model card as one ZIP file or folder.
 
 Weights are safetensors, the rest is JSON and text, so that nothing is unpickled. The layout is that
 of MONAI bundles: configs/metadata.json, models/ and docs/.
@@ -21,13 +21,19 @@ from knowledge.common.files import write_whole
 from pipeline.files.kinds import require_kind
 from pipeline.results.result_files import evaluation_files, read_evaluation
 from pipeline.results.scores import Evaluation
-from pipeline.runs.bundles.model_card import model_card
+from pipeline.runs.bundles.exporting import program_bytes, write_onnx
+from pipeline.runs.bundles.model_card import model_card, with_monai_usage
+from pipeline.runs.bundles.monai_config import CONFIG, PROGRAM, inference_config
 from pipeline.runs.bundles.reading import CARD, FORMAT_VERSION, METADATA, TEXTS, WEIGHTS
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.open_model import open_model
 from pipeline.runs.trained_model import TrainedModel
 from segmentation.training.checkpoint import load
 
+_SCHEMA = (
+    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
+    "meta_schema_20240725.json"
+)
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same run gives the same bytes
 
 
@@ -39,20 +45,57 @@ def write(
     predictor: str | None = None,
     bank: Path | None = None,
 ) -> dict[str, Any]:
-    """Write the bundle of a run atomically, and return its metadata.
+    """Write the bundle of a run, and return its metadata.
 
     Args:
         run: a run's folder, or a checkpoint file.
+        target: NAME.zip for `tak`, written atomically; NAME.onnx for the network alone; or a folder
+            that MONAI's own `monai.bundle` runs.
         bank: the bank of the run, for its texts; the copy in the run's folder if None.
 
     Raises:
-        FileNotFoundError, ValueError: no run there, a name that does not end in .zip, or another
-            bank than the run's.
+        FileNotFoundError, ValueError: no run there, a name of another kind, or another bank than
+            the run's.
+        FileExistsError, NotADirectoryError: something else is at the folder's place.
         LookupError: no predictor of that name.
+        OSError: ONNX without its packages.
     """
-    if target.suffix.lower() != ".zip":
-        raise ValueError(f"-o {target}: a bundle's name ends in .zip")
+    suffix = target.suffix.lower()
+    if suffix not in (".zip", ".onnx", ""):
+        raise ValueError(
+            f"-o {target}: a bundle's name ends in .zip; .onnx writes the network alone, and a "
+            "name without a suffix a folder for MONAI"
+        )
+    if not suffix:
+        _check_folder(target)
     model = open_model(run, checkpoint=checkpoint, predictor=predictor, device=torch.device("cpu"))
+    if not suffix:
+        config = inference_config(model)
+    files, metadata = _contents(run, model, bank)
+    if suffix == ".onnx":
+        write_onnx(model, target)
+    elif suffix == ".zip":
+        write_whole(target, _zipped(files))
+    else:
+        files |= {CONFIG: _json(config), PROGRAM: program_bytes(model)}
+        files[CARD] = with_monai_usage(files[CARD].decode()).encode()
+        for name in sorted(files, key=METADATA.__eq__):  # metadata last: with them it is complete
+            write_whole(target / name, files[name])
+    return metadata
+
+
+def _check_folder(target: Path) -> None:
+    """Refuse a place that holds anything but such a bundle."""
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(f"-o {target}: expected a folder, but there is a file")
+    if target.is_dir() and any(target.iterdir()) and not (target / CONFIG).is_file():
+        raise FileExistsError(f"-o {target}: holds something else; give a new or empty folder")
+
+
+def _contents(
+    run: Path, model: TrainedModel, bank: Path | None
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The files of a bundle by name, and its metadata."""
     weights = {
         name: tensor.detach().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.network.state_dict().items()
@@ -71,8 +114,7 @@ def write(
         files[TEXTS] = _json(texts)
     scores = {path.name: evaluation for path, evaluation in evaluations.items()}
     files[CARD] = model_card(metadata, scores, texts).encode()
-    write_whole(target, _zipped(files))
-    return metadata
+    return files, metadata
 
 
 def _metadata(model: TrainedModel, bank: str | None, weights: str) -> dict[str, Any]:
@@ -96,11 +138,13 @@ def _metadata(model: TrainedModel, bank: str | None, weights: str) -> dict[str, 
         "num_channels": len(spec.classes),
         "spatial_shape": list(config.training.patch),
         "dtype": "float32",
+        "value_range": [0, 1],
         "is_patch_data": True,
         "channel_def": {str(label): name for label, name in enumerate(spec.classes)},
     }
     return {
         "tak_format_version": FORMAT_VERSION,
+        "schema": _SCHEMA,
         "version": version("tak-seg"),
         "monai_version": packages.pop("monai"),
         "pytorch_version": str(torch.__version__),
@@ -110,6 +154,8 @@ def _metadata(model: TrainedModel, bank: str | None, weights: str) -> dict[str, 
         "task": f"segmentation of {len(spec.organs)} organs",
         "description": f"{config.title}, trained on {spec.title} ({model.trained_on})",
         "data_source": spec.title,
+        "authors": "not stated",
+        "copyright": "not stated",
         "intended_use": "research; not for clinical decisions",
         "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": prediction}},
         "run": config.model_dump(mode="json", exclude_none=True),

@@ -99,7 +99,7 @@ class TextHead(Head):
         image = self.image_code(deep)
         codes = [
             image[:, None].expand(-1, len(classes), -1),
-            classes[None].expand(len(image), -1, -1),
+            classes[None].expand(image.shape[0], -1, -1),
         ]
         return self.controller(torch.cat(codes, dim=-1))
 
@@ -129,7 +129,7 @@ class TextHead(Head):
         assert isinstance(norm, nn.GroupNorm)
         assert isinstance(narrow, nn.Conv3d)
         assert narrow.bias is not None
-        if norm.num_groups < norm.num_channels:
+        if norm.num_groups < norm.num_channels or torch.compiler.is_exporting():
             return self.prepare(decoded)
         # GroupNorm of one channel per group is instance norm; the 1x1x1 convolution as a matrix
         # product gives the layout that `apply_generated` reads, without a copy.

@@ -18,7 +18,8 @@ _AMPERE = (8, 0)  # the first GPUs whose tensor cores take bfloat16
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 4e-2, torch.bfloat16: 1e-1}  # relative error
 INNER = 8  # channels inside the generated head: 8 -> 8 -> 8 -> 1
 _CHUNK_CPU, _CHUNK_GPU = 2**10, 2**18  # voxels per chunk: hidden layers exist for one chunk only
-PARAMETERS = 2 * INNER * INNER + INNER + 2 * INNER + 1  # 153 numbers per class
+_SIZES = [INNER * INNER, INNER * INNER, INNER, INNER, INNER, 1]  # of W1, W2, w3, b1, b2, b3
+PARAMETERS = sum(_SIZES)  # 153 numbers per class
 
 
 def apply_generated(features: Tensor, parameters: Tensor, *, kernel: Kernel = "auto") -> Tensor:
@@ -37,6 +38,8 @@ def apply_generated(features: Tensor, parameters: Tensor, *, kernel: Kernel = "a
     Returns:
         Logits [B, C, x, y, z], in the precision of the features.
     """
+    if torch.compiler.is_exporting():  # an exported program has standard operators only
+        return _exported(features.flatten(2), parameters).unflatten(2, features.shape[2:])
     pointwise = _Pointwise.apply
     if kernel == "auto" and _triton_works(features.device, features.dtype):
         from segmentation.networks.head_triton import PointwiseOnGPU
@@ -44,6 +47,16 @@ def apply_generated(features: Tensor, parameters: Tensor, *, kernel: Kernel = "a
         pointwise = PointwiseOnGPU.apply
     logits = pointwise(features.flatten(2), parameters.to(features.dtype))
     return logits.unflatten(2, features.shape[2:])
+
+
+def _exported(points: Tensor, parameters: Tensor) -> Tensor:
+    """Points [B, 8, V] and parameters [B, C, 153] to logits [B, C, V], in one piece."""
+    inner = INNER
+    w1, w2, w3, b1, b2, b3 = parameters.split(_SIZES, dim=-1)
+    points = points[:, None]
+    first = (w1.unflatten(2, (inner, inner)) @ points + b1[..., None]).relu()
+    second = (w2.unflatten(2, (inner, inner)) @ first + b2[..., None]).relu()
+    return (w3[:, :, None] @ second + b3[..., None])[:, :, 0]
 
 
 @cache
@@ -109,8 +122,7 @@ class _Layers(NamedTuple):
     def of(cls, parameters: Tensor) -> "_Layers":
         """Split parameters [C, 153] into the weights and biases of the three layers."""
         inner = INNER
-        sizes = [inner * inner, inner * inner, inner, inner, inner, 1]
-        w1, w2, w3, b1, b2, b3 = parameters.split(sizes, dim=-1)
+        w1, w2, w3, b1, b2, b3 = parameters.split(_SIZES, dim=-1)
         return cls(
             w1.reshape(-1, inner),
             w2.reshape(-1, inner, inner),
