@@ -51,7 +51,8 @@ def train(
 
     --extend adds steps; from there on learning rate and ramps are those of the new total.
     --init-from takes weights where name and shape agree, and rows of the head by organ name;
-    run.json lists what was taken.
+    run.json lists what was taken. `torchrun --nproc-per-node N -m pipeline train ...` shares every
+    step out over N processes or GPUs, to the same weights.
 
     Example: `tak train prepared --recipe tak --bank bank.h5 -o runs/tak`
     """
@@ -64,17 +65,22 @@ def train(
     from pipeline.runs.devices import select_device
     from pipeline.runs.extension import extend as extend_run
     from pipeline.runs.folder import RunFolder
+    from pipeline.runs.observer import TrainingObserver
     from pipeline.runs.resuming import changed_plugins, recorded_data
     from pipeline.runs.training import start
     from pipeline.terminal.live_table import watching
     from segmentation.data.preparation import load_prepared
+    from segmentation.training.distributed.ranks import joined, local_device, several_processes
     from segmentation.training.trackers import trackers_of
 
     trackers = trackers_of(wandb=wandb, mlflow=mlflow)
     every_change = [*(changes or ()), *([] if seed is None else [f"seed={seed}"])]
     folder = RunFolder(output)
     if extend is not None:
-        _refuse_with("--extend", {"--recipe": recipe, "--set or --seed": every_change})
+        _refuse_with("--extend", {
+            "--recipe": recipe, "--set or --seed": every_change,
+            "several processes: extend the run in one, then --resume": several_processes(),
+        })  # fmt: skip
         extend_run(output, extend)
         resume = True
     if init_from is not None:
@@ -84,7 +90,7 @@ def train(
         config = read_config(folder.config, every_change)
     else:
         config = read_config(shipped.find("recipes", recipe or "tak"), every_change)
-    chosen = select_device(device)
+    chosen = local_device(select_device(device))
     if prepared is None and not resume:
         raise ValueError("PREPARED is missing: give the folder that `tak prepare` wrote")
     root = recorded_data(output) if prepared is None else require_kind(prepared, "prepared")
@@ -95,8 +101,9 @@ def train(
 
     for warning in changed_plugins(output, config) if resume else ():
         typer.echo(f"warning: {warning}", err=True)
-    with watching(config.training.steps) as watcher:
-        observer = TerminalObserver(watcher, config, chosen, output)
+    with joined(chosen) as ranks, watching(config.training.steps) as watcher:
+        terminal = TerminalObserver(watcher, config, chosen, output)
+        observer = terminal if ranks.first else TrainingObserver()
         start(
             output,
             config,
@@ -107,9 +114,11 @@ def train(
             observer=observer,
             trackers=trackers,
             init_from=init_from,
+            ranks=ranks,
         )
     if observer.stopped_by:
-        typer.echo(f"stopped; `tak train -o {output} --resume` resumes it ({folder.last})")
+        if ranks.first:
+            typer.echo(f"stopped; `tak train -o {output} --resume` resumes it ({folder.last})")
         raise typer.Exit(128 + observer.stopped_by)
 
 

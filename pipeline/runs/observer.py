@@ -4,7 +4,13 @@ from typing import Any
 
 
 class TrainingObserver:
-    """Receives the events of a training run; every method does nothing unless overridden."""
+    """Receives the events of a training run; most methods do nothing unless overridden.
+
+    Attributes:
+        stopped_by: the signal that ended the session early, None without one.
+    """
+
+    stopped_by: int | None = None
 
     def recall(self, record: dict[str, Any]) -> None:
         """A record of the log before the run was resumed; these come first."""
@@ -23,3 +29,4 @@ class TrainingObserver:
 
     def stopped(self, number: int) -> None:
         """A signal ended the session after a step; last.pt is written."""
+        self.stopped_by = number

@@ -81,6 +81,7 @@ def _begun(trainer: Trainer) -> dict[str, Any]:
         },
         "platform": platform.platform(),
         "device": device_name(trainer.device),
+        **({"processes": size} if (size := trainer.ranks.size) > 1 else {}),
         "threads": torch.get_num_threads(),
         **({"plugins": plugins} if (plugins := recipe_plugins(trainer.config["run"])) else {}),
         "git": git_state(Path(__file__).parent),

@@ -1,6 +1,7 @@
 """Start or resume a training run."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from segmentation.data.checks import check_images
 from segmentation.data.preparation import Prepared
 from segmentation.training.augmentation import Augmenter
 from segmentation.training.checkpoint import Identity, discard_partial
+from segmentation.training.distributed.ranks import Ranks
 from segmentation.training.patches import PatchStream
 from segmentation.training.trackers import TensorBoard, Tracker
 from segmentation.training.trainer import Trainer
@@ -49,6 +51,7 @@ def start(
     observer: TrainingObserver | None = None,
     trackers: Sequence[type[Tracker]] = (TensorBoard,),
     init_from: Path | None = None,
+    ranks: Ranks | None = None,
 ) -> bool:
     """Train a run in `folder`; False if a signal stopped it early.
 
@@ -57,6 +60,7 @@ def start(
         observer: receives the records of the log and the progress of validations.
         trackers: receive curves and pictures.
         init_from: a run, checkpoint, bundle or published weights whose weights a new run takes.
+        ranks: the processes that train it together; this one alone by default.
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is False, or another process trains
@@ -64,7 +68,7 @@ def start(
         ValueError: `resume` with another configuration than the run was started with, or parts
             of the split with a common image.
     """
-    observer = observer or TrainingObserver()
+    observer, ranks = observer or TrainingObserver(), ranks or Ranks()
     run = RunFolder(folder)
     if resume and bank_path is None and config.needs_bank and run.bank.is_file():
         bank_path = run.bank
@@ -75,10 +79,10 @@ def start(
     taken = None if init_from is None else initialize(method, init_from, inputs.classes)
     method = method.to(device)
     choose_predictor(method, config.inference.predictor)
-    validate = validator(config, prepared, device, observer.tick)
+    validate = validator(config, prepared, device, observer.tick, ranks)
     trainer = Trainer(
         method,
-        _stream(config, prepared, device),
+        _stream(config, prepared, device, ranks),
         config.training,
         folder,
         identity=identity,
@@ -88,21 +92,26 @@ def start(
         opening=_opening(prepared, relations),
         trackers=trackers,
         report=observer.report,
+        ranks=ranks,
     )
+    ranks.wait()  # for the checks of all, before the first process writes
     make_writable(folder)
-    with run.lock():
-        discard_partial(folder)
-        if not resume:
+    with run.lock() if ranks.first else nullcontext():
+        if ranks.first:
+            discard_partial(folder)
+        if ranks.first and not resume:
             run.begin(config, bank_path)
             if relations is not None:
                 write_relations(folder, relations)
         past = trainer.resume() if resume else []
+        ranks.share(method)
         observer.ready(trainer.step)
         for record in past:
             observer.recall(record)
         if taken is not None:
             observer.initialized(in_words(taken, inputs.classes))
-        with session(trainer, prepared.root, taken), explain_device_errors(device, _LESS):
+        provenance = session(trainer, prepared.root, taken) if ranks.first else nullcontext()
+        with provenance, explain_device_errors(device, _LESS):
             finished = trainer.run()
     if not finished and trainer.stopped_by:
         observer.stopped(trainer.stopped_by)
@@ -155,7 +164,9 @@ def _opening(prepared: Prepared, relations: RunRelations | None) -> dict[str, An
     }
 
 
-def _stream(config: RunConfig, prepared: Prepared, device: torch.device) -> PatchStream:
+def _stream(
+    config: RunConfig, prepared: Prepared, device: torch.device, ranks: Ranks
+) -> PatchStream:
     options, split = config.training, prepared.split
     on_device = options.volumes_on == "device"
     return PatchStream(
@@ -171,6 +182,8 @@ def _stream(config: RunConfig, prepared: Prepared, device: torch.device) -> Patc
         device=device if on_device else None,
         device_gib=options.volumes_gib,
         augmenter=_augmenter(config, prepared),
+        rank=ranks.rank,
+        ranks=ranks.size,
     )
 
 

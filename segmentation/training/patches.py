@@ -52,10 +52,11 @@ class PatchStream(Dataset[Batch]):
             are the same.
         device_gib: limit of the volumes' memory on the device.
         augmenter: random transforms of the patches, where they are cut; none by default.
+        rank, ranks: of several processes, each of which cuts its equal share of a step's patches.
 
     Raises:
-        ValueError: no labeled case, no unlabeled case though some are required, or volumes that
-            exceed the device's limit.
+        ValueError: no labeled case, no unlabeled case though some are required, volumes that
+            exceed the device's limit, or patches that the processes cannot share equally.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class PatchStream(Dataset[Batch]):
         device: torch.device | None = None,
         device_gib: float = 8.0,
         augmenter: Augmenter | None = None,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         if not labeled:
             raise ValueError("expected at least one labeled case, got none")
@@ -83,6 +86,10 @@ class PatchStream(Dataset[Batch]):
             )
         self._cases = (list(labeled), list(unlabeled))
         self._per_step = (labeled_per_step, unlabeled_per_step)
+        self._places = tuple(
+            _share(f"{name}_per_step", count, rank, ranks)
+            for name, count in zip(("labeled", "unlabeled"), self._per_step, strict=True)
+        )
         self._patch, self._seed, self._limit = tuple(patch), seed, cached_cases
         self._repeats, self._last_place = case_order == "published", crops != "published"
         self._cache: dict[Path, _Voxels] = {}
@@ -93,9 +100,9 @@ class PatchStream(Dataset[Batch]):
             self._check_room(device, device_gib)
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch of a step, counted from 0."""
-        labeled = [self._crop(step, _LABELED, place) for place in range(self._per_step[0])]
-        weak = [self._crop(step, _UNLABELED, place).image for place in range(self._per_step[1])]
+        """The batch of a step, counted from 0: the patches of this process."""
+        labeled = [self._crop(step, _LABELED, place) for place in self._places[_LABELED]]
+        weak = [self._crop(step, _UNLABELED, place).image for place in self._places[_UNLABELED]]
         images = self._intensities([crop.image for crop in labeled], _LABELED, step)
         strong = self._intensities(weak, _UNLABELED, step)
         two_views = self._augmenter is not None and self._augmenter.options.views == "two"
@@ -121,7 +128,7 @@ class PatchStream(Dataset[Batch]):
             return list(images)
         return [
             self._augmenter.intensity(image, (stream, step, place))
-            for place, image in enumerate(images)
+            for place, image in zip(self._places[stream], images, strict=True)
         ]
 
     def _crop(self, step: int, stream: int, place: int) -> _Voxels:
@@ -236,6 +243,17 @@ class PatchStream(Dataset[Batch]):
                 f"{count} volumes need {need:.3g} GiB on {device}, where volumes_gib = "
                 f"{limit_gib:g} allows less; raise it, or set volumes_on = host"
             )
+
+
+def _share(key: str, patches: int, rank: int, ranks: int) -> range:
+    """Places in the step's patches that a process cuts."""
+    if patches % ranks:
+        raise ValueError(
+            f"training.{key} is {patches}, which {ranks} processes cannot share equally; it counts "
+            "the patches of all processes together: set a multiple of them"
+        )
+    each = patches // ranks
+    return range(rank * each, (rank + 1) * each)
 
 
 def batches(stream: PatchStream, start: int, stop: int, *, workers: int = 0) -> Generator[Batch]:

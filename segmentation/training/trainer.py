@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,14 @@ from segmentation.training.checkpoint import (
     load_weights,
     save,
 )
-from segmentation.training.log import RunLog, open_log, truncate_log
+from segmentation.training.distributed.ranks import (
+    ProcessDied,
+    Ranks,
+    copy_of_buffers,
+    explain_death,
+    restore_buffers,
+)
+from segmentation.training.log import RunLog, open_log, read_log, silent_log, truncate_log
 from segmentation.training.monitor import MissingOrganWarning, Validation
 from segmentation.training.options import Training, poly_rate
 from segmentation.training.patches import PatchStream, batches, explain_killed_worker
@@ -51,6 +58,7 @@ class Trainer:
         opening: content of the record of step 0 of a new run's log.
         trackers: further destinations of curves and pictures.
         report: called with every record of the log.
+        ranks: the processes of this training; the first one writes the folder.
 
     Raises:
         ValueError: half precision on a CPU.
@@ -70,6 +78,7 @@ class Trainer:
         opening: Mapping[str, Any] | None = None,
         trackers: Sequence[type[Tracker]] = (TensorBoard,),
         report: Callable[[dict[str, Any]], None] = lambda record: None,
+        ranks: Ranks | None = None,
     ) -> None:
         if options.precision != "fp32" and device.type == "cpu":
             raise ValueError(
@@ -80,6 +89,7 @@ class Trainer:
         self.identity, self.config, self.device = identity, config, device
         self.validate, self.opening = validate, opening
         self.trackers, self.report = trackers, report
+        self.ranks = ranks or Ranks()
         self.unpredicted = MissingOrganWarning(options.warn_after_validations)
         self.optimizer = torch.optim.SGD(
             [weight for weight in method.parameters() if weight.requires_grad],
@@ -113,7 +123,8 @@ class Trainer:
         if state.scaler:
             self.scaler.load_state_dict(state.scaler)
         self.step, self.best = state.step, state.best
-        past = truncate_log(self.folder / LOG, self.step)
+        path = self.folder / LOG
+        past = truncate_log(path, self.step) if self.ranks.first else read_log(path)
         for record in past:
             self.unpredicted.see(record)
         return past
@@ -124,6 +135,7 @@ class Trainer:
         Raises:
             ValueError: loss or weights are no longer finite.
             OSError: data cannot be read, log or checkpoint cannot be written.
+            ProcessDied: another process of the training has ended; last.pt is written.
         """
         options = self.options
         workers = 0 if options.volumes_on == "device" else options.workers
@@ -132,7 +144,7 @@ class Trainer:
         with (
             deterministic(options.deterministic),
             stop_on_signal() as stopped,
-            open_log(self.folder, self.trackers, self.config, self.step, self.report) as log,
+            self._open_log() as log,
             explain_killed_worker(options.workers),
             # Closed at once, which ends the data workers: they ignore the first signal at exit.
             closing(batches(self.stream, self.step, options.steps, workers=workers)) as stream,
@@ -141,7 +153,7 @@ class Trainer:
                 log.write({"step": 0, **self.opening})
             begin = time.perf_counter()
             for batch in stream:
-                terms = self._learn(batch.to(self.device))
+                terms = self._learn_together(batch.to(self.device))
                 self.step += 1
                 last = self.step == options.steps
                 if self.step % options.log_every == 0 or self.step == 1 or last:
@@ -150,7 +162,8 @@ class Trainer:
                 if self.validate and options.validates_after(self.step):
                     self._validate(self.validate, log)
                     due = True  # best.pt alone could not be resumed
-                stop = stopped()  # read once: a signal after this line counts in the next step
+                # Read once: a signal after this line counts in the next step, in all processes.
+                stop = self.ranks.largest(stopped() or 0)
                 if due or stop:
                     log.sync()
                     self._save(LAST)
@@ -161,6 +174,27 @@ class Trainer:
                     return last
         return True
 
+    def _open_log(self) -> AbstractContextManager[RunLog]:
+        """The log; that of other processes than the first goes nowhere."""
+        if not self.ranks.first:
+            return silent_log()
+        return open_log(self.folder, self.trackers, self.config, self.step, self.report)
+
+    def _learn_together(self, batch: Batch) -> dict[str, Tensor]:
+        """A step of all processes; if one has died, the state before the step is saved."""
+        if self.ranks.size == 1:
+            return self._learn(batch)
+        before = copy_of_buffers(self.method)
+        try:
+            with explain_death():
+                return self._learn(self.ranks.gather(batch))
+        except ProcessDied:
+            # Weights change only after the last exchange of a step, statistics already within it.
+            restore_buffers(self.method, before)
+            self._check_weights()
+            save(self._state(), self.folder / LAST)  # by any rank: the first may be the dead one
+            raise
+
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
         """One optimizer step; returns the weighted loss terms."""
         options = self.options
@@ -169,9 +203,11 @@ class Trainer:
             group["lr"] = rate
         dtype = _PRECISIONS[options.precision]
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+        autocast = torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+        with autocast, self.ranks.passes():
             terms = self.method(batch, self.step)
         self.scaler.scale(torch.stack(list(terms.values())).sum()).backward()
+        self.ranks.average_gradients(self.method)
         if options.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.method.parameters(), options.clip_norm)
@@ -238,7 +274,8 @@ class Trainer:
     def _save(self, name: str) -> None:
         """Write a checkpoint, unless a weight is NaN or infinite."""
         self._check_weights()
-        save(self._state(), self.folder / name)
+        if self.ranks.first:
+            save(self._state(), self.folder / name)
 
     def _state(self) -> TrainState:
         return TrainState(

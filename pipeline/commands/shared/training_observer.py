@@ -19,16 +19,12 @@ class TerminalObserver(TrainingObserver):
         watcher: of `watching`.
         device: as the user knows it.
         folder: of the run.
-
-    Attributes:
-        stopped_by: the signal that ended the session early, None without one.
     """
 
     def __init__(
         self, watcher: "Watcher", config: "RunConfig", device: object, folder: Path
     ) -> None:
         self.watcher, self.config, self.device, self.folder = watcher, config, device, folder
-        self.stopped_by: int | None = None
 
     def ready(self, step: int) -> None:
         """Print the number of steps, the device and the folder."""
@@ -59,7 +55,3 @@ class TerminalObserver(TrainingObserver):
     def tick(self, case: str, done: int, total: int) -> None:
         """Show the progress of a validation."""
         self.watcher.tick(case, done, total)
-
-    def stopped(self, number: int) -> None:
-        """Remember the signal, which decides the exit code."""
-        self.stopped_by = number

@@ -7,6 +7,7 @@ import torch
 
 from segmentation.data.case_files import FORMAT_VERSION, write_case
 from segmentation.data.preparation import read_case
+from segmentation.training.augmentation import Augmentation, Augmenter
 from segmentation.training.patches import PatchStream, batches
 
 
@@ -181,3 +182,19 @@ def test_published_order_repeats_each_list_within_an_epoch(tmp_path):
             assert set(Counter(chosen).values()) == {count}
             twice += sum(chosen[k] == chosen[k + 1] for k in range(0, 10, 2))
     assert twice > 10
+
+
+@pytest.mark.parametrize("views", ["one", "two"])
+def test_processes_cut_disjoint_shares_of_the_same_batch(prepared, views):
+    augmenter = Augmenter(Augmentation(gamma=(0.5, 2.0), views=views), seed=1)
+    options = {"labeled_per_step": 2, "unlabeled_per_step": 4, "augmenter": augmenter}
+    for step in range(3):
+        together = stream(prepared, **options)[step]
+        shares = [stream(prepared, **options, rank=rank, ranks=2)[step] for rank in range(2)]
+        for place, part in enumerate(together._parts):
+            assert torch.equal(part, torch.cat([share._parts[place] for share in shares]))
+
+
+def test_patches_that_processes_cannot_share_equally_are_refused(prepared):
+    with pytest.raises(ValueError, match="unlabeled_per_step is 3, which 2 processes cannot share"):
+        stream(prepared, unlabeled_per_step=3, rank=1, ranks=2)
