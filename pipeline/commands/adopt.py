@@ -33,7 +33,7 @@ def adopt(
     from pipeline.config.recipe_files import read_config
     from pipeline.files import shipped
     from pipeline.files.kinds import require_kind
-    from pipeline.runs.released_checkpoint import adopt as take
+    from pipeline.runs.starting.released_checkpoint import adopt as take
     from segmentation.data.descriptor import DatasetSpec
 
     require_kind(checkpoint, "checkpoint")

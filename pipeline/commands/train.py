@@ -63,10 +63,10 @@ def train(
     from pipeline.files.kinds import require_kind
     from pipeline.files.outputs import require_writable_folder
     from pipeline.runs.devices import select_device
-    from pipeline.runs.extension import extend as extend_run
     from pipeline.runs.folder import RunFolder
     from pipeline.runs.observer import TrainingObserver
-    from pipeline.runs.resuming import changed_plugins, recorded_data
+    from pipeline.runs.starting.extension import extend as extend_run
+    from pipeline.runs.starting.resuming import changed_plugins, recorded_data
     from pipeline.runs.training import start
     from pipeline.terminal.live_table import watching
     from segmentation.data.preparation import load_prepared

@@ -15,9 +15,9 @@ from knowledge.common.files import parse_json, read_text
 from pipeline.config.recipe import RunConfig
 from pipeline.datasets.protocols import claim_of_data, data_digest
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.initialization import differences_from
 from pipeline.runs.provenance import EXTENSIONS, INIT_FROM
-from pipeline.runs.resuming import differing
+from pipeline.runs.starting.initialization import differences_from
+from pipeline.runs.starting.resuming import differing
 from segmentation.data.preparation import Prepared, load_prepared
 from segmentation.training.checkpoint import TrainState, load
 

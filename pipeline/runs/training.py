@@ -13,7 +13,6 @@ from pipeline.datasets.protocols import case_marks, claim_of_data, data_digest
 from pipeline.runs.build import RunInputs, build_method
 from pipeline.runs.devices import explain_device_errors
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.initialization import in_words, initialize
 from pipeline.runs.observer import TrainingObserver
 from pipeline.runs.provenance import session
 from pipeline.runs.relations import (
@@ -23,8 +22,9 @@ from pipeline.runs.relations import (
     summary,
     write_relations,
 )
-from pipeline.runs.resuming import check_config, check_inputs
 from pipeline.runs.setting import load_run_inputs
+from pipeline.runs.starting.initialization import in_words, initialize
+from pipeline.runs.starting.resuming import check_config, check_inputs
 from pipeline.runs.trained_model import choose_predictor
 from pipeline.runs.validation import validator
 from segmentation.common.files import make_writable

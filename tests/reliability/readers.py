@@ -113,8 +113,8 @@ def _networks() -> dict[str, Reader]:
     from pipeline.report.runs.run_data import read_run
     from pipeline.results.result_files import read_evaluation
     from pipeline.runs.open_model import open_model
-    from pipeline.runs.released_checkpoint import read_published
     from pipeline.runs.reproduction import open_original
+    from pipeline.runs.starting.released_checkpoint import read_published
     from segmentation.data.case_files import load_prepared, read_case
     from segmentation.training.log import read_log
 

@@ -1,7 +1,7 @@
 """Modules without a test file of their name, and the tests that cover them."""
 
 TESTED_BY = {
-    "pipeline/commands/adopt.py": "tests/pipeline/runs/test_released_checkpoint.py",
+    "pipeline/commands/adopt.py": "tests/pipeline/runs/starting/test_released_checkpoint.py",
     "pipeline/commands/bundle.py": "tests/pipeline/runs/test_runs.py",
     "pipeline/commands/evaluate.py": "tests/pipeline/runs/test_runs.py",
     "pipeline/commands/inspect.py": "tests/pipeline/datasets/test_inspection.py",

@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 
-from pipeline.runs.extension import extend
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.starting.extension import extend
 from segmentation.training.checkpoint import load
 from segmentation.training.options import poly_rate
 from tests.support.command_line import changed, tak

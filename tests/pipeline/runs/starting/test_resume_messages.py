@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.config.recipe_files import read_config
-from pipeline.runs.resuming import differing
+from pipeline.runs.starting.resuming import differing
 from pipeline.runs.training import start
 from tests.support.small_run import SMALL, make_bank
 

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.runs.initialization import initialize
+from pipeline.runs.starting.initialization import initialize
 from segmentation.networks.heads.conv import ConvHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
 from segmentation.training.checkpoint import load
-from segmentation.training.transfer import networks_to_start, transfer
 from tests.support.command_line import TINY, tak
 from tests.support.paths import ROOT
 from tests.support.small_parts import make
@@ -104,17 +103,6 @@ def test_another_head_keeps_its_first_values_and_the_report_says_so(prepared, tm
         assert not torch.equal(after[f"network.{name}"], before[f"network.{name}"]) or (
             before[f"network.{name}"].unique().numel() == 1
         ), name
-
-
-def test_teachers_take_the_weights_and_a_second_student_does_not():
-    source = Network(VNet(width=4, levels=3), ConvHead(4, 4)).state_dict()
-    for name, taken, kept in (("ua_mt", 2, 0), ("cps", 1, 1)):
-        method = make(name)
-        take, keep = networks_to_start(method)
-        assert (len(take), len(keep)) == (taken, kept)
-        result = transfer(take[0], source, "abcd", "abcd")
-        assert len(result.taken) == len(source)
-        assert all(torch.equal(value, source[key]) for key, value in take[0].state_dict().items())
 
 
 def test_published_weights_are_taken_under_their_own_names(prepared, tmp_path):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.open_model import open_model
-from pipeline.runs.released_checkpoint import read_published
+from pipeline.runs.starting.released_checkpoint import read_published
 from segmentation.networks.released import renamed
 from segmentation.training.transfer import first_network, start_from
 
