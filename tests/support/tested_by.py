@@ -2,6 +2,7 @@
 
 TESTED_BY = {
     "pipeline/commands/adopt.py": "tests/pipeline/runs/starting/test_released_checkpoint.py",
+    "pipeline/runs/setting.py": "tests/pipeline/runs/starting/test_released_checkpoint.py",
     "pipeline/commands/bundle.py": "tests/pipeline/runs/test_runs.py",
     "pipeline/commands/evaluate.py": "tests/pipeline/runs/test_runs.py",
     "pipeline/commands/inspect.py": "tests/pipeline/datasets/test_inspection.py",
