@@ -163,7 +163,7 @@ class Trainer:
                     self._validate(self.validate, log)
                     due = True  # best.pt alone could not be resumed
                 # Read once: a signal after this line counts in the next step, in all processes.
-                stop = self.ranks.largest(stopped() or 0)
+                stop = self._common_stop(stopped() or 0)
                 if due or stop:
                     log.sync()
                     self._save(LAST)
@@ -191,9 +191,21 @@ class Trainer:
         except ProcessDied:
             # Weights change only after the last exchange of a step, statistics already within it.
             restore_buffers(self.method, before)
-            self._check_weights()
-            save(self._state(), self.folder / LAST)  # by any rank: the first may be the dead one
+            self._save_after_death()
             raise
+
+    def _common_stop(self, signal: int) -> int:
+        """The signal that stops any process after this step, 0 without one."""
+        try:
+            return self.ranks.largest(signal)
+        except ProcessDied:
+            self._save_after_death()
+            raise
+
+    def _save_after_death(self) -> None:
+        """Write last.pt in any process: the first one may be the dead one."""
+        self._check_weights()
+        save(self._state(), self.folder / LAST)
 
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
         """One optimizer step; returns the weighted loss terms."""
