@@ -1,5 +1,6 @@
 """Transfer of trained weights to the networks of a method."""
 
+import pytest
 import torch
 
 from segmentation.networks.heads.conv import ConvHead
@@ -30,3 +31,17 @@ def test_rows_of_the_head_are_bit_equal_by_name_and_new_ones_stay():
     assert torch.equal(network.head.bias[0], source.head.bias[0])
     assert torch.equal(network.head.weight[1], before[1])
     assert not result.left
+
+
+def test_rows_go_by_name_also_where_shapes_agree():
+    source = Network(VNet(width=4, levels=3), ConvHead(4, 4))
+    network = Network(VNet(width=4, levels=3), ConvHead(4, 4))
+    transfer(network, source.state_dict(), "bcad", "abcd")
+    for row, name in enumerate("bcad"):
+        assert torch.equal(network.head.weight[row], source.head.weight["abcd".index(name)])
+
+
+def test_a_network_that_nothing_fits_is_refused():
+    source = Network(VNet(width=6, levels=3), ConvHead(6, 4)).state_dict()
+    with pytest.raises(ValueError, match="no weight has a name and shape"):
+        transfer(Network(VNet(width=4, levels=3), ConvHead(4, 4)), source, "abcd", "abcd")
