@@ -1,6 +1,7 @@
 """Files that come with tak-seg, and files of the user beside them: prompts, data sets, recipes."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from knowledge.common.suggest import did_you_mean
@@ -75,9 +76,10 @@ def find(kind: str, name: str | Path) -> Path:
         for folder in folders(kind):
             named = folder / f"{name}{_SUFFIXES[kind]}"
             if named.is_file():
-                return require_kind(named, _KINDS[kind]) if _KINDS[kind] else named
+                own = _KINDS[kind] and folder != reference(kind)
+                return _of_kind(named, _KINDS[kind]) if own else named
     if path.is_file() and _KINDS[kind]:
-        require_kind(path, _KINDS[kind])
+        _of_kind(path, _KINDS[kind])
     if path.suffix == _SUFFIXES[kind] and path.is_file():
         return path
     if path.suffix == _SUFFIXES[kind] and path.name != str(name):
@@ -87,6 +89,17 @@ def find(kind: str, name: str | Path) -> Path:
         f"no {str(name)!r} among {kind}: there is {', '.join(known) or 'none'}; another file is "
         f"given by its path, ending in {_SUFFIXES[kind]}{did_you_mean(str(name), known)}"
     )
+
+
+def _of_kind(path: Path, wanted: str) -> Path:
+    """The path, if its file is of a kind; a study asks once per cell, a file is parsed once."""
+    _check_kind(path, wanted, path.stat().st_mtime_ns)
+    return path
+
+
+@lru_cache(maxsize=256)
+def _check_kind(path: Path, wanted: str, modified: int) -> None:
+    require_kind(path, wanted)
 
 
 def find_in(kind: str, *parts: str) -> Path:

@@ -129,6 +129,14 @@ def _run(counter: Counter | None) -> int:
         sys.stderr.flush()
 
 
+def kill(process: int) -> None:
+    """SIGKILL to the process and all that it has started."""
+    try:
+        os.killpg(process, signal.SIGKILL)
+    except ProcessLookupError:  # so early that it has no group of its own yet
+        os.kill(process, signal.SIGKILL)
+
+
 def wait_for(process: int, folder: Path, begin: float, limit: float = 300, tag: str = "") -> Ended:
     """Wait for the process; one beyond the limit is killed, its code is -9."""
     while True:
@@ -136,7 +144,7 @@ def wait_for(process: int, folder: Path, begin: float, limit: float = 300, tag: 
         if ended:
             break
         if time.monotonic() - begin > limit:
-            os.killpg(process, signal.SIGKILL)
+            kill(process)
             _, status = os.waitpid(process, 0)
             break
         time.sleep(0.01)

@@ -1,8 +1,6 @@
 """SIGKILL at random moments: files are whole or absent, a second call ends as if undisturbed."""
 
-import os
 import random
-import signal
 import time
 from pathlib import Path
 
@@ -50,7 +48,7 @@ def _killed(
     process = forks.start(job.words, folder, counter)
     if moment is not None:
         time.sleep(moment)
-        os.killpg(process, signal.SIGKILL)
+        forks.kill(process)
     forks.wait_for(process, folder, begin)
     faults = unreadable(folder, job)
     answered = len(list(folder.glob("cache/??/[!.]*.json")))

@@ -8,7 +8,6 @@ the cuts come right after the command has ended with success: then every file mu
 import os
 import random
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -85,7 +84,7 @@ def _cut(job: Job, folder: Path, image: Path, copy: Path, moment: float | None) 
         return ended.code == 0
     time.sleep(moment)
     _copy(image, copy)
-    os.killpg(process, signal.SIGKILL)
+    forks.kill(process)
     forks.wait_for(process, folder, begin)
     return False
 

@@ -122,6 +122,7 @@ def test_figures_lie_beside_the_page_as_png(small_report):
             "losses",
             "curves",
             "dice",
+            "measures",
             "shapes",
             "cases",
             "surfaces",

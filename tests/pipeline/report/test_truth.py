@@ -55,7 +55,7 @@ def test_a_page_made_again_keeps_no_figure_that_is_not_of_it(small_report, prepa
     run = make_scored_run(tmp_path / "run", prepared)
     ran(run, "-o", tmp_path / "out")
     assert {path.name for path in figures.iterdir()} == {
-        *(f"{name}.png" for name in ("losses", "curves", "dice", "vectors")),
+        *(f"{name}.png" for name in ("losses", "curves", "dice", "measures", "vectors")),
         *("mine.png", "shapes.png"),
     }
     assert (figures / "shapes.png").read_bytes() == own
@@ -207,7 +207,7 @@ def test_scans_without_any_organ_are_said_to_be_that(prepared, tmp_path):
     assert "labeled scans shows an organ" in page
     assert ">not scored<" in page
     names = {path.stem for path in (tmp_path / "out" / "figures").iterdir()}
-    assert names == {"curves", "dice", "vectors"}
+    assert names == {"curves", "dice", "measures", "vectors"}
 
 
 def test_an_organ_that_no_scan_shows_is_named_below_the_chart(prepared, tmp_path):

@@ -25,6 +25,7 @@ class Entry:
     summary: str = "Short."
     options: tuple = ()
     usage: tuple = ()
+    origin: str = ""
 
 
 def test_kinds_are_headings_and_details_follow_on_request(capsys):
