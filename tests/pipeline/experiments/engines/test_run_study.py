@@ -110,6 +110,7 @@ def test_a_failing_cell_does_not_stop_the_others_and_is_tried_again(tmp_path):
     assert again.kinds == ["describe"], "the failed one alone"
 
 
+@pytest.mark.slow
 def test_checkpoints_of_scored_runs_may_be_deleted(finished, tmp_path):
     folder = copied(finished, tmp_path)
     for checkpoint in (folder / "store").rglob("*.pt"):
@@ -123,6 +124,7 @@ def test_checkpoints_of_scored_runs_may_be_deleted(finished, tmp_path):
     assert sorted(recorder.kinds) == ["evaluate", "prepare", "train"]
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_scored_before_the_next_one_starts(tmp_path):
     path = write_study(tmp_path, HEAD)
     result, recorder = run(path, tmp_path / "store", jobs=1)
@@ -130,6 +132,7 @@ def test_a_finished_training_is_scored_before_the_next_one_starts(tmp_path):
     assert recorder.kinds[-4:] == ["train", "evaluate", "train", "evaluate"]
 
 
+@pytest.mark.slow
 def test_stages_of_some_kinds_can_be_made_alone_and_the_rest_elsewhere(tmp_path):
     path = write_study(tmp_path, HEAD, '[axes]\nbank = ["text", "shuffled"]\n')
     process = tak_study(path, "--only", "control", "--jobs", 1, cwd=tmp_path)
@@ -199,6 +202,7 @@ def test_a_killed_worker_fails_its_stage_alone_and_the_next_run_resumes_it(tmp_p
     assert "--resume" in log
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_saves_what_runs_and_the_same_command_continues(tmp_path):
     path = write_study(tmp_path, fixed=LONG)

@@ -89,6 +89,7 @@ def test_a_preempted_job_saves_is_requeued_and_ends_with_the_same_table(
     assert sum("--resume" in log for log in logs) == 1
 
 
+@pytest.mark.slow
 @linux
 def test_a_job_that_dies_is_submitted_again_and_every_cell_is_computed_once(
     tmp_path, monkeypatch, undisturbed
