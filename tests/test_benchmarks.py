@@ -37,6 +37,7 @@ def test_an_unknown_item_is_answered_with_the_known_ones():
     assert "step:magicnet" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_ladder_gives_costs_and_the_exponent_of_their_growth():
     words = ("--ladder", "--only", "pseudo_labels", "--classes", "4", "8")
     done = run(*words, "--repeats", "1", "--warm-up", "0")

@@ -72,6 +72,7 @@ def check(folder, run_name):
     return result
 
 
+@pytest.mark.slow
 def test_the_wheel_runs_the_demonstration_from_an_empty_folder(installed, tmp_path):
     settings = [word for change in SHORT for word in ("--set", change)]
     printed = run(installed, "demo", "-o", "out", *settings, cwd=tmp_path)

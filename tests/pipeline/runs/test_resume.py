@@ -58,7 +58,10 @@ def same_weights(one, other):
     return all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 2), (signal.SIGINT, 2)])
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [(signal.SIGTERM, 2), pytest.param(signal.SIGINT, 2, marks=pytest.mark.slow)],
+)
 def test_a_stopped_run_ends_its_step_and_goes_on_to_the_same_weights(
     run, prepared, bank, tmp_path, number, workers
 ):

@@ -149,6 +149,7 @@ def test_stages_of_some_kinds_can_be_made_alone_and_the_rest_elsewhere(tmp_path)
     assert "encode" in errors
 
 
+@pytest.mark.slow
 def test_contradicted_claims_are_a_result_and_not_a_failure(tmp_path):
     shipped = (ROOT / "data" / "answers" / "terse.json").read_text(encoding="utf-8")
     turned = shipped.replace('"left_of"', '"?"').replace('"right_of"', '"left_of"')
@@ -223,6 +224,7 @@ def _default_sigint():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.mark.slow
 def test_two_studies_at_once_compute_every_stage_once(tmp_path):
     path = write_study(tmp_path)
     both = [tak_study(path, "--jobs", 1, "-o", f"out{i}", cwd=tmp_path) for i in range(2)]
