@@ -84,6 +84,24 @@ def discard_partial(folder: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
+def read_tensors(path: Path) -> Any:
+    """The content of a file that torch wrote, on the CPU, read without executing anything.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: not such a file, or a damaged one.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no checkpoint there")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:  # torch raises what the unpickler and the archive raise
+        # Its message is omitted: it advises to load the file in a way that executes code.
+        raise ValueError(
+            f"{path}: not a readable checkpoint, but another kind of file or a damaged one"
+        ) from fault
+
+
 def load(path: Path) -> TrainState:
     """Read a checkpoint onto the CPU.
 
@@ -92,15 +110,7 @@ def load(path: Path) -> TrainState:
         ValueError: not a checkpoint of this program, one of a newer version, or one with missing
             parts, non-finite, sparse or quantized weights, which it names.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no checkpoint there")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # torch raises what the unpickler and the archive raise
-        # Its message is omitted: it advises to load the file in a way that executes code.
-        raise ValueError(
-            f"{path}: not a readable checkpoint, but another kind of file or a damaged one"
-        ) from fault
+    content = read_tensors(path)
     if not isinstance(content, dict) or "format_version" not in content:
         raise ValueError(f"{path}: not a checkpoint of tak-seg")
     version = content.pop("format_version")

@@ -38,7 +38,6 @@ def extend(folder: Path, steps: int) -> RunConfig:
             f"{run.config}: training.rate_horizon_steps = {horizon} ends the learning rate before "
             f"the new total of {wanted} steps; start a run with --init-from {folder}"
         )
-    # Epochs have a fixed number of steps each; a total that they do not divide has none.
     epochs = None if config.training.epochs is None else _epochs(config, wanted)
     training = config.training.model_copy(update={"steps": wanted, "epochs": epochs})
     extended = config.model_copy(update={"training": training})

@@ -13,6 +13,7 @@ from pipeline.runs.folder import RunFolder
 from pipeline.runs.open_model import open_model
 from pipeline.runs.starting.released_checkpoint import read_published
 from segmentation.networks.released import renamed
+from segmentation.training.checkpoint import read_tensors
 from segmentation.training.transfer import first_network, start_from
 
 
@@ -47,7 +48,7 @@ def initialize(method: nn.Module, source: Path, classes: Sequence[str]) -> dict[
     except ValueError as fault:
         raise ValueError(f"{source}: {fault}; a recipe with the same network fits") from None
     return {
-        "source": str(source.resolve()),
+        "source": str(source.absolute()),  # a download is a link to a file without a suffix
         "file": trained.file.name,
         "sha256": hashlib.sha256(trained.file.read_bytes()).hexdigest(),
         "classes": list(trained.classes),
@@ -94,8 +95,8 @@ def _read(source: Path) -> Trained:
 def _of_a_run(path: Path) -> bool:
     """Whether a file of tensors is a checkpoint of tak-seg."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # `open_model` or `read_published` says what is wrong
+        content = read_tensors(path)
+    except (OSError, ValueError):  # `read_published` says what is wrong
         return False
     return isinstance(content, dict) and "format_version" in content
 

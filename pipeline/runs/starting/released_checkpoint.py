@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pipeline.config.recipe import RunConfig
@@ -13,7 +12,7 @@ from pipeline.runs.folder import RunFolder
 from pipeline.runs.setting import load_run_inputs
 from segmentation.data.descriptor import DatasetSpec
 from segmentation.networks.released import convert_location_weights, convert_weights
-from segmentation.training.checkpoint import Identity, TrainState, save
+from segmentation.training.checkpoint import Identity, TrainState, read_tensors, save
 
 
 def adopt(
@@ -62,14 +61,7 @@ def read_published(path: Path) -> Mapping[str, Tensor]:
         FileNotFoundError: no file there.
         ValueError: no table of tensors.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no checkpoint there")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # torch raises what the unpickler and the archive raise
-        raise ValueError(
-            f"{path}: not a readable checkpoint, but another kind of file or a damaged one"
-        ) from fault
+    content = read_tensors(path)
     if isinstance(content, dict) and len(content) == 1:
         content = next(iter(content.values()))  # {"state_dict": {...}}
     if not isinstance(content, dict) or not all(isinstance(x, Tensor) for x in content.values()):

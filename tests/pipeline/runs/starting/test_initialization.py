@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.runs.starting.initialization import initialize
+from pipeline.runs.starting.initialization import differences_from, initialize
 from segmentation.networks.heads.conv import ConvHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
@@ -178,3 +178,14 @@ def test_a_repetition_starts_from_the_same_weights_or_says_that_they_are_gone(
     shutil.rmtree(source)
     gone = tak("rerun", folder, "-o", tmp_path / "third", ok=False).stderr
     assert "the weights that it started from are gone" in gone
+
+
+def test_a_download_is_recorded_by_its_name_and_can_be_taken_again(tmp_path):
+    """The cache of the hub holds links to files whose names are digests."""
+    (tmp_path / "blob").write_bytes((SAVED / "bundle.zip").read_bytes())
+    (tmp_path / "model.zip").symlink_to("blob")
+    classes = ("background", "a", "b", "c")
+    record = initialize(make("supervised"), tmp_path / "model.zip", classes)
+    assert differences_from(record) is None
+    again = initialize(make("supervised"), Path(record["source"]), classes)
+    assert again == record
