@@ -17,12 +17,17 @@ from tests.reliability.jobs import Job
 _SIZES = (3_000, 10_000, 30_000, 100_000, 300_000)  # smaller ones hit the standard output
 
 
-def limits(job: Job, folder: Path, number: int, seed: int = 0) -> list[str]:
-    """Run the command with random limits of file sizes, then without; a line per failure."""
+def undisturbed(job: Job, folder: Path) -> tuple[forks.Ended, dict[str, object]]:
+    """The end and the contents of a run that nothing disturbs."""
     job.prepare(folder)
     done = forks.run(job.words, folder)
     assert done.code == 0, f"{job.name} failed undisturbed: {done.err}"
-    expected = contents_of(folder, job.ignored)
+    return done, contents_of(folder, job.ignored)
+
+
+def limits(job: Job, folder: Path, number: int, seed: int = 0) -> list[str]:
+    """Run the command with random limits of file sizes, then without; a line per failure."""
+    expected = undisturbed(job, folder)[1]
     chance = random.Random(f"{job.name}{seed}")
     failures = []
     for _ in range(number):
@@ -50,10 +55,7 @@ class FileLimit(forks.Counter):
 def full_disk(job: Job, folder: Path, number: int, seed: int = 0) -> list[str]:
     """Run the command on a file system with little space, then with enough; needs root."""
     chance = random.Random(f"{job.name}{seed}")
-    job.prepare(folder)
-    done = forks.run(job.words, folder)
-    assert done.code == 0, f"{job.name} failed undisturbed: {done.err}"
-    expected = contents_of(folder, job.ignored)
+    expected = undisturbed(job, folder)[1]
     used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     failures = []
     for _ in range(number):
@@ -73,10 +75,7 @@ def full_disk(job: Job, folder: Path, number: int, seed: int = 0) -> list[str]:
 
 def read_only(job: Job, folder: Path, number: int, seed: int = 0) -> list[str]:
     """Run the command on a file system that cannot be written, then on the same, writable; root."""
-    job.prepare(folder)
-    done = forks.run(job.words, folder)
-    assert done.code == 0, f"{job.name} failed undisturbed: {done.err}"
-    expected = contents_of(folder, job.ignored)
+    expected = undisturbed(job, folder)[1]
     shutil.rmtree(folder)
     folder.mkdir()
     with tmpfs(folder, 64 * 2**20):

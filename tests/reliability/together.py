@@ -6,16 +6,13 @@ from pathlib import Path
 
 from tests.reliability import forks
 from tests.reliability.contents import contents_of, differences
-from tests.reliability.full import judge
+from tests.reliability.full import judge, undisturbed
 from tests.reliability.jobs import Job
 
 
 def together(job: Job, folder: Path, number: int, seed: int = 0) -> list[str]:
     """Start the command twice, the second time at a random moment of the first; failures."""
-    job.prepare(folder)
-    done = forks.run(job.words, folder)
-    assert done.code == 0, f"{job.name} failed undisturbed: {done.err}"
-    expected = contents_of(folder, job.ignored)
+    done, expected = undisturbed(job, folder)
     chance = random.Random(f"{job.name}{seed}")
     failures = []
     for _ in range(number):
