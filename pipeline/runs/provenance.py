@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,6 +17,7 @@ import torch
 
 from knowledge.common.files import write_whole
 from pipeline.config.registry import recipe_plugins
+from pipeline.runs.energy import Counter, metered
 from pipeline.runs.folder import RunFolder
 from segmentation.training.trainer import Trainer
 
@@ -26,7 +27,10 @@ _PACKAGES = ("torch", "monai", "numpy", "nibabel", "h5py")
 
 @contextmanager
 def session(
-    trainer: Trainer, data: Path, init_from: Mapping[str, Any] | None = None
+    trainer: Trainer,
+    data: Path,
+    init_from: Mapping[str, Any] | None = None,
+    energy: Sequence[Counter] = (),
 ) -> Iterator[None]:
     """Record the begin and the end of training in `run.json`.
 
@@ -34,6 +38,7 @@ def session(
 
     Args:
         init_from: the record of `initialize`, for a new run.
+        energy: counters of the devices.
     """
     path = RunFolder(trainer.folder).provenance
     goes_on = trainer.step > 0 and path.is_file()
@@ -54,16 +59,18 @@ def session(
     begin = time.monotonic()
     _write(path, content)
     ended = "interrupted within a step"
-    try:
-        yield
-        ended = "finished" if trainer.step == trainer.options.steps else "stopped by a signal"
-    except Exception as fault:
-        ended = f"failed: {type(fault).__name__}: {fault}"
-        raise
-    finally:
-        seconds = round(time.monotonic() - begin, 1)
-        begun |= {"to_step": trainer.step, "seconds": seconds, "ended": ended}
-        _write(path, content)
+    with metered(energy) as kilowatt_hours:
+        try:
+            yield
+            ended = "finished" if trainer.step == trainer.options.steps else "stopped by a signal"
+        except Exception as fault:
+            ended = f"failed: {type(fault).__name__}: {fault}"
+            raise
+        finally:
+            seconds, used = round(time.monotonic() - begin, 1), kilowatt_hours()
+            begun |= {"to_step": trainer.step, "seconds": seconds, "ended": ended}
+            begun["energy_kwh"] = None if used is None else round(used, 6)
+            _write(path, content)
 
 
 def _begun(trainer: Trainer) -> dict[str, Any]:
@@ -72,6 +79,7 @@ def _begun(trainer: Trainer) -> dict[str, Any]:
         "from_step": trainer.step,
         "to_step": None,
         "seconds": None,
+        "energy_kwh": None,
         "ended": None,
         "command": shlex.join(["tak", *sys.argv[1:]]),
         "versions": {

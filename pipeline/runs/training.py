@@ -12,6 +12,7 @@ from pipeline.config.recipe import RunConfig
 from pipeline.datasets.protocols import case_marks, claim_of_data, data_digest
 from pipeline.runs.build import RunInputs, build_method
 from pipeline.runs.devices import explain_device_errors
+from pipeline.runs.energy import counters
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.observer import TrainingObserver
 from pipeline.runs.provenance import session
@@ -110,8 +111,9 @@ def start(
             observer.recall(record)
         if taken is not None:
             observer.initialized(in_words(taken, inputs.classes))
-        provenance = session(trainer, prepared.root, taken) if ranks.first else nullcontext()
-        with provenance, explain_device_errors(device, _LESS):
+        energy = counters(device, ranks)
+        kept = session(trainer, prepared.root, taken, energy) if ranks.first else nullcontext()
+        with kept, explain_device_errors(device, _LESS):
             finished = trainer.run()
     if not finished and trainer.stopped_by:
         observer.stopped(trainer.stopped_by)

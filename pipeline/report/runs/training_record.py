@@ -16,6 +16,7 @@ class TrainingRecord:
     Attributes:
         seconds: of the sessions that ended.
         killed: number of sessions that did not end, whose time is unknown.
+        energy_kwh: of all sessions; None if a device did not tell.
         devices: kind of device and name of the GPU or processor.
         versions: package -> versions.
         commits: of the checkout of the package; with `, changed` if files differed from it.
@@ -24,6 +25,7 @@ class TrainingRecord:
     sessions: int
     seconds: float
     killed: int
+    energy_kwh: float | None
     devices: tuple[str, ...]
     platforms: tuple[str, ...]
     threads: tuple[str, ...]
@@ -51,6 +53,8 @@ def read_training_record(path: Path) -> TrainingRecord | None:
 
 def _joined(sessions: Sequence[Mapping[str, Any]]) -> TrainingRecord:
     seconds = [one.get("seconds") for one in sessions]
+    energy = [one.get("energy_kwh") for one in sessions]
+    known = [float(each) for each in energy if each is not None]
     versions: dict[str, dict[str, None]] = {}
     for one in sessions:
         for package, version in (one.get("versions") or {}).items():
@@ -59,6 +63,7 @@ def _joined(sessions: Sequence[Mapping[str, Any]]) -> TrainingRecord:
         sessions=len(sessions),
         seconds=sum(float(each) for each in seconds if each is not None),
         killed=sum(each is None for each in seconds),
+        energy_kwh=sum(known) if len(known) == len(energy) else None,
         devices=_distinct(sessions, "device"),
         platforms=_distinct(sessions, "platform"),
         threads=_distinct(sessions, "threads"),

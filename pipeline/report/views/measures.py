@@ -132,4 +132,6 @@ def _time(run: RunData, record: TrainingRecord) -> str:
         words += f", in {record.sessions} {'sessions' if record.sessions > 1 else 'session'}"
     if record.killed:
         words += f", {record.killed} of them killed, their time unknown"
+    if record.energy_kwh is not None:
+        words += f"; {record.energy_kwh:.3g} kWh"
     return words

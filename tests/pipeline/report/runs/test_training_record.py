@@ -11,6 +11,7 @@ from tests.support.report_material import make_scored_run
 
 SESSION = {
     "seconds": 3600.0,
+    "energy_kwh": 0.25,
     "versions": {"tak-seg": "0.1.0", "torch": "2.0"},
     "platform": "Linux",
     "device": "cuda: NVIDIA H100",
@@ -33,8 +34,15 @@ def test_sessions_add_up_and_a_killed_one_has_no_time(tmp_path):
     path.write_text(json.dumps({"sessions": [SESSION, killed, SESSION]}))
     record = read_training_record(path)
     assert (record.sessions, record.killed, record.seconds) == (3, 1, 7200.0)
+    assert record.energy_kwh == 0.75
     assert record.versions == {"tak-seg": ("0.1.0",), "torch": ("2.0", "2.1")}
     assert record.commits == ("ffffffffffff, changed",)
+
+
+def test_the_energy_is_known_only_if_that_of_every_session_is(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"sessions": [SESSION, SESSION | {"energy_kwh": None}]}))
+    assert read_training_record(path).energy_kwh is None
 
 
 def test_the_page_says_hardware_time_and_versions_or_that_they_are_not_recorded(prepared, tmp_path):
@@ -46,6 +54,7 @@ def test_the_page_says_hardware_time_and_versions_or_that_they_are_not_recorded(
     text = Page((tmp_path / "page.html").read_text(encoding="utf-8")).texts["about"]
     assert "cuda: NVIDIA H100; Linux" in text
     assert "at least 60 min" in text
+    assert "0.5 kWh" in text
     assert "in 2 sessions, 1 of them killed" in text
     assert "torch 2.0" in text
     assert "not recorded" in text
