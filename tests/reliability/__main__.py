@@ -8,19 +8,20 @@ failed. POSIX only.
 import argparse
 import datetime
 import os
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from tests.reliability import forks, full, kill, power, readers, service, signals, soak, together
 from tests.reliability.jobs import Job, counted_server, jobs, make_scans
-from tests.reliability.strange import strange
+from tests.reliability.strange import Reader, strange
 
 PAGE = Path(__file__).parents[1] / "RELIABILITY.md"
 Rows = list[tuple[str, int, list[str], float]]  # subject, number of tries, failures, seconds
+Subject = TypeVar("Subject", Job, Reader)
 
 
 def main() -> None:
@@ -28,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="Few repetitions.")
     parser.add_argument("--only", action="append", choices=list(PARTS), help="One part.")
+    parser.add_argument("--subject", action="append", help="One command or reader of the parts.")
     parser.add_argument("--number", type=int, help="Repetitions of each disturbance.")
     parser.add_argument("--seed", type=int, default=0, help="Random seed.")
     want = parser.parse_args()
@@ -43,28 +45,34 @@ def main() -> None:
 
 
 def _each(
-    disturb: Callable[[Job, Path, int, int], list[str]], place: Path, number: int, seed: int
+    disturb: Callable[[Job, Path, int, int], list[str]],
+    place: Path,
+    number: int,
+    want: argparse.Namespace,
 ) -> Rows:
     work = place / "work"
     work.mkdir(parents=True)
     raw = make_scans(place / "scans")
     rows: Rows = []
     with counted_server(work / "questions.jsonl") as url:
-        for job in jobs(raw, url).values():
-            tries = max(2, number // 5) if job.name == "study" else number
+        for job in _wanted(jobs(raw, url), want).values():
             begin = time.monotonic()
-            faults = disturb(job, work / job.name, tries, seed)
-            rows.append((job.name, tries, faults, time.monotonic() - begin))
+            faults = disturb(job, work / job.name, number, want.seed)
+            rows.append((job.name, number, faults, time.monotonic() - begin))
             print(*rows[-1], flush=True)
     return rows
 
 
+def _wanted(subjects: dict[str, Subject], want: argparse.Namespace) -> dict[str, Subject]:
+    return {name: s for name, s in subjects.items() if not want.subject or name in want.subject}
+
+
 def _kill(place: Path, number: int, want: argparse.Namespace) -> Rows:
-    return _each(kill.kills, place, number, want.seed)
+    return _each(kill.kills, place, number, want)
 
 
 def _signals(place: Path, number: int, want: argparse.Namespace) -> Rows:
-    rows = _each(signals.signals, place, number, want.seed)
+    rows = _each(signals.signals, place, number, want)
     folder = place / "work" / "encode"
     begin = time.monotonic()
     words = ("encode", "descriptions.json", "--encoder", "hashing:16", "-o", "b.h5")
@@ -73,25 +81,25 @@ def _signals(place: Path, number: int, want: argparse.Namespace) -> Rows:
 
 
 def _limits(place: Path, number: int, want: argparse.Namespace) -> Rows:
-    return _each(full.limits, place, number, want.seed)
+    return _each(full.limits, place, number, want)
 
 
 def _disk(place: Path, number: int, want: argparse.Namespace) -> Rows:
     if sys.platform != "linux" or os.geteuid() != 0:
         print("full disks need root on Linux: skipped")
         return []
-    return _each(full.full_disk, place, number, want.seed)
+    return _each(full.full_disk, place, number, want)
 
 
 def _read_only(place: Path, number: int, want: argparse.Namespace) -> Rows:
     if sys.platform != "linux" or os.geteuid() != 0:
         print("read-only file systems need root on Linux: skipped")
         return []
-    return [(name, 1, *rest) for name, _, *rest in _each(full.read_only, place, 1, want.seed)]
+    return _each(full.read_only, place, 1, want)
 
 
 def _together(place: Path, number: int, want: argparse.Namespace) -> Rows:
-    return _each(together.together, place, number, want.seed)
+    return _each(together.together, place, number, want)
 
 
 def _power(place: Path, number: int, want: argparse.Namespace) -> Rows:
@@ -103,10 +111,10 @@ def _power(place: Path, number: int, want: argparse.Namespace) -> Rows:
     for system in systems:
 
         def cut(job: Job, folder: Path, number: int, seed: int, system: str = system) -> list[str]:
-            return power.cuts(job, system, folder, tries, seed)
+            return power.cuts(job, system, folder, number, seed)
 
-        rows += [(f"{name}, {system}", tries, *rest) for name, _, *rest in
-                 _each(cut, place / system, number, want.seed)]  # fmt: skip
+        done = _each(cut, place / system, tries, want)
+        rows += [(f"{name}, {system}", number, faults, took) for name, number, faults, took in done]
     return rows
 
 
@@ -121,7 +129,7 @@ def _service(place: Path, number: int, want: argparse.Namespace) -> Rows:
 def _strange(place: Path, number: int, want: argparse.Namespace) -> Rows:
     rows: Rows = []
     tries = 3 * number
-    for name, reader in readers.readers().items():
+    for name, reader in _wanted(readers.readers(), want).items():
         begin = time.monotonic()
         faults = strange(name, reader, place / name.replace(" ", "-"), tries, want.seed)
         rows.append((name, tries, faults, time.monotonic() - begin))
@@ -131,11 +139,16 @@ def _strange(place: Path, number: int, want: argparse.Namespace) -> Rows:
 
 def _soak(place: Path, number: int, want: argparse.Namespace) -> Rows:
     rows: Rows = []
-    for facts, faults in (
-        soak.soak_training(place, 500 if want.quick else 20_000),
-        soak.soak_predictions(100 if want.quick else 2_000),
+    steps, scans = (500, 100) if want.quick else (20_000, 2_000)
+    for subject, number, work in (
+        ("training steps", steps, lambda: soak.soak_training(place, steps)),
+        ("predictions", scans, lambda: soak.soak_predictions(scans)),
     ):
-        rows.append((facts[0], 1, faults, 0.0))
+        if not want.subject or subject in want.subject:
+            begin = time.monotonic()
+            facts, faults = work()
+            print(*facts, flush=True)
+            rows.append((subject, number, faults, time.monotonic() - begin))
     return rows
 
 
@@ -153,25 +166,27 @@ PARTS: dict[str, Callable[[Path, int, argparse.Namespace], Rows]] = {
 }
 
 
-def write_section(part: str, rows: Rows) -> None:
-    """Replace the section of a part in the page."""
-    text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else "# Reliability\n"
+def write_section(part: str, rows: Rows, page: Path = PAGE) -> None:
+    """Put the rows of a part into the page; other rows, and what else its section says, stay."""
+    text = page.read_text(encoding="utf-8") if page.is_file() else "# Reliability\n"
     head, _, rest = text.partition(f"\n## {part}\n")
-    after = rest.partition("\n## ")
-    tail = f"\n## {after[2]}" if after[1] else ""
+    section, other, after = rest.partition("\n## ")
+    blocks = [block.strip("\n") for block in section.split("\n\n")]
+    table = next((block for block in blocks if block.startswith("| ")), "")
+    known = {line.split(" | ")[0].strip("| "): line for line in table.splitlines()[2:]}
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
-    lines = [
-        f"\n## {part}\n",
-        f"{day}, {platform.system()}, Python {platform.python_version()}.\n",
-        "| subject | tries | failures | seconds |",
-        "|---|---|---|---|",
-        *(f"| {name} | {tries} | {len(f)} | {seconds:.0f} |" for name, tries, f, seconds in rows),
-    ]
+    for name, tries, faults, seconds in rows:
+        known[name] = f"| {name} | {tries} | {len(faults)} | {seconds:.0f} | {day} |"
+    lines = ["| subject | tries | failures | seconds | date |", "|---|---|---|---|---|"]
+    kept = [block for block in blocks if block and block != table and block[:2] != "- "]
+    notes = [block for block in kept if block.startswith("Found")]
+    said = [block for block in kept if block not in notes]
     faults = [fault for _, _, every, _ in rows for fault in every]
-    lines += (
-        ["", *(f"- {' '.join(fault.split())[:400]}" for fault in faults[:30])] if faults else []
-    )
-    PAGE.write_text(head.rstrip() + "\n" + "\n".join(lines) + "\n" + tail, encoding="utf-8")
+    listed = "\n".join(f"- {' '.join(fault.split())[:400]}" for fault in faults[:30])
+    parts = [*said, "\n".join([*lines, *known.values()]), *([listed] if listed else []), *notes]
+    tail = f"\n## {after}" if other else ""
+    body = "\n\n".join(parts)
+    page.write_text(f"{head.rstrip()}\n\n## {part}\n\n{body}\n{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from tests.support.tiny_study import write_study
 
 def readers() -> dict[str, Reader]:
     """The readers by name."""
-    return {**_texts(), **_networks(), **_scans()}
+    return {**_texts(), **_encoders(), **_networks(), **_scans()}
 
 
 def _copied(source: Path, name: str) -> Callable[[Path], None]:
@@ -137,6 +137,28 @@ def _networks() -> dict[str, Reader]:
         "prepared case": _of(prepared / "phantom_0000.h5", "c.h5", changed_hdf5, read_case),
         "dataset.json": _of(prepared, "p", changed_json, load_prepared, "dataset.json"),
     }  # fmt: skip
+
+
+def _encoders() -> dict[str, Reader]:
+    from knowledge.encoders.transformer import Transformer
+    from tests.support.small_encoders import bert
+
+    def build(folder: Path) -> None:
+        bert(folder / "bert")
+
+    def read(folder: Path) -> object:
+        return Transformer.from_argument(str(folder / "bert"), "cpu").encode(
+            ["The liver is large."]
+        )
+
+    changes = {
+        "config.json": changed_json,
+        "tokenizer.json": changed_json,
+        "tokenizer_config.json": changed_json,
+        "model.safetensors": damaged_bytes,
+    }
+    return {f"encoder {file}": Reader(f"bert/{file}", build, change, read)
+            for file, change in changes.items()}  # fmt: skip
 
 
 def _scans() -> dict[str, Reader]:

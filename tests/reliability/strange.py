@@ -106,6 +106,8 @@ def _work(reader: Reader, folder: Path, first: int, number: int, name: str, seed
     reader.build(valid)
     whole = (valid / reader.file).read_bytes()
     with (folder / "report.txt").open("a", encoding="utf-8") as report:
+        if first == 0 and (fault := _refused(reader, valid)):
+            print(f"undamaged: {fault}", file=report, flush=True)
         for turn in range(first, number):
             print(f"turn {turn}", file=report, flush=True)
             content = reader.change(whole, random.Random(f"{name}{seed}{turn}"))
@@ -115,6 +117,14 @@ def _work(reader: Reader, folder: Path, first: int, number: int, name: str, seed
             seconds = time.process_time() - begin
             if fault or seconds > _SECONDS:
                 print(f"{turn}: {fault or f'{seconds:.0f} s of CPU time'}", file=report, flush=True)
+
+
+def _refused(reader: Reader, valid: Path) -> str:
+    try:
+        reader.read(valid)
+    except BaseException as fault:
+        return f"{type(fault).__name__}: {str(fault)[:150]!r} at {_where(fault)}"
+    return ""
 
 
 def _fault(reader: Reader, valid: Path) -> str:
