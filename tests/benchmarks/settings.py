@@ -103,10 +103,11 @@ class Bench:
         return Batch(images[0], self.labels(2), images[1]).to(self.device)
 
     def labels(self, count: int) -> torch.Tensor:
-        """Labels [count, x, y, z] in blocks of a fourth of the side."""
-        blocks = torch.randint(0, self.size.classes, (count, 4, 4, 4), generator=_generator())
+        """Labels [count, x, y, z] in blocks of a fourth of the side; an eighth for many classes."""
+        cut = 4 if self.size.classes <= 64 else 8
+        blocks = torch.randint(0, self.size.classes, (count, cut, cut, cut), generator=_generator())
         for axis in (1, 2, 3):
-            blocks = blocks.repeat_interleave(self.size.patch // 4, axis)
+            blocks = blocks.repeat_interleave(self.size.patch // cut, axis)
         return blocks.to(self.device)
 
     def random(self, *shape: int, grad: bool = False) -> torch.Tensor:

@@ -8,7 +8,7 @@ from segmentation.losses import most_probable
 from segmentation.methods.base.cubes import draw_exchange, exchange, partition, recover
 from segmentation.networks.instance_norm import instance_norm_relu
 from segmentation.networks.narrow_conv import is_narrow, narrow_conv3d
-from segmentation.networks.vnet import VNet
+from segmentation.networks.vnet import VNet, channels_last
 
 LAST = torch.channels_last_3d
 
@@ -117,6 +117,23 @@ def test_the_network_is_the_same_in_either_layout_of_memory(norm):
              for made in (net(image), plain(image))]  # fmt: skip
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_convolution_stays_in_channels_last_memory_whatever_the_channels(channels):
+    volume = torch.randn(2, channels, 12, 10, 8, dtype=torch.float64)
+    weight = torch.randn(8, channels, 3, 3, 3, dtype=torch.float64)
+    for given in (volume, volume.contiguous(memory_format=LAST), volume.flip(-1)[..., ::2]):
+        convolved = F.conv3d(channels_last(given.float()), weight.float())
+        assert convolved.is_contiguous(memory_format=LAST)
+
+    def fast(volume, weight):
+        return F.conv3d(channels_last(volume), weight, padding=1)
+
+    def plain(volume, weight):
+        return F.conv3d(volume, weight, padding=1)
+
+    compare(fast, plain, [volume, weight])
 
 
 @pytest.mark.parametrize("grid", [(2, 2, 2), (1, 2, 3)])
