@@ -30,6 +30,7 @@ TINY_OPTIONS: dict[str, dict[str, Any]] = {
     "acisis": {"gather_steps": 3},
     "dst": {"threshold": 0.3},
     "a_d": {"samples": 2},
+    "dycon": {"purity": 0.2},
 }
 
 

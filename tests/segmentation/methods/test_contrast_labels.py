@@ -57,6 +57,12 @@ def mean_of_noisy_passes(method, patches):
     return torch.stack(looks[1:]).mean(0)  # the first is the target of the consistency
 
 
+def noisy_pass_over_all_patches(method, patches):
+    images = torch.cat([patches.image, patches.unlabeled])
+    noisy = perturb(images, method.generator(LATE, torch.device("cpu")))
+    return method.teacher(noisy).logits[len(patches.image) :].double().softmax(1)
+
+
 def mean_of_outputs(method, patches):
     outputs, _ = method._outputs(torch.cat([patches.image, patches.unlabeled]))
     return torch.stack([logits[2:].double().softmax(1) for logits in outputs]).mean(0)
@@ -64,6 +70,7 @@ def mean_of_outputs(method, patches):
 
 WHO = {
     "ua_mt": mean_of_noisy_passes,
+    "dycon": noisy_pass_over_all_patches,
     "acisis": lambda method, patches: method.teacher(patches.unlabeled).logits.double().softmax(1),
     "ss_net": lambda method, patches: own(method.network, method, patches),
     "urpc": mean_of_outputs,
