@@ -18,7 +18,7 @@ from segmentation.networks.alignments.base.alignment import IGNORED
 from segmentation.networks.alignments.proxies import token_shares
 from segmentation.networks.network import DEEP
 
-_MARGIN = 1e-3  # keeps the logarithm of 1 - cosine finite
+_MARGIN = 1e-3  # of cosines to 0 and 1, where a power or a logarithm is steep
 _COLDEST = 0.02  # e^(1 / temperature), summed over all tokens, still fits fp32
 
 
@@ -34,14 +34,16 @@ class DyCON(MeanTeacher):
     student would lower the first summand by being unsure.
 
     FeCL compares K tokens of the encoder's level of stride `stride`. With c_ij the cosine of two
-    tokens of the student, c'_ij that of i with the teacher's token j, s = c / temperature, j over
-    tokens of i's class and m over those of other classes,
+    tokens of the student, c'_im that of i with the teacher's token m, s = c / temperature, j over
+    tokens of i's class, m over the n_i tokens of other classes, and r the c limited to [0.001,
+    0.999], it is
 
-        mean_i mean_j f_ij ln((e^s_ij + sum_m g_im e^s_im) / e^s_ij) - mean_im ln(1 - c'_im),
+        mean_i mean_j f_ij ln((e^s_ij + sum_m g_im e^s_im) / e^s_ij) - mean_im ln(1 - c'_im)
 
-    f_ij = (1 - c_ij)^gamma for hard positives, c_ij < `positive_below`, else 0; g_im = c_im^gamma
-    for hard negatives, c_im > `negative_above`, else 0; the last mean is over c'_im above the same
-    limit. Both limits rise with the ramp.
+    with the focal weights f_ij = (1 - r_ij)^gamma, 0 for easy pairs, c_ij >= `positive_below`, and
+    g_im = n_i r_im^gamma / sum_k r_ik^gamma, hard negatives more than easy ones and 1 in the mean
+    (as in arXiv 2010.04592). The last mean is over hard pairs, c'_im > `negative_above`. Both
+    limits rise with the ramp.
 
     The released code (KU-CVML/DyCON) differs, each point a defect that is repaired here:
 
@@ -52,16 +54,17 @@ class DyCON(MeanTeacher):
     - Its limit of positives, 1.3 to 1.5, is compared with a share of a softmax, at most 1, and
       excludes none; a pair beyond it would weigh most. It suits s, whose histogram the code plots;
       here it is a limit of c, 0.6 times as large, and excludes easy pairs.
-    - Its weights of negatives multiply terms that are 0 there, and its weights of positives, powers
-      of 1 minus that share, are all nearly 1 among hundreds of negatives. Here both go by c.
-    - ln(1 - c') is bounded: 0.001 is added to 1 - c'.
+    - Its weights of negatives multiply terms that are 0 there; here they are in the sum over m.
+    - Its weights of positives are powers of 1 minus that share, all nearly 1 among hundreds of
+      negatives. Here they go by the cosine.
+    - ln(1 - c') has no bound; here 0.001 is added to 1 - c'.
     - Pairs are within a patch, so labels could not reach unlabeled tokens; here over all patches.
     - Its further consistency, weight 0.1, passes probabilities through a second softmax; left out,
       as UnCL has the same summand.
 
-    It has no ramp (`consistency_ramp = 0`), and compares tokens behind a projection that its network
-    has; here they are features of the V-Net. Weights of pairs by entropy, which the paper describes
-    and the released script switches off, are left out.
+    It has no ramp (`consistency_ramp = 0`) and compares tokens behind a projection of its own; here
+    they are features of the V-Net. Weights of pairs by entropy, which the paper describes and the
+    released script switches off, are left out.
 
     Memory: the similarities are K x K, 4 MiB per matrix with 1024 tokens in fp32, whatever the
     patch.
@@ -220,12 +223,13 @@ def focal_contrast(
     positive = (same & counted).fill_diagonal_(False)  # a token is no positive of itself
     scores = cosines / temperature
 
-    hard = negative & (cosines > negative_above)
-    pushed = (hard * cosines.where(hard, 1).pow(gamma) * scores.exp()).sum(1, keepdim=True)
+    similar = cosines.clamp(_MARGIN, 1 - _MARGIN)  # powers of it have a gradient
+    weights = negative * similar.pow(gamma)
+    least = torch.finfo(weights.dtype).tiny
+    weights = weights * (negative.sum(1) / weights.sum(1).clamp(min=least))[:, None]
+    pushed = (weights * scores.exp()).sum(1, keepdim=True)
     hard = positive & (cosines < positive_below)
-    pulled = (
-        hard * (1 - cosines).where(hard, 1).pow(gamma) * ((scores.exp() + pushed).log() - scores)
-    )
+    pulled = hard * (1 - similar).pow(gamma) * ((scores.exp() + pushed).log() - scores)
     own = pulled.sum(1) / positive.sum(1).clamp(min=1)
     own = own.sum() / positive.any(1).sum().clamp(min=1)
 

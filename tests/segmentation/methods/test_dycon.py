@@ -19,6 +19,7 @@ from segmentation.methods.dycon import (
     unsure_consistency,
 )
 from segmentation.networks.alignments.base.alignment import IGNORED
+from segmentation.networks.alignments.contrast import contrast
 from segmentation.networks.heads.conv import ConvHead
 from segmentation.networks.network import Network
 from segmentation.networks.vnet import VNet
@@ -111,22 +112,25 @@ def slow_contrast(own, taught, classes, temperature, gamma, positive_below, nega
     anchors, against = [], []
     places = [place for place, kind in enumerate(classes) if kind != IGNORED]
     for i in places:
-        pushed, pulled, positives = 0.0, 0.0, 0
+        pulled, positives, powers, weights = 0.0, 0, [], []
         for m in places:
             if classes[m] != classes[i]:
                 close = cosine(own[i], own[m])
-                if close > negative_above:
-                    pushed += close**gamma * math.exp(close / temperature)
+                weights.append(min(max(close, 0.001), 0.999) ** gamma)
+                powers.append(math.exp(close / temperature))
                 crossed = cosine(own[i], taught[m])
                 if crossed > negative_above:
                     against.append(-math.log(1.001 - crossed))
+        weighted = sum(w * e for w, e in zip(weights, powers, strict=True))
+        pushed = len(powers) * weighted / sum(weights) if powers else 0.0
         for j in places:
             if classes[j] == classes[i] and j != i:
                 positives += 1
                 close = cosine(own[i], own[j])
                 power = math.exp(close / temperature)
                 if close < positive_below:
-                    pulled -= (1 - close) ** gamma * math.log(power / (power + pushed))
+                    focus = (1 - min(max(close, 0.001), 0.999)) ** gamma
+                    pulled -= focus * math.log(power / (power + pushed))
         if positives:
             anchors.append(pulled / positives)
     mean = sum(anchors) / len(anchors) if anchors else 0.0
@@ -237,20 +241,24 @@ def released_contrast(own, classes, gamma_of_negatives):
 
 
 def test_weights_of_negatives_count_here_and_not_in_the_released_form():
-    degrees, classes = [0, 50, 20, 65], [0, 0, 1, 1]
+    degrees, classes = [0, 50, 20, 85], [0, 0, 1, 1]
     released = [released_contrast(unit(degrees), classes, gamma) for gamma in (0.5, 8.0)]
     assert released[0] == released[1]
-    near, easy = of_pairs(degrees, classes)[0], of_pairs(degrees, classes, negative_above=0.99)[0]
-    assert near > 0.01
-    assert easy == 0
-    # A negative beyond the limit is pushed away, and the harder the closer it is.
-    pushes = []
-    for angle in (-60, -40, -20):
-        (value, _), (without, _) = (
-            of_pairs([0, 50, angle], [0, 0, kind], negative_above=0.3) for kind in (1, IGNORED)
-        )
-        pushes.append((value - without).item())
-    assert 0 < pushes[0] < pushes[1] < pushes[2]
+    # Two positives, each 25 degrees from one negative and 155 from the other. The weights are 1 in
+    # the mean, so that both negatives count alike, or for a large gamma the near one counts twice.
+    pull, near, far = (math.exp(math.cos(math.radians(angle)) / 0.6) for angle in (50, 25, 155))
+    for gamma, pushed in ((0.0, near + far), (20.0, 2 * near)):
+        value, _ = of_pairs([-25, 25, 0, 180], [0, 0, 1, 2], gamma=gamma, negative_above=2.0)
+        focus = (1 - math.cos(math.radians(50))) ** gamma
+        assert value.item() == pytest.approx(focus * math.log((pull + pushed) / pull), rel=1e-9)
+
+
+def test_without_focus_and_limits_it_is_the_supervised_contrast():
+    own, _, classes = tokens_of(3, count=200)
+    classes = classes.clamp(min=0)
+    plain = {"gamma": 0.0, "positive_below": 2.0, "negative_above": 1.0}
+    value = focal_contrast(own, own, classes, temperature=0.07, **plain)
+    torch.testing.assert_close(value, contrast(own, classes, 0.07), rtol=1e-4, atol=0)
 
 
 def test_a_teachers_token_of_another_class_in_the_same_direction_gives_a_bounded_loss():
