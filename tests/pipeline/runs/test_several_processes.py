@@ -1,6 +1,7 @@
 """A run that several processes train together, as `torchrun` starts them."""
 
 import json
+import signal
 import subprocess
 
 import pytest
@@ -79,6 +80,30 @@ def test_a_killed_process_ends_the_others_with_a_line_and_one_process_can_resume
     alone = tmp_path / "alone"
     tak(*words_of(prepared, bank, alone, *changes))
     assert_same_state(out, alone, 1e-4)
+
+
+@pytest.mark.parametrize("asked", [[0, 1], [1]])
+def test_a_signal_to_one_or_all_stops_all_after_the_same_step(prepared, bank, tmp_path, asked):
+    out = tmp_path / "run"
+    changes = (
+        "training.steps=60", "training.warmup_steps=55", "training.checkpoint_every=1000",
+        "training.validate_every=1000", "training.rate=1e-4",
+    )  # fmt: skip
+    words = words_of(prepared, bank, out, *changes)
+    started = start_ranks(["pipeline", *words], stderr=subprocess.PIPE, text=True)
+    log = RunFolder(out).log
+    wait_until(lambda: log.is_file() and '"step": 5' in log.read_text())
+    for rank in asked:  # torchrun hands SIGTERM on to all
+        started[rank].send_signal(signal.SIGTERM)
+    for process in started:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 143
+        assert "Traceback" not in errors
+    assert 5 <= load(RunFolder(out).last).step < 60
+    (session,) = json.loads(RunFolder(out).provenance.read_text())["sessions"]
+    assert session["ended"] == "stopped by a signal"
+    run_ranks(["pipeline", *words, "--resume"])
+    assert load(RunFolder(out).last).step == 60
 
 
 def test_patches_that_cannot_be_shared_are_refused_before_anything_is_written(
