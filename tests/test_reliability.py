@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from tests.reliability import forks, kill, power, signals
-from tests.reliability.jobs import jobs, make_scans
+from tests.reliability import forks, identifiers, kill, power, signals
+from tests.reliability.jobs import counted_server, jobs, make_scans
 from tests.reliability.readers import readers
 from tests.reliability.strange import strange
 
@@ -44,3 +44,11 @@ def test_a_damaged_file_is_accepted_or_refused_in_one_line_that_names_it(work, n
 @pytest.mark.parametrize("system", power.possible())
 def test_a_power_cut_loses_nothing_that_was_announced(work, name, system, tmp_path):
     assert power.cuts(work[name], system, tmp_path / name / "disk", 2) == []
+
+
+@pytest.mark.slow
+def test_what_names_a_patient_reaches_no_file_and_no_server(work, tmp_path):
+    questions = tmp_path / "questions.jsonl"
+    with counted_server(questions) as url:
+        raw = make_scans(tmp_path / "scans")
+        assert identifiers.identifiers(tmp_path / "work", raw, url, questions) == []

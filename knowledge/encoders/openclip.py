@@ -97,7 +97,20 @@ class OpenCLIP(TextEncoder):
         if not isinstance(self._tokenizer, open_clip.SimpleTokenizer):
             clean = getattr(self._tokenizer, "clean_fn", str)
             cleaned = [clean(text) for text in texts]
-            require_known_tokens(self._tokenizer.tokenizer, cleaned, self.spec)
+            require_known_tokens(
+                self._tokenizer.tokenizer, cleaned, self.spec, _embeddings(self._model)
+            )
+
+
+def _embeddings(model: Any) -> int | None:
+    """Number of token embeddings of a text tower: OpenCLIP's own, or one of transformers."""
+    text = getattr(model, "text", model)
+    if hasattr(text, "vocab_size"):
+        return int(text.vocab_size)
+    tower = getattr(text, "transformer", None)
+    if tower is not None and hasattr(tower, "get_input_embeddings"):
+        return int(tower.get_input_embeddings().num_embeddings)
+    return None
 
 
 def _parse(argument: str) -> tuple[str, str | None]:

@@ -199,6 +199,7 @@ class _Tower:
         self.model = model.to(device).eval()
         self._spec, self._device = spec, device
         text = config.text_config
+        self._rows: int = text.vocab_size
         limits = [self.tokenizer.model_max_length, getattr(text, "max_position_embeddings", None)]
         limit = sentences.known_limit(limits)
         if limit is None:
@@ -207,7 +208,7 @@ class _Tower:
 
     def require_known(self, texts: Sequence[str]) -> None:
         """Refuse texts that the vocabulary does not know."""
-        require_known_tokens(self.tokenizer, texts, self._spec)
+        require_known_tokens(self.tokenizer, texts, self._spec, self._rows)
 
     def count_tokens(self, text: str) -> int:
         """Tokens with the special ones."""

@@ -1,6 +1,5 @@
 """`tak rerun`: repetition of a run from its folder, and comparison with it."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +39,7 @@ def rerun(
     from pipeline.runs.devices import select_device
     from pipeline.runs.folder import RunFolder
     from pipeline.runs.reproduction import compare_runs, open_original, other_conditions
+    from pipeline.runs.run_record import read_run_record
     from pipeline.runs.training import start
     from pipeline.scoring.rescoring import rescore
     from pipeline.terminal.live_table import watching
@@ -69,7 +69,7 @@ def rerun(
         raise typer.Exit(128 + observer.stopped_by)
     comparison = compare_runs(run, folder.path)
     scores = rescore(run, folder.path, original.data, chosen)
-    record = json.loads(folder.provenance.read_text(encoding="utf-8"))
+    record = read_run_record(folder.provenance) or {}
     typer.echo("\n".join(_lines(comparison, scores)))
     if comparison.same and not any(scores.values()):
         return

@@ -19,9 +19,9 @@ from knowledge.common.files import write_whole
 from pipeline.config.registry import recipe_plugins
 from pipeline.runs.energy import Counter, metered
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.run_record import EXTENSIONS, INIT_FROM, read_run_record
 from segmentation.training.trainer import Trainer
 
-INIT_FROM, EXTENSIONS = "init_from", "extensions"  # keys of `run.json`
 _PACKAGES = ("torch", "monai", "numpy", "nibabel", "h5py")
 
 
@@ -41,8 +41,7 @@ def session(
         energy: counters of the devices.
     """
     path = RunFolder(trainer.folder).provenance
-    goes_on = trainer.step > 0 and path.is_file()
-    past = json.loads(path.read_text(encoding="utf-8")) if goes_on else {}
+    past = (read_run_record(path) if trainer.step > 0 else None) or {}
     sessions = past.get("sessions", [])
     kept = {key: past[key] for key in (INIT_FROM, EXTENSIONS) if key in past}
     if init_from is not None:

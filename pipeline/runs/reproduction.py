@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from knowledge.bank.bank import Bank
-from knowledge.common.files import parse_json, read_text
 from pipeline.config.recipe import RunConfig
 from pipeline.datasets.protocols import claim_of_data, data_digest
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.provenance import EXTENSIONS, INIT_FROM
+from pipeline.runs.run_record import EXTENSIONS, INIT_FROM, read_run_record
 from pipeline.runs.starting.initialization import differences_from
 from pipeline.runs.starting.resuming import differing
 from segmentation.data.preparation import Prepared, load_prepared
 from segmentation.training.checkpoint import TrainState, load
+from segmentation.training.log import read_log
 
 _IGNORED = ("seconds", "peak_memory_mib", "memory_of", "warnings")  # not results
 
@@ -126,10 +126,10 @@ def open_original(folder: Path, data: Path | None) -> Original:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    content = read_run_record(path)
+    if content is None:
         raise FileNotFoundError(f"{path}: not there, so that nothing says where the run's data are")
-    content = parse_json(read_text(path), path)
-    if not isinstance(content, dict) or not isinstance(content.get("data"), str):
+    if content.get("data") is None:
         raise ValueError(f"{path}: expected an object with the key data")
     return content
 
@@ -235,8 +235,7 @@ def _conditions(session: Mapping[str, Any]) -> dict[str, Any]:
 def _records(path: Path) -> dict[tuple[int, str], dict[str, Any]]:
     """Records by step and kind, in the order of the log."""
     records = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        record = parse_json(line, f"{path}:{number}")
+    for record in read_log(path):
         kind = next((key for key in ("labeled_voxels", "loss", "validation") if key in record), "")
         if kind:
             records[record["step"], kind] = record
@@ -249,7 +248,7 @@ def _differences(step: int, before: Any, now: Any, key: str = "") -> Iterator[Di
             if name not in _IGNORED:
                 inner = f"{key}.{name}" if key else name
                 yield from _differences(step, before.get(name), now.get(name), inner)
-    elif before != now:
+    elif before != now and not (before != before and now != now):  # NaN: a score without a case
         yield Difference(step, key, before, now)
 
 

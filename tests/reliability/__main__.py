@@ -15,7 +15,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from tests.reliability import forks, full, kill, power, readers, service, signals, soak, together
+from tests.reliability import (
+    forks,
+    full,
+    identifiers,
+    kill,
+    power,
+    readers,
+    service,
+    signals,
+    soak,
+    together,
+)
 from tests.reliability.jobs import Job, counted_server, jobs, make_scans
 from tests.reliability.strange import Reader, strange
 
@@ -126,6 +137,16 @@ def _service(place: Path, number: int, want: argparse.Namespace) -> Rows:
     return [("describe", len(service.BEHAVIORS), faults, time.monotonic() - begin)]
 
 
+def _identifiers(place: Path, number: int, want: argparse.Namespace) -> Rows:
+    place.mkdir(parents=True)
+    begin, questions = time.monotonic(), place / "questions.jsonl"
+    with counted_server(questions) as url:
+        faults = identifiers.identifiers(
+            place / "work", make_scans(place / "scans"), url, questions
+        )
+    return [("all commands", len(identifiers.scenario("")), faults, time.monotonic() - begin)]
+
+
 def _strange(place: Path, number: int, want: argparse.Namespace) -> Rows:
     rows: Rows = []
     tries = 3 * number
@@ -161,6 +182,7 @@ PARTS: dict[str, Callable[[Path, int, argparse.Namespace], Rows]] = {
     "two at once": _together,
     "power cuts": _power,
     "service": _service,
+    "identifiers": _identifiers,
     "strange": _strange,
     "soak": _soak,
 }

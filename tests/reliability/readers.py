@@ -1,5 +1,6 @@
 """Every reader of files, with a valid file to damage."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,12 @@ def _networks() -> dict[str, Reader]:
     def network(path: Path) -> object:
         return open_model(path, device=cpu)
 
+    def with_data(folder: Path) -> None:  # the saved run is of a version that did not record them
+        shutil.copytree(run, folder / "run")
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        text = json.dumps(record | {"data": str(prepared)})
+        (folder / "run" / "run.json").write_text(text, encoding="utf-8")
+
     return {
         "checkpoint": _of(run, "run", changed_checkpoint, network, "best.pt"),
         "bundle": _of(SAVED / "bundle.zip", "b.zip", changed_zip, network),
@@ -132,8 +139,8 @@ def _networks() -> dict[str, Reader]:
         "log": _of(run / "log.jsonl", "log.jsonl", changed_lines, read_log),
         "run for a report": _of(run, "run", changed_lines, lambda path: read_run(path, "test"),
                                 "log.jsonl"),
-        "run.json": _of(run, "run", changed_json,
-                        lambda path: open_original(path, prepared), "run.json"),
+        "run.json": Reader("run/run.json", with_data, changed_json,
+                           lambda folder: open_original(folder / "run", prepared)),
         "prepared case": _of(prepared / "phantom_0000.h5", "c.h5", changed_hdf5, read_case),
         "dataset.json": _of(prepared, "p", changed_json, load_prepared, "dataset.json"),
     }  # fmt: skip
@@ -147,7 +154,7 @@ def _encoders() -> dict[str, Reader]:
         bert(folder / "bert")
 
     def read(folder: Path) -> object:
-        return Transformer.from_argument(str(folder / "bert"), "cpu").encode(
+        return Transformer.from_argument(f"{folder / 'bert'}@mean", "cpu").encode(
             ["The liver is large."]
         )
 

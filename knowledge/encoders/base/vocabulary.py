@@ -29,16 +29,20 @@ def require_known_tokens(
                 f"{spec}: the vocabulary does not know {share} {text[:80]!r}; the text is in "
                 "another language, or the tokenizer's files are missing or damaged"
             )
-        if rows is not None and max(ids) >= rows:
-            raise ValueError(
-                f"{spec}: the tokenizer gives token {max(ids)}, but the model has {rows} token "
-                "embeddings; the tokenizer is of another model"
+        if rows is not None:
+            largest = max(
+                *_tokens(tokenizer, text, spec, special=True), tokenizer.pad_token_id or 0
             )
+            if largest >= rows:
+                raise ValueError(
+                    f"{spec}: the tokenizer gives token {largest}, but the model has {rows} token "
+                    "embeddings; the tokenizer is of another model"
+                )
 
 
-def _tokens(tokenizer: Any, text: str, spec: str) -> list[int]:
+def _tokens(tokenizer: Any, text: str, spec: str, *, special: bool = False) -> list[int]:
     try:
-        return tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)[
+        return tokenizer(text, add_special_tokens=special, truncation=False, verbose=False)[
             "input_ids"
         ]
     except Exception as error:  # tokenizers raises bare exceptions on an empty vocabulary

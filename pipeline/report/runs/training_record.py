@@ -1,12 +1,11 @@
 """Hardware, time and versions of a run, from the sessions in its `run.json`."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowledge.common.files import read_text
+from pipeline.runs.run_record import read_run_record
 
 
 @dataclass(frozen=True)
@@ -39,16 +38,8 @@ def read_training_record(path: Path) -> TrainingRecord | None:
     Raises:
         ValueError: a damaged file.
     """
-    if not path.is_file():
-        return None
-    try:
-        sessions = json.loads(read_text(path)).get("sessions", [])
-        return _joined(sessions) if sessions else None
-    except (ValueError, TypeError, AttributeError, RecursionError) as fault:
-        raise ValueError(
-            f"{path}: not a record of training ({type(fault).__name__}: {fault}); remove it to "
-            "report the run without hardware, time and versions"
-        ) from None
+    sessions = (read_run_record(path) or {}).get("sessions")
+    return _joined(sessions) if sessions else None
 
 
 def _joined(sessions: Sequence[Mapping[str, Any]]) -> TrainingRecord:

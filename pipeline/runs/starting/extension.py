@@ -2,12 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
-from knowledge.common.files import parse_json, read_text, write_whole
+from knowledge.common.files import write_whole
 from pipeline.config.recipe import RunConfig
 from pipeline.runs.folder import RunFolder
-from pipeline.runs.provenance import EXTENSIONS
+from pipeline.runs.run_record import EXTENSIONS, read_run_record
 from segmentation.training.checkpoint import load
 
 
@@ -42,7 +41,7 @@ def extend(folder: Path, steps: int) -> RunConfig:
     training = config.training.model_copy(update={"steps": wanted, "epochs": epochs})
     extended = config.model_copy(update={"training": training})
     with run.lock():
-        record = _record(run.provenance)
+        record = read_run_record(run.provenance) or {"sessions": []}
         extensions = [each for each in record.get(EXTENSIONS, []) if each.get("to") != wanted]
         entry = {"at_step": state.step, "from": total, "to": wanted}
         record[EXTENSIONS] = [*extensions, entry]
@@ -58,12 +57,3 @@ def _epochs(config: RunConfig, steps: int) -> int:
             f"--extend: the run counts epochs of {length} steps; give a multiple of {length}"
         )
     return steps // length
-
-
-def _record(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {"sessions": []}
-    content = parse_json(read_text(path), path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object")
-    return content

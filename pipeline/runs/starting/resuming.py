@@ -9,6 +9,7 @@ from knowledge.common.models import checked
 from pipeline.config.recipe import RunConfig
 from pipeline.config.registry import recipe_plugins
 from pipeline.runs.folder import RunFolder
+from pipeline.runs.run_record import read_run_record
 from segmentation.training.checkpoint import Identity, load
 
 MOST_KEYS = 6  # that differ, in one message
@@ -62,7 +63,7 @@ def check_inputs(folder: Path, now: Identity, bank: Path | None, data: Path, wor
     Raises:
         ValueError: names the difference, with both values and a remedy.
     """
-    noted = _noted(folder)
+    noted = read_run_record(RunFolder(folder).provenance)
     if noted is None:
         return  # the checkpoint itself is compared as well
     was_bank, was_data = noted.get("bank_digest"), noted.get("data_digest")
@@ -85,7 +86,7 @@ def check_inputs(folder: Path, now: Identity, bank: Path | None, data: Path, wor
 
 def changed_plugins(folder: Path, config: RunConfig) -> list[str]:
     """A warning per plugin whose code differs from that of the run's last session."""
-    sessions = (_noted(folder) or {}).get("sessions") or [{}]
+    sessions = _sessions(folder)
     before = sessions[-1].get("plugins", {})
     return [
         f"the code of {name} has changed since the run was trained: its steps differ from here on"
@@ -101,7 +102,7 @@ def recorded_data(folder: Path) -> Path:
         FileNotFoundError: no run there, or its data have moved.
         ValueError: a run of an earlier version, which does not record them.
     """
-    content = _noted(folder)
+    content = read_run_record(RunFolder(folder).provenance)
     if content is None:
         raise FileNotFoundError(f"{folder}: no run to resume there; give the prepared data and -o")
     if not isinstance(content.get("data"), str):
@@ -114,20 +115,17 @@ def recorded_data(folder: Path) -> Path:
     return data
 
 
+def _sessions(folder: Path) -> list[dict[str, Any]]:
+    record = read_run_record(RunFolder(folder).provenance) or {}
+    return record.get("sessions") or [{}]
+
+
 def _what_to_do(folder: Path) -> str:
     """The remedy: the command that started the run, if it is recorded."""
-    sessions = (_noted(folder) or {}).get("sessions") or [{}]
+    sessions = _sessions(folder)
     command = sessions[0].get("command")
     again = f"Resume it as it was started, `{command}`, with --resume" if command else ""
     return f"{again or 'Resume it as it was started'}; or start another run with another -o"
-
-
-def _noted(folder: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(RunFolder(folder).provenance.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _flat(config: RunConfig) -> dict[str, Any]:
