@@ -101,14 +101,17 @@ class InferenceConfig(Strict):
 
 
 class RelationsConfig(Strict):
-    """`[relations]`: claims about positions as a loss on unlabeled patches (`weight` 0: none).
+    """`[relations]`: claims about positions as a loss or as a filter of pseudo-labels; off.
 
     Each claim is first tested on labeled patches: those that do not hold at the patch's size are
     left out, the others get a limit and a weight (`segmentation.training.relation_limits`). The
-    term needs one more forward pass of the unlabeled patches.
+    loss needs one more forward pass of the unlabeled patches. The filter takes claims of a limit up
+    to 0.1 and methods with pseudo-labels (`segmentation.relations.ClaimFilter`).
 
     Attributes:
-        weight: factor of the term.
+        weight: factor of the loss on unlabeled patches; 0 for no loss.
+        filter: share of an organ's mass in a patch, at least 0.5: voxels on whose wrong side more
+            of it lies have no pseudo-label; 0 for no filter.
         source: `claims`, the directional claims of a description set; two controls, `mirrored`,
             those that hold turned around, and `shuffled`, those that hold with organs exchanged; or
             `geometry`, all that hold in the labeled cases, without a description set.
@@ -121,6 +124,7 @@ class RelationsConfig(Strict):
     """
 
     weight: float = Field(default=0.0, ge=0)
+    filter: float = Field(default=0.0, ge=0, lt=1)
     source: Literal["claims", "mirrored", "shuffled", "geometry"] = "claims"
     claims: str | None = None
     threshold: float = Field(default=0.5, ge=0, lt=1)
@@ -131,12 +135,21 @@ class RelationsConfig(Strict):
 
     @model_validator(mode="after")
     def _claims_are_given(self) -> Self:
-        if self.weight and self.source != "geometry" and self.claims is None:
+        if 0 < self.filter < 0.5:
+            raise ValueError(
+                f"relations.filter: expected 0 or a share in [0.5, 1), got {self.filter}"
+            )
+        if self.used and self.source != "geometry" and self.claims is None:
             raise ValueError(
                 f"relations.source = {self.source} needs relations.claims, the file of a "
                 "description set (`tak describe`)"
             )
         return self
+
+    @property
+    def used(self) -> bool:
+        """Whether relations are a loss or a filter."""
+        return bool(self.weight or self.filter)
 
 
 class RunConfig(Strict):
@@ -151,7 +164,7 @@ class RunConfig(Strict):
         head: last layer.
         text: scaling of the text vectors.
         alignment: contrast between text vectors and visual features.
-        relations: claims about positions as a loss.
+        relations: claims about positions as a loss or a filter.
         training: schedule, patches, optimizer, validation, memory.
         augmentation: random transforms of patches.
         inference: sliding window.
@@ -203,12 +216,21 @@ class RunConfig(Strict):
             )
         if self.relations.weight and self.training.unlabeled_per_step == 0:
             raise ValueError("relations.weight needs training.unlabeled_per_step > 0")
+        if self.relations.filter and not getattr(method, "pseudo_labels", False):
+            raise ValueError(
+                f"relations.filter = {self.relations.filter} does not fit method.name = "
+                f"{self.method.name}, which learns from no pseudo-labels that could be ignored; "
+                f"methods of pseudo-labels: {_methods_with('pseudo_labels')}"
+            )
+        if self.relations.used and self.augmentation.mirror:
+            raise ValueError(
+                f"relations do not fit augmentation.mirror = {list(self.augmentation.mirror)}: in "
+                "a mirrored patch the sides of the patient are exchanged"
+            )
         if self.augmentation.views == "two" and not getattr(method, "two_views", False):
-            kinds = ((name, constructor("method", name)) for name in choices("method"))
-            able = [name for name, kind in kinds if getattr(kind, "two_views", False)]
             raise ValueError(
                 f"augmentation.views = two does not fit method.name = {self.method.name}, which "
-                f"sees one view; methods of two views: {', '.join(able)}"
+                f"sees one view; methods of two views: {_methods_with('two_views')}"
             )
         return self
 
@@ -238,3 +260,9 @@ class RunConfig(Strict):
     def needs_bank(self) -> bool:
         """Whether head, alignment or text blocks read text vectors."""
         return self.text.block_levels > 0 or reads_text(self.head.name, self.alignment.name)
+
+
+def _methods_with(ability: str) -> str:
+    """The names of the methods whose class attribute of that name is true."""
+    kinds = ((name, constructor("method", name)) for name in choices("method"))
+    return ", ".join(name for name, kind in kinds if getattr(kind, ability, False))

@@ -76,7 +76,8 @@ def _with_claims(
 ) -> Stage:
     """A training whose `relations.claims` is a file, or `text` for the cell's descriptions."""
     claims = relations.get("claims")
-    if not claims or not relations.get("weight") or relations.get("source") == "geometry":
+    used = relations.get("weight") or relations.get("filter")
+    if not claims or not used or relations.get("source") == "geometry":
         return train
     if claims != "text":
         path = study.resolve(str(claims))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from segmentation.networks.heads.base.head import Head, HeadInputs
 from segmentation.networks.network import DEEP, Network
 from segmentation.networks.text_block import TextBlock
 from segmentation.networks.vnet import VNet
-from segmentation.relations import Relation, RelationLoss
+from segmentation.relations import ClaimFilter, Relation, RelationLoss
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class RunInputs:
         classes: class names with background first.
         vectors: text vectors [C, A, E] in the order of the classes, None without text.
         voxels: of each class in the labeled cases, for methods that weight classes.
-        relations: relations of organs that hold in the labeled cases, for a loss.
+        relations: relations of organs that hold in the labeled cases, for a loss or a filter.
     """
 
     classes: tuple[str, ...]
@@ -68,6 +69,7 @@ def build_method(config: RunConfig, inputs: RunInputs) -> Method:
         warmup_steps=config.training.warmup_steps,
         epoch_steps=config.training.epoch_steps,
         relations=_relation_loss(config, inputs.relations),
+        claim_filter=_claim_filter(config, inputs.relations),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -76,17 +78,24 @@ def build_method(config: RunConfig, inputs: RunInputs) -> Method:
 
 def _relation_loss(config: RunConfig, relations: tuple[Relation, ...]) -> RelationLoss | None:
     """The relation loss; None without relations, as in prediction."""
-    if not relations:
-        return None
     options = config.relations
-    return RelationLoss(
-        relations,
-        weight=options.weight,
-        threshold=options.threshold,
-        sharpness=options.sharpness,
-        margin=options.margin,
-        least=options.least,
-    )
+    if not relations or not options.weight:
+        return None
+    return RelationLoss(relations, weight=options.weight, **_mass_options(config))
+
+
+def _claim_filter(config: RunConfig, relations: tuple[Relation, ...]) -> ClaimFilter | None:
+    """The filter of pseudo-labels; None without relations, as in prediction."""
+    options = config.relations
+    if not relations or not options.filter:
+        return None
+    return ClaimFilter(relations, share=options.filter, **_mass_options(config))
+
+
+def _mass_options(config: RunConfig) -> dict[str, Any]:
+    """Options of the masses that loss and filter compare."""
+    chosen = {"threshold", "sharpness", "margin", "least"}
+    return config.relations.model_dump(include=chosen)
 
 
 def build_loss(config: RunConfig) -> Loss:

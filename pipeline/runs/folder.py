@@ -45,7 +45,7 @@ class RunFolder:
 
     @property
     def relations(self) -> Path:
-        """The relations of organs that the run uses as a loss, and those that were left out."""
+        """The relations of organs that the run uses, and those that were left out."""
         return self.path / "relations.json"
 
     @property

@@ -1,4 +1,4 @@
-"""Relations for a loss: claims of a description set, selected on labeled cases."""
+"""Relations for a loss or a filter: claims of a description set, selected on labeled cases."""
 
 import random
 from pathlib import Path
@@ -20,7 +20,7 @@ _MORE = {0: "right_of", 1: "anterior_to", 2: "superior_to"}
 
 
 class UsedRelation(Strict):
-    """A relation of the loss: `organ` `relation` `other`, with its limit and weight."""
+    """A relation of loss or filter: `organ` `relation` `other`, with its limit and weight."""
 
     organ: str
     relation: str
@@ -50,9 +50,10 @@ def relations_of_run(
     """The relations of a run: those of its folder if resumed, else tested on labeled cases.
 
     Raises:
-        ValueError: no relation holds in labeled patches.
+        ValueError: no relation holds in labeled patches, or none so surely as a filter needs it.
     """
-    if not config.relations.weight:
+    options = config.relations
+    if not options.used:
         return None
     path = RunFolder(folder).relations
     if resume and path.is_file():
@@ -60,21 +61,24 @@ def relations_of_run(
     classes = prepared.spec.classes
     tested = measure_relations(
         _labeled_stream(config, prepared),
-        _candidates(config.relations, classes),
+        _candidates(options, classes),
         classes=len(classes),
-        steps=config.relations.tested_steps,
-        margin=config.relations.margin,
-        least=config.relations.least,
+        steps=options.tested_steps,
+        margin=options.margin,
+        least=options.least,
     )
     holding = [each for each in tested if each.holds]
-    if not holding:
-        raise ValueError(
-            f"relations: none of {len(tested)} relations holds in labeled patches of "
-            f"{list(config.training.patch)} voxels; larger patches, or relations.weight = 0"
-        )
+    sure = [each for each in tested if each.sure]
+    for key, found, how in (("weight", holding, "holds"), ("filter", sure, "holds surely")):
+        if getattr(options, key) and not found:
+            raise ValueError(
+                f"relations: none of {len(tested)} relations {how} in labeled patches of "
+                f"{list(config.training.patch)} voxels; larger patches, or relations.{key} = 0"
+            )
+    chosen = holding if options.weight else sure
     return RunRelations(
-        used=tuple(_named(each, classes) for each in _controlled(config.relations, holding)),
-        left_out=tuple(_left_out(each, classes) for each in tested if not each.holds),
+        used=tuple(_named(each, classes) for each in _controlled(options, chosen)),
+        left_out=tuple(_left_out(each, classes) for each in tested if each not in chosen),
     )
 
 
@@ -127,7 +131,7 @@ def _relation(organ: str, relation: str, other: str, classes: tuple[str, ...]) -
 
 
 def _controlled(options: RelationsConfig, holding: list[Tested]) -> list[Relation]:
-    """The relations of the loss; a control keeps limits and weights of those that hold."""
+    """The relations of the run; a control keeps limits and weights of those that hold."""
     usable = [each.usable for each in holding]
     if options.source == "mirrored":
         return [each._replace(high=each.low, low=each.high) for each in usable]

@@ -48,6 +48,8 @@ class AD(Method, TracksDifficulty):
         bounded: whether the largest class weight is C.
     """
 
+    pseudo_labels = True
+
     def __init__(
         self,
         context: MethodContext,
@@ -83,8 +85,11 @@ class AD(Method, TracksDifficulty):
         with torch.no_grad():
             mixture = self._pseudo_scores(batch.unlabeled, weighted[labeled:], generator)
             target = most_probable(mixture)
+            kept = self.trusted(target, mixture.log())
         inferred = self.network.read([level[labeled:] for level in features]).logits.float()
-        pseudo = self.loss.pseudo_cross_entropy(inferred, target) + self.loss.dice(inferred, target)
+        pseudo = self.loss.pseudo_cross_entropy(inferred, target, mask=kept) + self.loss.dice(
+            inferred, target, mask=kept
+        )
         terms["pseudo"] = self.unlabeled_weight(step) * pseudo
         if self.uses_alignment(step):
             confident = self.confident_labels(mixture / mixture.sum(1, keepdim=True), step)
@@ -226,7 +231,7 @@ class _WeightedPredictor(nn.Module):
 
 def smoothed(scores: Tensor) -> Tensor:
     """Scores [B, C, x, y, z] convolved with a Gaussian of 3 voxels and deviation 1."""
-    weights = torch.exp(-torch.tensor([1.0, 0.0, 1.0], device=scores.device) / 2)
+    weights = torch.exp(-torch.arange(-1.0, 2.0, device=scores.device).square() / 2)
     weights = weights / weights.sum()
     kernel = weights[:, None, None] * weights[:, None] * weights
     channels = scores.shape[1]

@@ -17,7 +17,7 @@ from segmentation.losses import (
 )
 from segmentation.methods.base.co_training import update_class_averages
 from segmentation.methods.base.mean_teacher import MeanTeacher
-from segmentation.methods.base.method import Batch, MethodContext, check_choice
+from segmentation.methods.base.method import Batch, MethodContext, check_choice, masked
 from segmentation.methods.cld import bernoulli_mask, sampling_rates
 
 
@@ -52,7 +52,7 @@ class ACISIS(MeanTeacher):
         average_every: steps that count as one in min(1 - 1 / (count + 1), decay).
     """
 
-    two_views = True
+    two_views = pseudo_labels = True
     certainty: Tensor
     sums: Tensor
     visits: Tensor
@@ -100,7 +100,9 @@ class ACISIS(MeanTeacher):
         with torch.no_grad():
             self._observe(logits[:labeled].softmax(1), batch.label, step)
             mask = self._mask(logits[labeled:].softmax(1), generator)
-        learned = masked_cross_entropy(logits[labeled:], most_probable(taught), mask)
+        target = most_probable(taught)
+        mask = masked(mask, self.trusted(target, taught))
+        learned = masked_cross_entropy(logits[labeled:], target, mask)
         terms["consistency"] = self.unlabeled_weight(step) * learned
         if self.uses_alignment(step):
             labels = torch.cat([batch.label, self.confident_labels(taught.softmax(1), step)])

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from segmentation.losses import class_counts, masked_cross_entropy, mean_cross_entropy
 from segmentation.methods.base.co_training import CoTraining, Pair
-from segmentation.methods.base.method import Batch, MethodContext, check_choice
+from segmentation.methods.base.method import Batch, MethodContext, check_choice, masked
 
 
 class Adsh(CoTraining):
@@ -80,11 +80,12 @@ class Adsh(CoTraining):
         for own, other in ((0, 1), (1, 0)):
             logits, label = predictions[own].logits, predictions[other].label
             passes = predictions[other].probabilities > self.thresholds[other][:, None, None, None]
+            trusted = self.trust(predictions[other])
             if self.mask == "channels":
-                terms.append(mean_cross_entropy(logits * passes, label))
+                terms.append(mean_cross_entropy(logits * passes, label, mask=trusted))
             else:
                 mask = passes.gather(1, label[:, None])[:, 0].to(logits.dtype)
-                terms.append(masked_cross_entropy(logits, label, mask))
+                terms.append(masked_cross_entropy(logits, label, masked(mask, trusted)))
         return terms[0] + terms[1]
 
 

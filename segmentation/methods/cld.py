@@ -5,7 +5,7 @@ from torch import Tensor
 
 from segmentation.losses import class_counts, class_sums, masked_cross_entropy
 from segmentation.methods.base.co_training import CoTraining, Pair, update_class_averages
-from segmentation.methods.base.method import Batch, MethodContext
+from segmentation.methods.base.method import Batch, MethodContext, masked
 
 
 class CLD(CoTraining):
@@ -87,8 +87,10 @@ class CLD(CoTraining):
         ]
         first, second = predictions
         return masked_cross_entropy(
-            first.logits, second.label, masks[0], self.weight
-        ) + masked_cross_entropy(second.logits, first.label, masks[1], self.weight)
+            first.logits, second.label, masked(masks[0], self.trust(second)), self.weight
+        ) + masked_cross_entropy(
+            second.logits, first.label, masked(masks[1], self.trust(first)), self.weight
+        )
 
 
 def rarity(counts: Tensor, power: float) -> Tensor:

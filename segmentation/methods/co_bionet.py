@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from segmentation.losses import masked_mean_cross_entropy
+from segmentation.losses import mean_cross_entropy
 from segmentation.methods.base.co_training import CoTraining, Pair, Prediction, sum_of
-from segmentation.methods.base.method import Batch, MethodContext, check_choice
+from segmentation.methods.base.method import Batch, MethodContext, check_choice, masked
 
 _WIDTHS = (16, 32, 64)
 
@@ -82,14 +82,16 @@ class CoBioNet(CoTraining):
     def cross(self, predictions: Pair, labeled: int, generator: torch.Generator) -> Tensor:
         """Cross-entropy of each network against the other's labels where these look true."""
         with torch.no_grad():
-            trusted = [
+            true_looking = [
                 critic(own.probabilities).sigmoid() > self.threshold
                 for critic, own in zip(self.critics, predictions, strict=True)
             ]
         first, second = predictions
-        return masked_mean_cross_entropy(
-            first.logits, second.label, trusted[1]
-        ) + masked_mean_cross_entropy(second.logits, first.label, trusted[0])
+        return mean_cross_entropy(
+            first.logits, second.label, mask=masked(true_looking[1], self.trust(second))
+        ) + mean_cross_entropy(
+            second.logits, first.label, mask=masked(true_looking[0], self.trust(first))
+        )
 
     def _adversarial(self, critic: "Critic", own: Prediction) -> Tensor:
         """How far the critic is from taking a prediction for a label; moves the network alone."""

@@ -48,6 +48,7 @@ class DCA(Method):
         encoder_learns: whether the aggregator's loss reaches the encoder.
     """
 
+    pseudo_labels = True
     group: Tensor
 
     def __init__(
@@ -80,12 +81,15 @@ class DCA(Method):
         terms = self._expert_terms([each[:labeled] for each in logits], batch.label)
         stitched = self._stitched(logits).detach()[labeled:]
         target = most_probable(stitched)
+        kept = self.trusted(target, stitched)
         unlabeled = [level[labeled:] for level in features]
         joined = self._aggregate(
             unlabeled if self.encoder_learns else [level.detach() for level in unlabeled],
             [[level[labeled:].detach() for level in pyramid] for pyramid in pyramids],
         ).float()
-        pseudo = self.loss.pseudo_cross_entropy(joined, target) + self.loss.dice(joined, target)
+        pseudo = self.loss.pseudo_cross_entropy(joined, target, mask=kept) + self.loss.dice(
+            joined, target, mask=kept
+        )
         terms["pseudo"] = self.unlabeled_weight(step) * pseudo / 2
         if self.uses_alignment(step):
             confident = self.confident_labels(stitched.softmax(1), step)
@@ -194,7 +198,7 @@ class ExpertMixture(nn.Module):
         projected = [each(own) for each, own in zip(self.projections, features, strict=True)]
         weights = self.weights(torch.cat(projected, dim=1)).softmax(1)
         return torch.stack(
-            [own * weights[:, [number]] for number, own in enumerate(projected)]
+            [own * weights[:, number : number + 1] for number, own in enumerate(projected)]
         ).sum(0)
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from segmentation.losses import masked_cross_entropy
 from segmentation.methods.base.co_training import CoTraining, Pair, Prediction
-from segmentation.methods.base.method import MethodContext, check_choice
+from segmentation.methods.base.method import MethodContext, check_choice, masked
 
 
 class DePL(CoTraining):
@@ -57,7 +57,7 @@ class DePL(CoTraining):
 
     def cross(self, predictions: Pair, labeled: int, generator: torch.Generator) -> Tensor:
         """Cross-entropy against the other's debiased labels, where these are sure."""
-        targets = [
+        scores = [
             debiased(prediction.logits.detach(), prior, self.debias)
             for prediction, prior in zip(predictions, self.prior, strict=True)
         ]
@@ -65,9 +65,10 @@ class DePL(CoTraining):
         terms = []
         for own, other in ((0, 1), (1, 0)):
             logits = self._with_margin(predictions[own], self.prior[other].clone(), labeled)
-            confidence, label = targets[other]
+            confidence, label = scores[other].softmax(1).max(1)
             sure = (confidence >= self.threshold).to(logits.dtype)
-            terms.append(masked_cross_entropy(logits, label, sure))
+            trusted = self.trusted(label, scores[other])
+            terms.append(masked_cross_entropy(logits, label, masked(sure, trusted)))
         return terms[0] + terms[1]
 
     def _with_margin(self, prediction: Prediction, prior: Tensor, labeled: int) -> Tensor:
@@ -84,12 +85,11 @@ class DePL(CoTraining):
             prior.lerp_(mean, 1 - self.momentum)
 
 
-def debiased(logits: Tensor, prior: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-    """Confidence and class of softmax(Z - strength ln q), both [B, x, y, z].
+def debiased(logits: Tensor, prior: Tensor, strength: float) -> Tensor:
+    """Z - strength ln q, [B, C, x, y, z].
 
     Args:
-        logits: [B, C, x, y, z].
+        logits: Z, [B, C, x, y, z].
         prior: q, [C, 1, 1, 1] or [C, x, y, z].
     """
-    confidence, label = (logits - strength * prior.log()).softmax(1).max(1)
-    return confidence, label
+    return logits - strength * prior.log()

@@ -5,10 +5,10 @@ from math import log
 import torch
 from torch import Tensor
 
-from segmentation.losses import entropy, masked_mean_cross_entropy
+from segmentation.losses import entropy, mean_cross_entropy
 from segmentation.methods.base.co_training import CoTraining, Pair, sum_of
 from segmentation.methods.base.mean_teacher import perturb
-from segmentation.methods.base.method import Batch, MethodContext
+from segmentation.methods.base.method import Batch, MethodContext, masked
 from segmentation.methods.base.ramps import entropy_threshold
 from segmentation.networks.network import Network
 
@@ -71,10 +71,15 @@ class DeSCO(CoTraining):
         """Cross-entropy of each network against the labels of which the other is certain."""
         certain_first, certain_second = self._certain
         pairs = (
-            (predictions[0].logits, predictions[1].label, certain_second),
-            (predictions[1].logits, predictions[0].label, certain_first),
+            (predictions[0], predictions[1], certain_second),
+            (predictions[1], predictions[0], certain_first),
         )
-        return sum_of([masked_mean_cross_entropy(*pair) for pair in pairs])
+        return sum_of(
+            [
+                mean_cross_entropy(own.logits, other.label, mask=masked(mask, self.trust(other)))
+                for own, other, mask in pairs
+            ]
+        )
 
     @torch.no_grad()
     def _mean_of_noisy(

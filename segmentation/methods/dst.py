@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from segmentation.losses import masked_cross_entropy, mean_cross_entropy
 from segmentation.methods.base.co_training import CoTraining, Prediction, prediction_of, sum_of
-from segmentation.methods.base.method import Batch, MethodContext, check_choice
+from segmentation.methods.base.method import Batch, MethodContext, check_choice, masked
 from segmentation.networks.network import Branch
 from segmentation.networks.vnet import initialize
 
@@ -92,7 +92,7 @@ class DST(CoTraining):
         worst = []
         for prediction, branch, own in zip(main, self.worst, features, strict=True):
             logits = branch([_Reversed.apply(level, coefficient) for level in own])
-            worst.append(worst_case(logits, prediction.label, labeled))
+            worst.append(worst_case(logits, prediction.label, labeled, self.trust(prediction)))
         terms["worst"] = unlabeled_weight * sum_of(worst)
         if self.uses_alignment(step):
             generator = self.generator(step, images.device)
@@ -108,7 +108,8 @@ class DST(CoTraining):
         for logits, other in zip(learners, givers[::-1], strict=True):
             confidence, label = other.detach().float().softmax(1).max(1)
             sure = (confidence > self.threshold).to(confidence.dtype)
-            terms.append(masked_cross_entropy(logits, label, sure))
+            trusted = self.trusted(label, other.detach())
+            terms.append(masked_cross_entropy(logits, label, masked(sure, trusted)))
         return sum_of(terms)
 
     def _reversal_at(self, step: int) -> float:
@@ -117,19 +118,23 @@ class DST(CoTraining):
         return self.reversal * (2 / (1 + exp(-done)) - 1)
 
 
-def worst_case(logits: Tensor, label: Tensor, labeled: int) -> Tensor:
+def worst_case(logits: Tensor, label: Tensor, labeled: int, mask: Tensor | None = None) -> Tensor:
     """2 CE(R[l], y) - mean ln(min(1 - P_y + 1e-6, 1)) on unlabeled patches; P the softmax of R.
 
     Args:
         logits: R, [L + U, C, x, y, z].
         label: y, [L + U, x, y, z].
         labeled: L.
+        mask: voxels whose label counts, [L + U, x, y, z]; all by default.
     """
-    right = mean_cross_entropy(logits[:labeled], label[:labeled])
+    inside = None if mask is None else mask[:labeled]
+    right = mean_cross_entropy(logits[:labeled], label[:labeled], mask=inside)
     wrong = 1 - logits[labeled:].float().softmax(1)
     surprise = (wrong + 1e-6).clamp(max=1).log()
-    missed = F.nll_loss(surprise, label[labeled:], reduction="none").mean()
-    return 2 * right + missed
+    missed = F.nll_loss(surprise, label[labeled:], reduction="none")
+    if mask is not None:
+        missed = masked(missed, mask[labeled:])
+    return 2 * right + missed.mean()
 
 
 class _Reversed(torch.autograd.Function):

@@ -59,5 +59,7 @@ class KTCPS(CoTraining):
         first, second = predictions
         weight_first, weight_second = map(rarity_weights, self.found.clone())
         return self.loss.pseudo_cross_entropy(
-            first.logits, second.label, weight_first
-        ) + self.loss.pseudo_cross_entropy(second.logits, first.label, weight_second)
+            first.logits, second.label, weight_first, self.trust(second)
+        ) + self.loss.pseudo_cross_entropy(
+            second.logits, first.label, weight_second, self.trust(first)
+        )

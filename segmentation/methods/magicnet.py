@@ -32,10 +32,6 @@ class PseudoLabels(NamedTuple):
         """The most probable classes of logits [U, C, x, y, z]."""
         return cls(most_probable(logits), logits)
 
-    def confident(self, limit: float) -> Tensor:
-        """The labels, `IGNORED` where the entropy in nats is above the limit."""
-        return self.label.masked_fill(entropy(self.logits.softmax(1)) > limit, IGNORED)
-
 
 class MagicNet(MeanTeacher):
     """Cross-image and within-image partition and recovery, cube location, blended pseudo-labels.
@@ -65,7 +61,7 @@ class MagicNet(MeanTeacher):
             the student's in either case.
     """
 
-    two_views = True
+    two_views = pseudo_labels = True
     organ_counts: Tensor
     pending_counts: Tensor
 
@@ -160,6 +156,7 @@ class MagicNet(MeanTeacher):
             network, [level[: labeled * self._cubes] for level in cubes]
         )
         blended = self._blended_labels(batch, cubes, pseudo, step)
+        kept = self.trusted(*blended)
 
         label = batch.label
         terms = {
@@ -169,7 +166,7 @@ class MagicNet(MeanTeacher):
             "within_dice": self.loss.dice(within, label) / 4,
             "location": self.location_weight * self._location_loss(cubes[-1]),
             "consistency": self.unlabeled_weight(step)
-            * self.loss.dice(crossed[labeled:], blended.label),
+            * self.loss.dice(crossed[labeled:], blended.label, mask=kept),
         }
         if self.uses_alignment(step):
             views = self._embeddings(features[-DEEP:], cubes[-DEEP:], undo, labeled)
@@ -280,8 +277,14 @@ class MagicNet(MeanTeacher):
     ) -> Tensor:
         """Labels of the volumes of `_embeddings`; uncertain unlabeled voxels are `IGNORED`."""
         limit = entropy_threshold(self.progress(step), self.entropy_ramp)
-        teacher, cubes = pseudo.confident(limit), blended.confident(limit)
+        teacher, cubes = self._sure_labels(pseudo, limit), self._sure_labels(blended, limit)
         return torch.cat([label, teacher, label, teacher, label, cubes])
+
+    def _sure_labels(self, pseudo: PseudoLabels, limit: float) -> Tensor:
+        """The labels, `IGNORED` where the entropy (nats) is above the limit or a claim violated."""
+        probabilities = pseudo.logits.softmax(1)
+        labels = pseudo.label.masked_fill(entropy(probabilities) > limit, IGNORED)
+        return self.without_violations(labels, probabilities)
 
 
 def _fitting(patch: Sequence[int], step: int) -> str:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from segmentation.losses import entropy
+from segmentation.losses import entropy, most_probable
 from segmentation.methods.base.mean_teacher import MeanTeacher, perturb
-from segmentation.methods.base.method import Batch, MethodContext
+from segmentation.methods.base.method import Batch, MethodContext, masked
 from segmentation.methods.base.ramps import entropy_threshold
 
 
@@ -48,7 +48,7 @@ class UAMT(MeanTeacher):
         assumed_classes: n, if not C.
     """
 
-    two_views = True
+    two_views = pseudo_labels = True
 
     def __init__(
         self,
@@ -83,9 +83,13 @@ class UAMT(MeanTeacher):
         output = self.network(torch.cat([batch.image, batch.student_view]))
         logits = output.logits.float()
         certain = entropy(teacher.mean) < self._limit(step)
+        trusted = self.trusted(most_probable(teacher.target), teacher.target.log())
         terms = self.supervised_terms(logits[:labeled], batch.label)
         terms["consistency"] = self.unlabeled_weight(step) * masked_difference(
-            logits[labeled:].softmax(1), teacher.target, certain, self.assumed_classes
+            logits[labeled:].softmax(1),
+            teacher.target,
+            masked(certain, trusted),
+            self.assumed_classes,
         )
         if self.uses_alignment(step):
             labels = torch.cat([batch.label, self.confident_labels(teacher.mean, step)])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from segmentation.relations import Relation, violations
+from segmentation.relations import SURE, Relation, violations
 from segmentation.training.patches import PatchStream
 
 HOLDS = 0.2  # largest mean violation of a relation that is used
@@ -31,6 +31,11 @@ class Tested(NamedTuple):
     def holds(self) -> bool:
         """Whether the relation holds in patches of this size, as far as labeled cases show it."""
         return self.patches >= _FEWEST and self.mean <= HOLDS and self.allowed < 0.5
+
+    @property
+    def sure(self) -> bool:
+        """Whether the relation holds so well that single voxels may be judged by it."""
+        return self.holds and self.allowed <= SURE
 
     @property
     def usable(self) -> Relation:

@@ -234,6 +234,7 @@ class Trainer:
         if not math.isfinite(total):
             raise self._diverged(f"the loss is {total} ({losses})")
         rate = self.optimizer.param_groups[0]["lr"]
+        measures = {name: float(value) for name, value in self.method.measures().items()}
         return {
             "step": self.step,
             "loss": total,
@@ -241,6 +242,7 @@ class Trainer:
             "seconds": seconds,
             **memory_used(self.device),
             "terms": losses,
+            **({"measures": measures} if measures else {}),
         }
 
     def _validate(self, validate: Callable[[Method], Validation], log: RunLog) -> None:

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from segmentation.losses import (
     GA,
+    LOSSES,
     DiceCE,
     class_counts,
     class_sums,
@@ -131,3 +132,42 @@ def test_entropy_is_largest_when_all_classes_are_equally_likely():
     even = torch.full((1, 16, 1), 1 / 16)
     assert entropy(even).item() == pytest.approx(np.log(16), abs=1e-4)
     assert entropy(F.one_hot(torch.tensor([[3]]), 16).movedim(-1, 1).float()).item() < 1e-5
+
+
+@pytest.mark.parametrize("weight", [None, (1.0, 0.0, 3.0, 0.5)])
+@pytest.mark.parametrize("name", LOSSES)
+def test_voxels_outside_a_mask_are_as_if_they_were_not_there(name, weight):
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(2, 4, 3, 4, 5, generator=generator).requires_grad_()
+    target = torch.randint(0, 3, (2, 3, 4, 5), generator=generator)  # class 3 never occurs
+    mask = torch.rand(target.shape, generator=generator) > 0.4
+    loss, weight = LOSSES[name](), None if weight is None else torch.tensor(weight)
+    inside = logits.movedim(1, -1)[mask].T[None, :, :, None, None]
+    for form in (loss.pseudo_cross_entropy, loss.dice):
+        within = form(logits, target, weight, mask)
+        torch.testing.assert_close(within, form(inside, target[mask][None, :, None, None], weight))
+        (gradient,) = torch.autograd.grad(within, logits)
+        assert gradient.movedim(1, -1)[mask].any()
+        assert not gradient.movedim(1, -1)[~mask].any()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_an_empty_mask_gives_no_loss_and_a_finite_gradient(name):
+    logits = torch.randn(1, 4, 3, 4, 5, requires_grad=True)
+    target, loss = torch.randint(0, 4, (1, 3, 4, 5)), LOSSES[name]()
+    nothing = torch.zeros(target.shape, dtype=torch.bool)
+    terms = [
+        form(logits, target, mask=nothing)
+        for form in (loss.cross_entropy, loss.pseudo_cross_entropy, loss.dice)
+    ]
+    assert [term.item() for term in terms] == [0, 0, 0]
+    assert not torch.autograd.grad(sum(terms), logits)[0].any()
+
+
+def test_the_hardest_voxels_are_those_within_the_mask():
+    logits, target = torch.randn(1, 3, 4, 4, 4), torch.randint(0, 3, (1, 4, 4, 4))
+    losses = F.cross_entropy(logits, target, reduction="none")
+    mask = losses < losses.flatten().topk(10).values.min()  # all but the ten hardest
+    hardest = losses[mask].topk(16).values
+    loss = ga_cross_entropy(logits, target, top_percent=25, gamma=1.0, mask=mask)
+    torch.testing.assert_close(loss, hardest.mean())

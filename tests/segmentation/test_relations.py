@@ -1,4 +1,4 @@
-"""Violations of relations against voxel pairs that are counted one by one."""
+"""Violations and filtered labels against voxel pairs that are counted one by one."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from segmentation.relations import Relation, RelationLoss, violations
+from segmentation.relations import SURE, ClaimFilter, Relation, RelationLoss, violations
 
 RELATIONS = (Relation(1, 2, 0), Relation(2, 1, 0), Relation(1, 2, 1), Relation(3, 1, 2))
 
@@ -80,3 +80,86 @@ def test_without_a_confident_voxel_the_loss_is_zero_with_a_finite_gradient():
     loss.backward()
     assert loss == 0
     assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def filtered_voxel_by_voxel(label, probabilities, relations, *, share, margin, least):
+    """Whether each label is kept: the other organ's mass on the wrong side, counted per voxel."""
+    mass = np.where(probabilities > 0.3, probabilities**2, 0)
+    kept = np.ones(label.shape, dtype=bool)
+    cells = list(itertools.product(*map(range, label.shape[1:])))
+    for patch, cell in itertools.product(range(len(label)), cells):
+        for high, low, axis, *_ in relations:
+            own = label[(patch, *cell)]
+            if own not in (high, low) or min(mass[patch, [high, low]].sum((1, 2, 3))) < least:
+                continue
+            other = mass[patch, low if own == high else high]
+            ahead = 1 if own == high else -1  # the side on which the other organ must not lie
+            wrong = sum(
+                other[place] for place in cells if ahead * (place[axis] - cell[axis]) > margin
+            )
+            kept[(patch, *cell)] &= wrong <= share * other.sum()
+    return kept
+
+
+@pytest.mark.parametrize(("share", "margin", "least"), [(0.5, 0, 1.0), (0.7, 1, 1.0), (0.5, 0, 9)])
+def test_a_filtered_label_has_too_much_of_the_other_organ_on_its_wrong_side(share, margin, least):
+    generator = torch.Generator().manual_seed(1)
+    probabilities = torch.rand(3, 4, 5, 3, 4, generator=generator) * torch.linspace(0.4, 1, 5).view(
+        5, 1, 1
+    )
+    label = torch.randint(-1, 4, (3, 5, 3, 4), generator=generator)  # -1: no label anyway
+    options = {"share": share, "margin": margin, "least": least}
+    keep = ClaimFilter(RELATIONS, threshold=0.3, sharpness=2.0, **options)
+    expected = filtered_voxel_by_voxel(
+        label.numpy(), probabilities.double().numpy(), RELATIONS, **options
+    )
+    assert np.array_equal(keep(label, probabilities), expected)
+    assert expected[label.numpy() <= 0].all()
+    assert 0.02 < 1 - expected.mean() < 0.9
+
+
+def test_a_few_misplaced_voxels_are_ignored_and_the_organs_stay():
+    label = torch.zeros(1, 12, 4, 4, dtype=torch.int64)
+    label[:, 8:], label[:, 2:5] = 1, 2
+    label[:, 0, 0] = 1  # four voxels of organ 1 left of organ 2, which it must be right of
+    keep = ClaimFilter((Relation(1, 2, 0),))
+    kept = keep(label, one_hot(label, 3))
+    assert (~kept).nonzero()[:, 1:3].tolist() == [[0, 0]] * 4
+    turned = ClaimFilter((Relation(2, 1, 0),))(label, one_hot(label, 3))
+    assert not turned[label == 2].any()
+    assert turned[label == 1].tolist() == [True] * 4 + [False] * 64
+
+
+def one_hot(label, classes):
+    return torch.nn.functional.one_hot(label, classes).movedim(-1, 1).float()
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_no_more_voxels_are_ignored_than_markovs_inequality_allows(share):
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(30):
+        first, second = torch.randint(0, 12, (2,), generator=generator).tolist()
+        label = torch.zeros(1, 24, 3, 3, dtype=torch.int64)
+        label[:, first : first + 9], label[:, second : second + 6] = 1, 2
+        mask, relation = one_hot(label, 3), (Relation(1, 2, 0),)
+        violation = float(violations(mask, relation).values)
+        kept = ClaimFilter(relation, share=share)(label, mask)
+        for organ in (1, 2):
+            ignored = float((~kept[label == organ]).float().mean())
+            assert ignored <= violation / share + 1e-6
+
+
+def test_only_sure_relations_filter():
+    label = torch.zeros(1, 8, 4, 4, dtype=torch.int64)
+    label[:, :3], label[:, 5:] = 1, 2
+    sure, unsure = Relation(1, 2, 0, allowed=SURE), Relation(1, 2, 0, allowed=SURE + 0.01)
+    other = Relation(1, 2, 1)
+    assert not ClaimFilter((sure,))(label, one_hot(label, 3))[label > 0].any()
+    assert ClaimFilter((unsure, other))(label, one_hot(label, 3)).all()
+    with pytest.raises(ValueError, match=r"a relation with an allowed violation up to 0\.1"):
+        ClaimFilter((unsure,))
+
+
+def test_relations_are_no_part_of_a_state():
+    modules = (ClaimFilter((Relation(1, 2, 0),)), RelationLoss((Relation(1, 2, 0),)))
+    assert [list(module.state_dict()) for module in modules] == [[], []]

@@ -53,13 +53,25 @@ def context_of(build, loss=None, *, warmup_steps=0, **changes):
 
 
 def make(
-    name, loss=None, *, seed=0, text=False, norm="instance", dropout=0.0, warmup_steps=0, **options
+    name,
+    loss=None,
+    *,
+    seed=0,
+    text=False,
+    norm="instance",
+    dropout=0.0,
+    warmup_steps=0,
+    claims=None,
+    **options,
 ):
-    """A method of that name with its default options, the same for the same seed."""
+    """A method of that name with its default options, the same for the same seed.
+
+    `claims` are further fields of the context: `relations`, `claim_filter`.
+    """
     kind = load_choice("segmentation.methods", name, Method)
     torch.manual_seed(seed)
-    context = context_of(builder(text, norm, dropout), loss, warmup_steps=warmup_steps)
-    return kind(context, **options)
+    build = builder(text, norm, dropout)
+    return kind(context_of(build, loss, warmup_steps=warmup_steps, **(claims or {})), **options)
 
 
 def make_tiny(name, loss=None, **options):

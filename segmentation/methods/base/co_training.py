@@ -44,14 +44,16 @@ class CoTraining(Method):
     L = sum over both of CE + Dice on labeled patches
         + consistency_weight ramp (CE(Z_A, y_B) + CE(Z_B, y_A)) on all patches
 
-    Subclasses override the loss on pseudo-labels (`cross`) and the class weights (`class_weights`,
-    `observe`).
+    Subclasses override the loss on pseudo-labels (`cross`, which asks `trust` for the voxels that
+    count) and the class weights (`class_weights`, `observe`).
 
     Args:
         consistency_weight: weight of the cross term at the end of the ramp.
         consistency_ramp: share of the run; 0 for the full weight from the start.
         initialization: how the convolutions of A and of B are drawn, `kaiming` or `xavier`.
     """
+
+    pseudo_labels = True
 
     def __init__(
         self,
@@ -116,8 +118,14 @@ class CoTraining(Method):
         first, second = predictions
         weight_first, weight_second = self.class_weights()
         return self.loss.pseudo_cross_entropy(
-            first.logits, second.label, weight_first
-        ) + self.loss.pseudo_cross_entropy(second.logits, first.label, weight_second)
+            first.logits, second.label, weight_first, self.trust(second)
+        ) + self.loss.pseudo_cross_entropy(
+            second.logits, first.label, weight_second, self.trust(first)
+        )
+
+    def trust(self, prediction: Prediction) -> Tensor | None:
+        """The voxels of a prediction whose label the other network may learn, see `trusted`."""
+        return self.trusted(prediction.label, prediction.logits.detach())
 
     def predictors(self) -> dict[str, nn.Module]:
         """Both networks together, then each alone."""

@@ -16,7 +16,7 @@ from segmentation.losses import Loss, entropy, most_probable
 from segmentation.methods.base.ramps import entropy_threshold, ramp
 from segmentation.networks.alignments.base.alignment import IGNORED
 from segmentation.networks.network import Network
-from segmentation.relations import RelationLoss
+from segmentation.relations import ClaimFilter, RelationLoss
 
 _ENTROPY_RAMP = 0.621  # share of the run; TAK's 100 of 161 epochs
 
@@ -72,6 +72,8 @@ class MethodContext:
         warmup_steps: first steps, supervised only.
         epoch_steps: steps within which ramps and starts stay constant.
         relations: anatomical relations as a further loss on unlabeled patches, None without.
+        claim_filter: anatomical relations as a filter of pseudo-labels, None without; for methods
+            with `pseudo_labels`.
 
     Raises:
         ValueError: a warm-up as long as the run.
@@ -87,6 +89,7 @@ class MethodContext:
     warmup_steps: int = 0
     epoch_steps: int = 1
     relations: RelationLoss | None = None
+    claim_filter: ClaimFilter | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup_steps < self.total_steps:
@@ -118,6 +121,7 @@ class Method(nn.Module, ABC):
 
     needs_unlabeled: ClassVar[bool] = True
     two_views: ClassVar[bool] = False  # whether a student learns from `Batch.student_view`
+    pseudo_labels: ClassVar[bool] = False  # whether it asks `trusted` before it learns from them
 
     def __init__(
         self,
@@ -129,6 +133,8 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.network = context.build()
         self.loss, self.relations = context.loss, context.relations
+        self.claim_filter = context.claim_filter
+        self._ignored: list[Tensor] = []  # shares of this step, see `measures`
         self.total_steps, self.warmup_steps = context.total_steps, context.warmup_steps
         self.epoch_steps = context.epoch_steps
         self.consistency_weight, self.consistency_ramp = consistency_weight, consistency_ramp
@@ -148,6 +154,7 @@ class Method(nn.Module, ABC):
         device = batch.image.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self._step_seed(step))
+            self._ignored.clear()
             if step < self.warmup_steps:
                 return self.warm_up(batch)
             terms = self.losses(batch, step)
@@ -186,6 +193,29 @@ class Method(nn.Module, ABC):
             raise LookupError(unknown("predictor", predictor, tuple(known)))
         network = known[predictor] if predictor else next(iter(known.values()))
         return network(image).logits
+
+    def measures(self) -> dict[str, Tensor]:
+        """Scalars of the last step for the log, besides its losses.
+
+        `relations/ignored`, with a filter of claims: the share of the voxels with the pseudo-label
+        of an organ whose pseudo-label was ignored; the mean over networks that give pseudo-labels.
+        """
+        if not self._ignored:
+            return {}
+        return {"relations/ignored": torch.stack(self._ignored).mean()}
+
+    def trusted(self, label: Tensor, logits: Tensor) -> Tensor | None:
+        """The voxels whose pseudo-label violates no claim [B, x, y, z]; None without a filter.
+
+        Args:
+            label: pseudo-labels [B, x, y, z].
+            logits: those that the labels come from [B, C, x, y, z].
+        """
+        if self.claim_filter is None:
+            return None
+        kept = self.claim_filter(label, logits.float().softmax(1))
+        self._ignored.append((~kept).sum() / (label > 0).sum().clamp(min=1))
+        return kept
 
     def progress(self, step: int) -> float:
         """Completed share of the run after the warm-up before `step`'s epoch, in [0, 1)."""
@@ -238,7 +268,19 @@ class Method(nn.Module, ABC):
         """
         limit = entropy_threshold(self.progress(step), _ENTROPY_RAMP)
         unsure = entropy(probabilities) > limit
-        return most_probable(probabilities).masked_fill(unsure, IGNORED)
+        labels = most_probable(probabilities).masked_fill(unsure, IGNORED)
+        return self.without_violations(labels, probabilities)
+
+    def without_violations(self, labels: Tensor, probabilities: Tensor) -> Tensor:
+        """Pseudo-labels [B, x, y, z], `IGNORED` where the filter of claims ignores them."""
+        if self.claim_filter is None:
+            return labels
+        return labels.masked_fill(~self.claim_filter(labels, probabilities), IGNORED)
+
+
+def masked(mask: Tensor, trusted: Tensor | None) -> Tensor:
+    """A method's own mask of pseudo-labels within that of `Method.trusted`."""
+    return mask if trusted is None else mask * trusted
 
 
 def check_choice(option: str, value: str, known: Sequence[str]) -> str:

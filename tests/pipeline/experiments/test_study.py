@@ -119,6 +119,15 @@ def test_claims_of_a_loss_are_the_studys_own_descriptions_or_a_file(tmp_path):
     assert stages_of(made, made.cells[3]).train.key != file.train.key
 
 
+@pytest.mark.parametrize("use", ["weight", "filter"])
+def test_claims_are_described_for_a_loss_and_for_a_filter(tmp_path, use):
+    tail = f'"relations.claims" = "text"\n[axes]\n"relations.{use}" = [0.0, 0.9]\n'
+    made = study(tmp_path, tail=f'head = "conv"\nalignment = "none"\n{tail}')
+    off, on = [stages_of(made, cell).train for cell in made.cells]
+    assert "describe" not in [stage.kind for stage in off.inputs]
+    assert "describe" in [stage.kind for stage in on.inputs]
+
+
 def test_changes_of_a_recipe_are_what_set_takes():
     settings = {"method": "cps", "aspects": "shape", "training.patch": [8, 8, 8], "seed": 3}
     changes = recipe_changes(settings)

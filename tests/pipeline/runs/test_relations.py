@@ -1,4 +1,7 @@
-"""Runs with relations: chosen on labeled cases, kept in the run, resumed exactly, controls."""
+"""Runs with relations: chosen on labeled cases, kept in the run, resumed exactly, controls.
+
+Relations are a loss in most tests; the last ones have them as a filter of pseudo-labels.
+"""
 
 import json
 from pathlib import Path
@@ -110,6 +113,17 @@ def test_geometry_needs_no_claims(prepared, tmp_path):
             "relations.weight needs training.unlabeled_per_step > 0",
         ),
         (("relations.weights=1",), "weights"),
+        (("relations.filter=0.9",), "relations.source = claims needs relations.claims"),
+        (("relations.filter=0.2",), "relations.filter: expected 0 or a share in [0.5, 1), got 0.2"),
+        (
+            ("relations.filter=0.9", "relations.source=geometry"),
+            "relations.filter = 0.9 does not fit method.name = supervised, which learns from no "
+            "pseudo-labels that could be ignored; methods of pseudo-labels: a_d, acisis",
+        ),
+        (
+            ("relations.weight=1", "relations.source=geometry", 'augmentation.mirror=["y"]'),
+            "relations do not fit augmentation.mirror = ['y']",
+        ),
     ],
 )
 def test_faults_are_named(prepared, tmp_path, changes, message):
@@ -124,3 +138,69 @@ def test_organs_that_no_relation_holds_for_are_refused(prepared, claims, tmp_pat
     done = train(prepared, tmp_path / "run", *options)
     assert done.exit_code == 1
     assert "relations holds in labeled patches of [16, 16, 16]" in str(done.exception)
+
+
+FILTER = ("method.name=cps", "relations.filter=0.6", "relations.least=2")
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_filter_takes_sure_claims_and_logs_what_it_ignores(prepared, claims, tmp_path):
+    options = (*FILTER, f"relations.claims={claims}", "training.log_every=1")
+    done = train(prepared, tmp_path / "run", *options)
+    assert done.exit_code == 0, done.output
+    used = kept(tmp_path / "run")["used"]
+    assert used
+    assert all(each["allowed"] <= 0.1 for each in used)
+    steps = [record for record in records(tmp_path / "run") if "terms" in record]
+    assert "measures" not in steps[0]  # the warm-up
+    assert 0 <= steps[-1]["measures"]["relations/ignored"] <= 1
+    assert "relations" not in steps[-1]["terms"]  # no loss
+
+
+def test_a_run_without_relations_logs_no_share(prepared, tmp_path):
+    assert train(prepared, tmp_path / "run", "method.name=cps").exit_code == 0
+    steps = [record for record in records(tmp_path / "run") if "terms" in record]
+    assert not any("measures" in record for record in steps)
+    assert not (tmp_path / "run" / "relations.json").exists()
+
+
+def test_a_filtered_run_resumes_exactly(prepared, claims, tmp_path, monkeypatch):
+    copy = tmp_path / "claims.json"
+    copy.write_bytes(claims.read_bytes())
+    # Mirrored claims along a short run ignore much; training without the filter ends elsewhere.
+    options = (*FILTER, f"relations.claims={copy}", "relations.source=mirrored",
+               "relations.threshold=0", "method.consistency_ramp=0", "training.warmup_steps=2",
+               "training.log_every=1")  # fmt: skip
+    assert train(prepared, tmp_path / "whole", *options, steps=6).exit_code == 0
+    assert train(prepared, tmp_path / "off", *options, "relations.filter=0", steps=6).exit_code == 0
+    learn = Trainer._learn
+
+    def fail_in_fifth_step(self, batch):
+        if self.step == 4:
+            raise OSError("interrupted")
+        return learn(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_learn", fail_in_fifth_step)
+        assert train(prepared, tmp_path / "parts", *options, steps=6).exit_code == 1
+    copy.unlink()
+    done = train(prepared, tmp_path / "parts", *options, steps=6, more=["--resume"])
+    assert done.exit_code == 0, done.output
+    whole, parts, off = (load(tmp_path / name / "last.pt") for name in ("whole", "parts", "off"))
+    assert all(torch.equal(value, parts.method[key]) for key, value in whole.method.items())
+    assert not all(torch.equal(value, off.method[key]) for key, value in whole.method.items())
+    shares = [[record.get("measures") for record in records(tmp_path / name) if "terms" in record]
+              for name in ("whole", "parts")]  # fmt: skip
+    assert shares[0] == shares[1]
+    assert shares[0][-1]["relations/ignored"] > 0.2
+
+
+def test_a_filter_without_a_sure_claim_is_refused(prepared, claims, tmp_path):
+    options = ("method.name=cps", "relations.filter=0.9", f"relations.claims={claims}")
+    done = train(prepared, tmp_path / "run", *options, "relations.least=1e9")
+    assert done.exit_code == 1
+    assert "relations holds surely in labeled patches of [16, 16, 16]" in str(done.exception)
+    assert "relations.filter = 0" in str(done.exception)

@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.config.registry import names
 from segmentation.losses import GA
 from segmentation.networks.alignments import contrast as source
+from segmentation.relations import ClaimFilter, Relation, RelationLoss
 from tests.support.small_parts import LATE, batch, make_tiny
 
 _WAITING = {  # their result, or its shape, is known only when the device has got there
@@ -24,6 +25,16 @@ _WAITING = {  # their result, or its shape, is known only when the device has go
     "aten::repeat_interleave.Tensor",
 }
 METHODS = names("segmentation.methods")
+
+
+def claims():
+    """Relations as a loss and as a filter, along all axes."""
+    relations = [Relation(1, 2, 0), Relation(3, 1, 1), Relation(2, 3, 2, allowed=0.05)]
+    options = {"threshold": 0.0, "least": 1.0}
+    return {
+        "relations": RelationLoss(relations, **options),
+        "claim_filter": ClaimFilter(relations, share=0.5, **options),
+    }
 
 
 class Refusing(TorchDispatchMode):
@@ -66,7 +77,7 @@ def test_what_waits_is_found(wait):
 @pytest.mark.parametrize("name", METHODS)
 def test_no_step_waits_for_the_device(name, monkeypatch):
     monkeypatch.setattr(source, "_counts_are_free", lambda device: False)
-    method = make_tiny(name, GA(), text=True)
+    method = make_tiny(name, GA(), text=True, claims=claims())
     learn(method, batch(1), LATE - 1)
     data = batch()
     with Refusing():
@@ -93,7 +104,7 @@ def test_rows_that_nothing_fills_change_nothing(monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", METHODS)
 def test_no_step_waits_for_a_gpu(name):
-    method = make_tiny(name, GA(), text=True).cuda()
+    method = make_tiny(name, GA(), text=True, claims=claims()).cuda()
     learn(method, batch(1).to(torch.device("cuda")), LATE - 1)
     data = batch().to(torch.device("cuda"))
     torch.cuda.synchronize()

@@ -9,12 +9,14 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.config.registry import names
 from segmentation.inference.sliding_window import SlidingWindow
 from segmentation.losses import GA
 from segmentation.methods.base.method import Batch
 from segmentation.networks.heads.base import generated
+from tests.segmentation.training.test_no_sync import claims
 from tests.support.small_parts import LATE, batch, make_tiny
 
 GPU = torch.device("cuda:0")
@@ -43,6 +45,21 @@ def gpu(monkeypatch):
         yield mode
 
 
+class NoUploads(TorchDispatchMode):
+    """Fails where something is copied from the host: the host waits for such a copy."""
+
+    def __torch_dispatch__(self, function, kinds, inputs=(), options=None):
+        result = function(*inputs, **(options or {}))
+        sources = [part for part in inputs if isinstance(part, torch.Tensor)]
+        if (
+            function._schema.name in ("aten::_to_copy", "aten::copy_")
+            and result.device == GPU
+            and any(source.device.type == "cpu" for source in sources)
+        ):
+            raise AssertionError(f"{list(result.shape)} is copied from the host")
+        return result
+
+
 def moved(module):
     """The module with empty weights and buffers on the GPU."""
     for part in module.modules():
@@ -66,14 +83,14 @@ def placed(data):
 @pytest.fixture
 def made(request):
     """Method and batch; made before anything is pretended."""
-    return make_tiny(request.param, GA(), text=True), batch()
+    return make_tiny(request.param, GA(), text=True, claims=claims()), batch()
 
 
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
 @pytest.mark.parametrize("made", METHODS, indirect=True)
 def test_a_step_stays_on_its_device(made, gpu, precision):
     method, data = moved(made[0]), placed(made[1])
-    with torch.autocast("cuda", precision, enabled=precision is not None):
+    with torch.autocast("cuda", precision, enabled=precision is not None), NoUploads():
         terms = method(data, LATE)
     method.after_step(LATE)
     assert {term.device for term in terms.values()} == {GPU}
