@@ -1,12 +1,15 @@
-"""Relations tested on labeled patches that are made up."""
+"""Relations tested on labeled patches that are made up, and on those of phantoms."""
 
+import itertools
 import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from segmentation.methods.base.method import Batch
-from segmentation.relations import Relation
+from segmentation.relations import ClaimFilter, Relation
+from segmentation.training.patches import PatchStream
 from segmentation.training.relation_limits import measure_relations
 
 
@@ -49,3 +52,31 @@ def test_a_relation_that_holds_gets_a_limit_and_the_weight_that_it_leaves():
 
 def test_no_candidates_are_no_relations():
     assert measure() == []
+
+
+def phantom_stream(prepared, cases, seed):
+    return PatchStream(
+        [prepared.file(case) for case in cases], [], patch=(16, 16, 16), labeled_per_step=2,
+        unlabeled_per_step=0, seed=seed,
+    )  # fmt: skip
+
+
+def test_true_labels_of_phantoms_lose_almost_nothing_by_sure_relations_and_much_by_turned_ones(
+    prepared,
+):
+    split, classes = prepared.split, len(prepared.spec.classes)
+    pairs = itertools.permutations(range(1, classes), 2)
+    candidates = [Relation(*pair, axis) for pair in pairs for axis in range(3)]
+    labeled = phantom_stream(prepared, split.labeled, seed=0)
+    tested = measure_relations(labeled, candidates, classes=classes, steps=100)
+    sure = [each.usable for each in tested if each.sure]
+    turned = [each._replace(high=each.low, low=each.high) for each in sure]
+    others = phantom_stream(prepared, (*split.labeled, *split.test), seed=7)
+    label = torch.cat([others[step].label for step in range(50)])
+    mask = F.one_hot(label, classes).movedim(-1, 1).float()
+    lost = [
+        float((~ClaimFilter(relations)(label, mask))[label > 0].float().mean())
+        for relations in (sure, turned)
+    ]
+    assert lost[0] < 0.01
+    assert lost[1] > 0.5
