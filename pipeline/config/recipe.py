@@ -219,8 +219,8 @@ class RunConfig(Strict):
         if self.relations.filter and not getattr(method, "pseudo_labels", False):
             raise ValueError(
                 f"relations.filter = {self.relations.filter} does not fit method.name = "
-                f"{self.method.name}, which learns from no pseudo-labels that could be ignored; "
-                f"methods of pseudo-labels: {_methods_with('pseudo_labels')}"
+                f"{self.method.name}, which has no loss on pseudo-labels of voxels; methods with "
+                f"one: {_methods_with('pseudo_labels')}"
             )
         if self.relations.used and self.augmentation.mirror:
             raise ValueError(

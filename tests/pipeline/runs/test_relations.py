@@ -117,8 +117,8 @@ def test_geometry_needs_no_claims(prepared, tmp_path):
         (("relations.filter=0.2",), "relations.filter: expected 0 or a share in [0.5, 1), got 0.2"),
         (
             ("relations.filter=0.9", "relations.source=geometry"),
-            "relations.filter = 0.9 does not fit method.name = supervised, which learns from no "
-            "pseudo-labels that could be ignored; methods of pseudo-labels: a_d, acisis",
+            "relations.filter = 0.9 does not fit method.name = supervised, which has no loss on "
+            "pseudo-labels of voxels; methods with one: a_d, acisis",
         ),
         (
             ("relations.weight=1", "relations.source=geometry", 'augmentation.mirror=["y"]'),
