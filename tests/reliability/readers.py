@@ -44,8 +44,18 @@ def _of(
 
 
 def _verdicts(folder: Path) -> None:
-    text = '{"format_version": 1, "checks": []}'
-    (folder / "verdicts.json").write_text(text, encoding="utf-8")
+    from knowledge.descriptions import Claim
+    from knowledge.grounding.claims import CheckReport, summarize
+    from knowledge.grounding.scene import ClaimVerdict
+
+    claims = (
+        Claim(organ="liver", relation="right_of", other="spleen"),
+        Claim(organ="liver", relation="superior_to", other="right kidney"),
+    )
+    found = [ClaimVerdict("supported", 80.0, "mm"), ClaimVerdict("contradicted", -60.0, "mm")]
+    results = tuple(summarize(claim, found) for claim in claims)
+    report = CheckReport(cases=("1", "2"), results=results, problems=("none",))
+    report.write(folder / "verdicts.json")
 
 
 def _texts() -> dict[str, Reader]:
@@ -124,6 +134,10 @@ def _networks() -> dict[str, Reader]:
     def network(path: Path) -> object:
         return open_model(path, device=cpu)
 
+    def released(folder: Path) -> None:
+        weights = torch.load(run / "best.pt", weights_only=True)["method"]
+        torch.save({"state_dict": weights}, folder / "x.pth")
+
     def with_data(folder: Path) -> None:  # the saved run is of a version that did not record them
         shutil.copytree(run, folder / "run")
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))
@@ -133,7 +147,8 @@ def _networks() -> dict[str, Reader]:
     return {
         "checkpoint": _of(run, "run", changed_checkpoint, network, "best.pt"),
         "bundle": _of(SAVED / "bundle.zip", "b.zip", changed_zip, network),
-        "released .pth": _of(run / "best.pt", "x.pth", changed_checkpoint, read_published),
+        "released .pth": Reader("x.pth", released, changed_checkpoint,
+                                lambda folder: read_published(folder / "x.pth")),
         "scores": _of(run / "evaluation-test.json", "evaluation-test.json", changed_json,
                       read_evaluation),
         "log": _of(run / "log.jsonl", "log.jsonl", changed_lines, read_log),
