@@ -88,11 +88,6 @@ def _model(
 ) -> tuple[list[str], dict[str, Any]]:
     """The model and its options: words of the command, and facts of the key."""
     provider = str(settings["provider"])
-    if provider == "recorded" and "model" in settings:
-        raise ValueError(
-            f'model = {settings["model"]!r} needs provider = "openai_compatible"; the provider '
-            "recorded replays answers and asks no model"
-        )
     words, facts = ["--provider", provider, "--cache", "{store}/answers"], {"provider": provider}
     facts |= code_of(plugin_digests({"knowledge.providers": provider}))
     for name, (option, decides) in _DESCRIBE_OPTIONS.items():
@@ -107,8 +102,8 @@ def _model(
         words += ["--answers", answers]
         facts["answers"] = digest_of_file(answers)
     elif provider == "recorded":
-        store = shipped.find_in("data", "answers", f"{wording.stem}.json")
-        facts["answers"] = digest_of_file(str(store)) if store.is_file() else ""
+        store = shipped.recorded_answers(wording.stem, str(settings.get("model", "")))
+        facts["answers"] = digest_of_file(str(store))
     return words, facts
 
 

@@ -102,6 +102,31 @@ def _check_kind(path: Path, wanted: str, modified: int) -> None:
     require_kind(path, wanted)
 
 
+def recorded_answers(wording: str, model: str = "") -> Path:
+    """Recorded answers to a wording: those written by hand, or those of a model.
+
+    Raises:
+        LookupError: there are none.
+    """
+    path = find_in("data", "answers", model, f"{wording}.json")
+    if path.is_file() and Path(model).name == model:
+        return path
+    places = [folder / "answers" for folder in folders("data")]
+    if model:
+        models = sorted({file.parent.name for place in places for file in place.glob("*/*.json")})
+        meant = did_you_mean(model, models)
+        raise LookupError(
+            f"no recorded answers of {model!r} for template {wording!r}; there are answers of "
+            f"{', '.join(models) or 'no model'}{meant}; give another store with --answers FILE, or "
+            "ask the model: --provider openai_compatible"
+        )
+    known = ", ".join(sorted({file.stem for place in places for file in place.glob("*.json")}))
+    raise LookupError(
+        f"no recorded answers for template {wording!r}; there is {known}; give another store with "
+        "--answers FILE"
+    )
+
+
 def find_in(kind: str, *parts: str) -> Path:
     """A file below the folders of one kind (`data`, `answers`, `paper.json`), the user's first.
 

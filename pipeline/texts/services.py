@@ -77,18 +77,9 @@ def make_provider(
     answers: Path | None,
     cache: Path | None,
 ) -> Provider:
-    """The named provider; `recorded` without a store uses the shipped one."""
+    """The named provider; `recorded` without a store uses the shipped one, of a model if named."""
     if name == "recorded" and answers is None:
-        answers = shipped.find_in("data", "answers", f"{template.name}.json")
-        if not answers.is_file():
-            folders = [folder / "answers" for folder in shipped.folders("data")]
-            known = ", ".join(
-                sorted({path.stem for place in folders for path in place.glob("*.json")})
-            )
-            raise LookupError(
-                f"no recorded answers for template {template.name!r}; there is {known}; "
-                "give another store with --answers FILE"
-            )
+        answers = shipped.recorded_answers(template.name, options.model)
     memory = answer_cache(cache).folder / "servers.json"
     kind = load_choice("knowledge.providers", name, Provider)
     return kind.from_options(replace(options, answers=answers, memory=memory))

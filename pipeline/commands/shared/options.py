@@ -39,7 +39,10 @@ Answers = Annotated[
 ]
 Model = Annotated[
     str,
-    typer.Option(help="Model name on the server.", rich_help_panel="Model and service"),
+    typer.Option(
+        help="Model name on the server; with recorded, whose answers. [default: by hand]",
+        rich_help_panel="Model and service",
+    ),
 ]
 BaseUrl = Annotated[
     str | None,

@@ -41,10 +41,12 @@ training = {steps = 3, patch = [8, 16, 16]}
 """
 
 
-def test_a_matrix_becomes_a_study_of_texts(tmp_path):
+def test_a_matrix_becomes_a_study_of_texts(tmp_path, monkeypatch):
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
-    new.mkdir()
+    (new / "answers").mkdir(parents=True)
+    (new / "answers" / "mine.json").write_text("{}")
+    monkeypatch.setenv("TAK_DATA", str(new))
     (old / "masks").mkdir()
     (old / "matrix.toml").write_text(MATRIX)
     (old / "hand.toml").write_text('organs = ["lunate", "scaphoid"]')

@@ -236,3 +236,17 @@ def epochs_alone(folder):
     text = shipped.find("recipes", "demo").read_text(encoding="utf-8")
     path.write_text(text.replace("steps = 400\n", "epochs = 2\n"), encoding="utf-8")
     return path
+
+
+def test_a_model_with_recorded_answers_is_an_axis_and_another_is_refused(tmp_path):
+    def made(model):
+        arms = f'arms = [{{name = "hand"}}, {{name = "model", model = "{model}"}}]\n'
+        return study(tmp_path, f'title = "Models"\n{arms}', '[axes]\nwording = ["terse"]\n')
+
+    known = made("qwen2.5-coder-1.5b-instruct")
+    hand, model = (stages_of(known, cell).describe for cell in known.cells)
+    assert hand.key != model.key
+    assert "--model" not in hand.words
+    unknown = made("nobody")
+    with pytest.raises(LookupError, match="no recorded answers of 'nobody' for template 'terse'"):
+        [stages_of(unknown, cell) for cell in unknown.cells]

@@ -230,7 +230,7 @@ def test_a_file_that_answers_nothing_is_refused_in_one_line(describe, content, c
 
 def test_what_no_batch_can_do_is_refused(describe):
     assert "name another --cache folder" in describe("--batch-out", "q.jsonl", "--refresh")[2]
-    code, _, err = describe("--provider", "recorded", "--batch-out", "q.jsonl")
+    code, _, err = describe("--provider", "recorded", "--model", "", "--batch-out", "q.jsonl")
     assert code == 1
     assert "the provider recorded has no batches" in err
 

@@ -2,10 +2,13 @@
 
 import pytest
 
+from knowledge.descriptions import DescriptionSet
 from knowledge.providers.base.provider import ProviderOptions
 from knowledge.providers.base.usage import Usage
 from knowledge.questions.template import Template, Wording
 from pipeline.texts.services import headers, make_provider, pairs, quote_of, service
+from tests.support.command_line import tak
+from tests.support.paths import ROOT
 
 PRICES = 'date = "2026-01"\n[models."toy"]\ninput_usd = 2.0\noutput_usd = 8.0\n'
 
@@ -54,3 +57,21 @@ def test_a_template_without_recorded_answers_is_named(tmp_path):
     template = Template("mine", Wording(title="t", aspects={"place": "?"}))
     with pytest.raises(LookupError, match="no recorded answers for template 'mine'; there is"):
         make_provider("recorded", template, ProviderOptions(), None, tmp_path)
+
+
+def test_the_recorded_answers_of_a_model_are_replayed_by_its_name(tmp_path):
+    name, out = "qwen2.5-coder-1.5b-instruct", tmp_path / "d.json"
+    told = tak("describe", "amos", "--template", "terse", "--model", name, "-o", out)
+    assert "32 answers" in told.stdout
+    texts = {item.text for item in DescriptionSet.read(out).descriptions}
+    kidney = "The right kidney is an organ that filters waste from the blood and produces urine."
+    assert kidney in texts
+
+
+@pytest.mark.parametrize("model", ["qwen2.5-coder-1.5b", "../answers"])
+def test_a_model_without_recorded_answers_is_answered_with_the_known_ones(model, tmp_path):
+    template = Template.read(ROOT / "prompts" / "terse.toml")
+    with pytest.raises(
+        LookupError, match=r"no recorded answers of .*qwen2\.5-coder-1\.5b-instruct"
+    ):
+        make_provider("recorded", template, ProviderOptions(model=model), None, tmp_path)
