@@ -6,42 +6,50 @@ Reads a JSON line {"words", "log"} per command from standard input; answers with
 
 import json
 import os
+import select
 import signal
 import sys
 import threading
-import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline.cli import app, message_of
+from pipeline.experiments.engines.workers import IN_USE
+from pipeline.runs.folder import FolderInUse
 from pipeline.startup import configure_process
-
-_PARENT_SECONDS = 1.0
 
 
 def serve() -> None:
     """Answer commands until standard input ends."""
     configure_process()
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    busy = threading.Event()
+    threading.Thread(target=_end_with_parent, args=(busy,), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     for line in sys.stdin:
         request = json.loads(line)
         _forget_peak()
+        busy.set()
         code, error = _run(request["words"], Path(request["log"]))
+        busy.clear()
         memory = {"peak_mib": _peak_mib(), "gpu_mib": _gpu_mib()}
         answers.write(json.dumps({"code": code, "error": error, **memory}) + "\n")
         answers.flush()
 
 
-def _end_with_parent(parent: int) -> None:
+def _end_with_parent(busy: threading.Event) -> None:
     """End the running command once the study that started this process was killed.
 
-    A training saves; without this it would go on, and keep the next one out of its folder.
+    A training saves; without this it would go on, and keep the next one out of its folder. The
+    study holds the other end of standard input, which the system closes with it.
     """
-    while os.getppid() == parent:
-        time.sleep(_PARENT_SECONDS)
+    if not hasattr(select, "poll"):  # Windows
+        return
+    ended = select.poll()
+    ended.register(0, 0)  # asks for nothing, so that only the end of the pipe is reported
+    ended.poll()
+    busy.wait()  # without a command the process ends by itself
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -60,6 +68,8 @@ def _run(words: list[str], log: Path) -> tuple[int, str]:
         return code, "" if code == 0 else f"exit code {code}"
     except KeyboardInterrupt:
         return 130, "interrupted"
+    except FolderInUse as error:
+        return IN_USE, message_of(error)
     except (ValueError, OSError, LookupError) as error:
         return 1, message_of(error)
     except SystemExit as end:

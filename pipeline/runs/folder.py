@@ -17,6 +17,10 @@ from segmentation.training.trackers import IDENTIFIERS
 LOCK = "run.lock"
 
 
+class FolderInUse(FileExistsError):
+    """Another process trains in the folder."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of a run, which may not exist yet."""
@@ -74,7 +78,7 @@ class RunFolder:
         The system releases the lock with the process, however that ends.
 
         Raises:
-            FileExistsError: another process trains here.
+            FolderInUse: another process trains here.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / LOCK, timeout=0)
@@ -84,7 +88,7 @@ class RunFolder:
                 # While locked: afterward the file may belong to another process.
                 (self.path / LOCK).unlink(missing_ok=True)
         except Timeout:
-            raise FileExistsError(
+            raise FolderInUse(
                 f"{self.path}: another process trains there now; wait for it, or start another "
                 "run with another -o"
             ) from None

@@ -41,7 +41,6 @@ TESTED_BY = {
     "pipeline/runs/observer.py": "tests/pipeline/terminal/test_resumed_view.py",
     "pipeline/runs/trained_model.py": "tests/pipeline/runs/bundles/test_writing.py",
     "pipeline/texts/asking.py": "tests/pipeline/commands/test_describe.py",
-    "pipeline/worker.py": "tests/pipeline/experiments/engines/test_run_study.py",
     "segmentation/methods/base/co_training.py": "tests/segmentation/methods/test_every_method.py",
     "segmentation/networks/alignments/base/alignment.py": (
         "tests/segmentation/networks/alignments/test_every_alignment.py"

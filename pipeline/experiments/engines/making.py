@@ -5,10 +5,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from pipeline.experiments.engines.observer import Observer
-from pipeline.experiments.engines.workers import Outcome, Worker
+from pipeline.experiments.engines.workers import IN_USE, Outcome, Worker
 from pipeline.experiments.estimates import spent
 from pipeline.experiments.planning import Plan
 from pipeline.experiments.stages import Stage
@@ -57,12 +55,11 @@ class StageMaker:
                 error = f"its input {earlier.label} changed on disk; run the study again"
                 return Outcome(1, error, 0.0)
         self.observer.started(stage)
-        self._wait_for_folder(stage)
         limited = stage.kind == "describe" and self._spending
         if limited:
             limited.acquire()
         try:
-            outcome = worker.run(self._words(stage), self.store.log(stage))
+            outcome = self._run(stage, worker)
         finally:
             if limited:
                 limited.release()
@@ -76,17 +73,14 @@ class StageMaker:
             self.store.fail(stage, outcome.error, outcome.seconds, interrupted=interrupted)
         return outcome
 
-    def _wait_for_folder(self, stage: Stage) -> None:
-        """Wait for the training of a study that was killed, which saves before it ends."""
-        from pipeline.runs.folder import LOCK
-
-        path, end = self.store.product(stage) / LOCK, time.monotonic() + _SAVE_SECONDS
-        while path.is_file() and not self.stopping.is_set() and time.monotonic() < end:
-            try:
-                with FileLock(path, timeout=_POLL_SECONDS):
-                    return
-            except Timeout:
-                continue
+    def _run(self, stage: Stage, worker: Worker) -> Outcome:
+        """Run the command; wait for the training of a killed study, which saves before it ends."""
+        end = time.monotonic() + _SAVE_SECONDS
+        while True:
+            outcome = worker.run(self._words(stage), self.store.log(stage))
+            if outcome.code != IN_USE or self.stopping.is_set() or time.monotonic() > end:
+                return outcome
+            time.sleep(_POLL_SECONDS)
 
     def _words(self, stage: Stage) -> list[str]:
         """The command with every placeholder filled in."""

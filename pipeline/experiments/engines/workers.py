@@ -16,13 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+IN_USE = 75  # EX_TEMPFAIL of sysexits.h
+
 
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of a command.
 
     Attributes:
-        code: exit code; 130 if it was asked to stop.
+        code: exit code; 130 if asked to stop, IN_USE if another process trains in its folder.
         error: why it failed, in one line.
         peak_mib, gpu_mib: peak memory of the process, and of its share of a GPU.
     """

@@ -15,6 +15,7 @@ from pipeline.experiments.planning import plan
 from pipeline.experiments.results.study_results import collect
 from pipeline.experiments.store import Store
 from pipeline.experiments.study import Study
+from pipeline.runs.folder import RunFolder
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 from tests.support.study_runs import Recorder, tak_study
@@ -269,3 +270,17 @@ def test_a_plan_of_a_thousand_finished_cells_is_quick_and_small(tmp_path):
     assert torch == "False"
     assert int(mib) < 300
     assert float(seconds) < 3, "of the processor, which a busy machine does not stretch"
+
+
+@pytest.mark.slow
+def test_a_study_waits_for_the_training_of_one_that_was_killed(tmp_path):
+    path = write_study(tmp_path)
+    planned = plan(Study.read(path), Store(tmp_path / "store"))
+    (stage,) = [stage for stage in planned.stages if stage.kind == "train"][:1]
+    folder = RunFolder(Store(tmp_path / "store").product(stage))
+    with folder.lock():
+        process = tak_study(path, "--jobs", 1, cwd=tmp_path)
+        log = tmp_path / "store" / "train" / stage.key / "log.txt"
+        wait_until(lambda: log.is_file() and log.read_text().count("$ tak train") > 1, seconds=120)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
