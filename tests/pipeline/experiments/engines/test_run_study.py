@@ -275,12 +275,12 @@ def test_a_plan_of_a_thousand_finished_cells_is_quick_and_small(tmp_path):
 @pytest.mark.slow
 def test_a_study_waits_for_the_training_of_one_that_was_killed(tmp_path):
     path = write_study(tmp_path)
-    planned = plan(Study.read(path), Store(tmp_path / "store"))
-    (stage,) = [stage for stage in planned.stages if stage.kind == "train"][:1]
-    folder = RunFolder(Store(tmp_path / "store").product(stage))
-    with folder.lock():
+    store = Store(tmp_path / "store")
+    store.create()
+    stage = next(each for each in plan(Study.read(path), store).stages if each.kind == "train")
+    with RunFolder(store.product(stage)).lock():
         process = tak_study(path, "--jobs", 1, cwd=tmp_path)
-        log = tmp_path / "store" / "train" / stage.key / "log.txt"
+        log = store.log(stage)
         wait_until(lambda: log.is_file() and log.read_text().count("$ tak train") > 1, seconds=120)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
