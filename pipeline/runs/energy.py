@@ -102,7 +102,8 @@ def _name(device: torch.device) -> str:
     """`cpu`, or the GPU's name for NVML; empty for what nobody counts, as a part of a GPU (MIG)."""
     if device.type != "cuda":
         return "cpu" if device.type == "cpu" else ""
-    name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    properties: Any = torch.cuda.get_device_properties(device)
+    name = f"GPU-{getattr(properties, 'uuid', '')}"  # older versions of torch do not know it
     try:
         _nvml(name).read()
     except OSError:

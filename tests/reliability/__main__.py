@@ -46,12 +46,16 @@ def main() -> None:
     want = parser.parse_args()
     chosen = want.only or list(PARTS)
     forks.preload()
-    failures = 0
+    failures, found = 0, False
     with tempfile.TemporaryDirectory(prefix="reliability-") as place:
         for part in chosen:
             rows = PARTS[part](Path(place) / part, want.number or (4 if want.quick else 100), want)
             failures += sum(len(faults) for _, _, faults, _ in rows)
-            write_section(part, rows)
+            found = found or bool(rows)
+            if rows:
+                write_section(part, rows)
+    if want.subject and not found:
+        parser.error(f"--subject: none of {', '.join(chosen)} has {' or '.join(want.subject)}")
     sys.exit(failures > 0)
 
 
