@@ -1,6 +1,7 @@
 """The benchmark command runs at a tiny size and writes what it promises."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,12 +40,14 @@ def test_an_unknown_item_is_answered_with_the_known_ones():
 
 @pytest.mark.slow
 def test_the_ladder_gives_costs_and_the_exponent_of_their_growth():
-    words = ("--ladder", "--only", "pseudo_labels", "--classes", "4", "8")
+    words = ("--ladder", "--only", "pseudo_labels", "questions", "--sizes", "8", "16")
     done = run(*words, "--repeats", "1", "--warm-up", "0")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split()[1] for line in lines[:2]] == ["4", "8"]
-    assert all("peak, GiB grows with the power" in line for line in lines[3:])
+    assert [line.split()[1] for line in lines[:2]] == ["8", "16"]
+    assert "peak, GiB grows with the power" in lines[3]
+    sent = re.search(r"questions +sent, MB grows with the power (.*) of the organs", done.stdout)
+    assert 1 < float(sent[1]) < 2.2  # every question of a short list names all organs
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0, 2.0])

@@ -4,7 +4,7 @@ Every item runs in a process of its own: warm-up, then the median of repeats; CU
 the peak of memory that the process, or torch on the GPU, reached. `--published DIR`, a checkout of
 the released TAK code, adds its step and its sliding window, and their ratios to those here.
 `--out FILE.json` keeps the numbers, with a Markdown block for NOTES.md beside them. `--ladder`
-prints costs against the number of classes with the exponent of their growth.
+prints costs against size with the exponent of their growth.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import torch
 
 from pipeline.config.registry import names
 from tests.benchmarks import ladder, start
+from tests.benchmarks.growth import GROWTHS
 from tests.benchmarks.items import PARTS
 from tests.benchmarks.settings import COMPILE_MODES, SIZES
 
@@ -37,7 +38,7 @@ def main() -> None:
     known = [*PARTS, *(f"step:{name}" for name in names("segmentation.methods"))]
     known += ["start:help", "start:train", *(_RELEASED.values() if want.published else ())]
     chosen = [name for name in known if not want.only or name in want.only]
-    unknown = set(want.only or ()) - set(known)
+    unknown = set(want.only or ()) - set(known) - set(GROWTHS if want.ladder else ())
     if unknown:
         raise SystemExit(f"no item {', '.join(sorted(unknown))}; there is {', '.join(known)}")
     if want.ladder:
@@ -76,8 +77,10 @@ def arguments() -> argparse.ArgumentParser:
     ask.add_argument("--channels-last", action="store_true", help="weights in this layout")
     ask.add_argument("--published", type=Path, help="checkout of the released TAK code")
     ask.add_argument("--out", type=Path, help="JSON file; Markdown goes beside it")
-    ask.add_argument("--ladder", action="store_true", help="costs against the number of classes")
-    ask.add_argument("--classes", type=int, nargs="+", help="numbers of classes of the ladder")
+    ask.add_argument("--ladder", action="store_true", help="costs against size")
+    ask.add_argument(
+        "--sizes", type=int, nargs="+", help="sizes of the ladder, in place of its own"
+    )
     return ask
 
 

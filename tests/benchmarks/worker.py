@@ -5,7 +5,6 @@ Prints a line of JSON. A fresh process is what makes the peak of memory the item
 
 import argparse
 import json
-import resource
 import shutil
 import statistics
 import sys
@@ -21,6 +20,7 @@ startup.configure_process()
 import torch  # noqa: E402
 
 from tests.benchmarks import items  # noqa: E402
+from tests.benchmarks.memory import peak_gib  # noqa: E402
 from tests.benchmarks.settings import COMPILE_MODES, SIZES, Bench  # noqa: E402
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -83,9 +83,8 @@ def on_cpu(run: Callable[[], Any], repeats: int, warm_up: int) -> dict[str, floa
             walls.append(time.perf_counter() - begin)
             works.append(time.process_time() - work)
             waits.append(waited if isinstance(waited, float) else 0.0)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     found = {"wall_s": statistics.median(walls), "cpu_s": statistics.median(works)}
-    return found | {"best_cpu_s": min(works), "peak_gib": peak} | _share(waits, walls)
+    return found | {"best_cpu_s": min(works), "peak_gib": peak_gib()} | _share(waits, walls)
 
 
 def on_gpu(run: Callable[[], Any], repeats: int, warm_up: int) -> dict[str, float]:
