@@ -5,11 +5,13 @@ import json
 
 import pytest
 
+from knowledge.common.digests import digest_of
 from pipeline.experiments.study import Study
 from pipeline.files import shipped
 from tests.benchmarks.study_page import PAGE, RESULTS, filled, tables
 
 STOPPED = {"methods"}  # before all cells were run, as the page says
+LATER = {"methods": {"dycon"}}  # arms that were added after the run, as the page says
 NAMES = sorted(path.name for path in RESULTS.iterdir())
 
 
@@ -25,11 +27,15 @@ def test_results_are_of_the_shipped_study_and_their_means_those_of_the_runs(name
     choices = (f"{name}-phantom-amos-small", f"{name}-small")
     shipped_name = next(each for each in choices if each in shipped.names("studies"))
     study = Study.read(shipped.find("studies", shipped_name))
-    assert content["study_digest"] == study.digest
+    later = LATER.get(name, set())
+    arms = [arm for arm in study.file.arms if arm["name"] not in later]
+    assert len(arms) + len(later) == len(study.file.arms)
+    ran = study.file.model_copy(update={"arms": arms})
+    assert content["study_digest"] == digest_of(ran.model_dump(mode="json"))
     assert bool(content["missing"]) == (name in STOPPED)
     with (RESULTS / name / "runs.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) + len(content["missing"]) == len(study.cells)
+    assert len(rows) + len(content["missing"]) == sum(cell.arm not in later for cell in study.cells)
     assert len(tables(name)) >= 2
     for arm in content["arms"]:
         values = [float(row["small"]) for row in rows if row["arm"] == arm["arm"]]

@@ -132,7 +132,7 @@ def test_claims_are_tested_on_scans_as_they_are(tmp_path, population):
         ('until = "bank"', "", 'expected either root or phantom, or until = "bank"'),
         ('until = "bank"', 'until = "bank"\ncheck = true', "check: tests claims on scans"),
         ('"hashing:64"', '"hashing:64"\nbank = "geometry"', "data: no scans; give data.root"),
-        ('"hashing:64"', '"hashing:64"\nmodel = "gpt"', "cell paper: model = 'gpt' needs provider"),
+        ('"hashing:64"', '"hashing:64"\nmodel = "gpt"', "cell paper: no recorded answers of 'gpt'"),
     ],
 )
 def test_a_study_of_texts_that_cannot_be_is_refused(tmp_path, before, after, message):
