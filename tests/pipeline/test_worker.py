@@ -34,7 +34,7 @@ def test_a_folder_in_which_another_process_trains_is_told_from_a_failure(prepare
 
 
 @posix
-@pytest.mark.parametrize("when", ["at once", "in training"])
+@pytest.mark.parametrize("when", ["at once", pytest.param("in training", marks=pytest.mark.slow)])
 def test_a_training_ends_when_the_study_that_asked_for_it_is_gone(when, prepared, bank, tmp_path):
     long = ("training.steps=2000", "training.warmup_steps=1999", "training.validate_every=2000")
     words = words_of(prepared, bank, tmp_path / "run", *long)
