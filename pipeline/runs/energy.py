@@ -77,10 +77,11 @@ def metered(chosen: Sequence[Counter]) -> Iterator[Callable[[], float | None]]:
 class _Meter:
     def __init__(self, chosen: Sequence[Counter]) -> None:
         self._counters = chosen
-        self._last = [counter.read() for counter in chosen]
+        self._last: list[float] = []
         self._joules = 0.0
         self._known = bool(chosen)
         self._lock = threading.Lock()
+        self.kilowatt_hours()
 
     def kilowatt_hours(self) -> float | None:
         """The energy up to now."""
@@ -90,7 +91,7 @@ class _Meter:
             except (OSError, ValueError):
                 self._known = False
                 return None
-            for counter, last, current in zip(self._counters, self._last, now, strict=True):
+            for counter, last, current in zip(self._counters, self._last or now, now, strict=True):
                 if current < last and counter.span is None:
                     self._known = False  # the driver was started anew
                 self._joules += current - last + (counter.span or 0.0) * (current < last)

@@ -115,3 +115,11 @@ def test_a_gpu_counts_its_energy():
         torch.cuda.synchronize()
         time.sleep(0.2)
         assert 0 < used() < 0.001
+
+
+def test_a_counter_that_fails_at_the_start_is_no_fault_of_the_training():
+    def unreadable():
+        raise OSError("gone")
+
+    with energy.metered([energy.Counter(unreadable)]) as used:
+        assert used() is None
