@@ -68,9 +68,9 @@ for _panel, _modules in PANELS.items():
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from pipeline.files.shipped import version
 
-        typer.echo(f"tak-seg {version('tak-seg')}")
+        typer.echo(f"tak-seg {version()}")
         raise typer.Exit
 
 

@@ -1,6 +1,8 @@
 """Files that come with tak-seg, and files of the user beside them: prompts, data sets, recipes."""
 
+import importlib.metadata
 import os
+import tomllib
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +30,15 @@ def reference(kind: str) -> Path:
         if place.is_dir():
             return place
     raise FileNotFoundError(f"no folder {kind} in or next to {_PACKAGE}; install tak-seg again")
+
+
+def version() -> str:
+    """The version of tak-seg: as installed, or in a checkout alone that of its pyproject.toml."""
+    try:
+        return importlib.metadata.version("tak-seg")
+    except importlib.metadata.PackageNotFoundError:
+        text = (_PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+        return str(tomllib.loads(text)["project"]["version"])
 
 
 def user_folder(kind: str) -> Path | None:

@@ -3,12 +3,12 @@
 import base64
 import hashlib
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from pipeline.files import shipped
 from pipeline.report.content import Material
 from pipeline.report.runs.run_data import RunData
 from pipeline.report.theme import signed
@@ -73,7 +73,7 @@ def render(material: Material) -> str:
         "absences": absences(material),
         "notes": _notes(material),
         "sections": SECTIONS,
-        "version": version("tak-seg"),
+        "version": shipped.version(),
         "style": Markup(_source(environment, "page.css")),
         "script": Markup(script),
         "script_digest": digest_of_script(script),

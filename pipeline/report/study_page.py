@@ -1,11 +1,12 @@
 """The page of a study: its tables, a forest plot and the shares of variance, in one HTML file."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+from pipeline.files import shipped
 
 _LEFT, _RIGHT = 260.0, 780.0  # of the plot in an SVG that is 800 wide; names are on the left
 
@@ -29,7 +30,7 @@ def render_study(content: Mapping[str, Any]) -> str:
     return environment.get_template("study.html.j2").render(
         **content,
         forest=forest(content["differences"], content["margin"]),
-        version=version("tak-seg"),
+        version=shipped.version(),
         style=Markup(style),
     )
 

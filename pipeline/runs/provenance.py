@@ -17,6 +17,7 @@ import torch
 
 from knowledge.common.files import write_whole
 from pipeline.config.registry import recipe_plugins
+from pipeline.files import shipped
 from pipeline.runs.energy import Counter, metered
 from pipeline.runs.folder import RunFolder
 from pipeline.runs.run_record import EXTENSIONS, INIT_FROM, read_run_record
@@ -82,7 +83,7 @@ def _begun(trainer: Trainer) -> dict[str, Any]:
         "ended": None,
         "command": shlex.join(["tak", *sys.argv[1:]]),
         "versions": {
-            "tak-seg": version("tak-seg"),
+            "tak-seg": shipped.version(),
             "python": platform.python_version(),
             **{name: version(name) for name in _PACKAGES},
         },

@@ -18,6 +18,7 @@ from safetensors.torch import save as save_tensors
 
 from knowledge.bank.bank import Bank
 from knowledge.common.files import write_whole
+from pipeline.files import shipped
 from pipeline.files.kinds import require_kind
 from pipeline.results.result_files import evaluation_files, read_evaluation
 from pipeline.results.scores import Evaluation
@@ -145,7 +146,7 @@ def _metadata(model: TrainedModel, bank: str | None, weights: str) -> dict[str, 
     return {
         "tak_format_version": FORMAT_VERSION,
         "schema": _SCHEMA,
-        "version": version("tak-seg"),
+        "version": shipped.version(),
         "monai_version": packages.pop("monai"),
         "pytorch_version": str(torch.__version__),
         "numpy_version": packages.pop("numpy"),

@@ -1,5 +1,6 @@
 """The user's folders add to what is shipped, and win where both have a name."""
 
+import importlib.metadata
 import json
 import shutil
 import sys
@@ -91,3 +92,14 @@ def test_a_folder_that_is_not_there_is_named(tak, option):
     assert code == 1
     assert "nowhere (TAK_" in err
     assert "there is no such folder" in err
+
+
+def test_a_checkout_that_is_not_installed_knows_its_version(monkeypatch):
+    """Without the package's metadata as `pip install` writes them, as with PYTHONPATH alone."""
+    installed = shipped.version()
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert shipped.version() == installed
