@@ -97,6 +97,7 @@ def study(
     chosen = Study.read(shipped.find("studies", file), data)
     kept = Store(store.resolve())
     planned = plan(chosen, kept)
+    check_cells(planned)
     if plan_only:
         from pipeline.experiments.estimates import estimate_questions
         from pipeline.experiments.plan_view import plan_json, plan_lines
@@ -120,7 +121,6 @@ def study(
     check_engine(engine)
     if engine != "here" and only:
         raise ValueError(f"--only cannot be combined with --on {engine}")
-    check_cells(planned)
     wanted = with_inputs(planned, chosen_kinds(only)) if only else None
     folder = require_writable_folder(output or Path(file.stem))
     require_same_study(chosen, folder)

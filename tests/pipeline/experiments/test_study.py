@@ -1,5 +1,7 @@
 """Study files: which cells follow from them, and what is refused."""
 
+import re
+
 import pytest
 
 from pipeline.experiments.cell_stages import stages_of
@@ -184,6 +186,15 @@ def test_a_cell_that_cannot_be_built_is_found_before_anything_runs(tmp_path, tai
     made = study(tmp_path, tail=tail, fixed="" if "encoder =" in tail else fixed)
     with pytest.raises(ValueError, match=message):
         check_cells(plan(made, Store(tmp_path / "store")))
+
+
+def test_a_plan_refuses_what_the_study_would_refuse(tmp_path, tak):
+    fixed = '[fixed]\nencoder = "hashing:8"\nrecipe = "demo"\n'
+    methods = '[axes]\nmethod = ["cps", "cpss"]\n'
+    path = write_study(tmp_path, 'title = "Tiny"\n', methods, fixed=fixed)
+    code, out, err = tak("study", path, "--plan", "--store", tmp_path / "store")
+    assert (code, out) == (1, "")
+    assert re.search("cell cpss: .*no method 'cpss'", err)
 
 
 @pytest.mark.parametrize("name", shipped.names("studies"))
