@@ -21,8 +21,8 @@ def soak_training(folder: Path, steps: int) -> tuple[list[str], list[str]]:
         copy = shutil.copytree if (SAVED / name).is_dir() else shutil.copy
         copy(SAVED / name, folder / name)
     changes = [
-        *TINY, f"training.steps={steps}", f"training.validate_every={max(1, steps // 10)}",
-        f"training.checkpoint_every={max(1, steps // 20)}", "training.log_every=10",
+        *TINY, f"training.steps={steps}", f"training.validate_every={max(1, steps // 100)}",
+        f"training.checkpoint_every={max(1, steps // 100)}", "training.log_every=10",
     ]  # fmt: skip
     words = ["train", "prepared", "--recipe", "demo", "--bank", "bank.h5", "-o", "out"]
     words += [word for change in changes for word in ("--set", change)]

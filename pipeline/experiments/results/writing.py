@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -196,7 +197,21 @@ def notes(results: StudyResults, plan: Plan, store: Store) -> list[str]:
     tokens, cost = spent(plan.stages, store)
     if tokens:
         lines.append(f"Language models: {tokens} tokens, {cost:.2f} USD.")
-    return lines + [f"Missing: {name}: {why}." for name, why in results.missing.items()]
+    return lines + _missing(results, plan)
+
+
+def _missing(results: StudyResults, plan: Plan) -> list[str]:
+    """A line per cell without results; one per arm for several of an arm with the same reason."""
+    cells = [each.cell for each in plan.cells]
+    counts = Counter((cell.arm, results.missing.get(cell.name)) for cell in cells)
+    runs = Counter(cell.arm for cell in cells)
+    lines: dict[str, None] = {}
+    for cell in cells:
+        if (why := results.missing.get(cell.name)) is not None:
+            several = counts[cell.arm, why]
+            what = cell.name if several == 1 else f"{cell.arm}: {several} of {runs[cell.arm]} runs"
+            lines[f"Missing: {what}: {why}."] = None
+    return list(lines)
 
 
 def _score_notes(scores: ScoreTable, plan: Plan) -> list[str]:

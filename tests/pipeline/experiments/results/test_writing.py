@@ -9,7 +9,7 @@ from pipeline.experiments.planning import plan
 from pipeline.experiments.results.analysis import Run, summarize
 from pipeline.experiments.results.study_results import ScoreTable, StudyResults
 from pipeline.experiments.results.tables import show_study
-from pipeline.experiments.results.writing import require_same_study, write_results
+from pipeline.experiments.results.writing import notes, require_same_study, write_results
 from pipeline.experiments.store import Store
 from pipeline.experiments.study import Study
 from pipeline.files import shipped
@@ -103,3 +103,23 @@ def test_the_table_of_scores_reads_at_80_columns(tmp_path, monkeypatch, capsys):
     assert "…" not in "".join(lines[:end])
     first_column = "".join(line[:18].strip() for line in lines[:end])
     assert "openclip:ViT-B-32@openai" in first_column
+
+
+def test_missing_cells_of_an_arm_share_a_line(tmp_path):
+    text = TEXT.replace("[data]", "seeds = [0, 1, 2]\n[data]").replace('until = "bank"\n', "")
+    text = text.replace('descriptor = "phantom"', "phantom = {{labeled = 2}}")
+    text += '[[arms]]\nname = "a"\n[[arms]]\nname = "b"\n'
+    path = tmp_path / "study.toml"
+    path.write_text(text.format(title="T", wordings='["paper"]'), encoding="utf-8")
+    chosen, store = Study.read(path), Store(tmp_path / "store")
+    names = [cell.name for cell in chosen.cells]
+    assert len(names) == 6
+    missing = dict.fromkeys(names[1:], "not run yet") | {names[1]: "train 0a: broken"}
+    planned = plan(chosen, store)
+    told = notes(StudyResults([], None, missing), planned, store)
+    arms = [cell.arm for cell in chosen.cells]
+    assert told == [
+        f"Missing: {names[1]}: train 0a: broken.",
+        f"Missing: {names[2]}: not run yet.",
+        f"Missing: {arms[3]}: 3 of 3 runs: not run yet.",
+    ]
