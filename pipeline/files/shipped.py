@@ -93,9 +93,13 @@ def find(kind: str, name: str | Path) -> Path:
         _of_kind(path, _KINDS[kind])
     if path.suffix == _SUFFIXES[kind] and path.is_file():
         return path
-    if path.suffix == _SUFFIXES[kind] and path.name != str(name):
-        require_kind(path)
     known = names(kind)
+    if path.suffix == _SUFFIXES[kind]:
+        if path.name == str(name) and path.stem in known:
+            raise FileNotFoundError(
+                f"{path}: there is no such file; {path.stem}, without the ending, is a known name"
+            )
+        require_kind(path)
     raise LookupError(
         f"no {str(name)!r} among {kind}: there is {', '.join(known) or 'none'}; another file is "
         f"given by its path, ending in {_SUFFIXES[kind]}{did_you_mean(str(name), known)}"

@@ -10,7 +10,8 @@ from pipeline.experiments.study import Study
 from pipeline.files import shipped
 from tests.benchmarks.study_page import PAGE, RESULTS, filled, tables
 
-STOPPED = {"methods-small", "methods-phantom-amos-small"}  # before all cells were run, as the page says
+# Before all cells were run, as the page says.
+STOPPED = {"methods-small", "methods-phantom-amos-small"}
 LATER = {"methods-small": {"dycon"}}  # arms that were added after the run, as the page says
 NAMES = sorted(path.name for path in RESULTS.iterdir())
 

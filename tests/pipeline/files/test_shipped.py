@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import shutil
 import sys
 
@@ -103,3 +104,16 @@ def test_a_checkout_that_is_not_installed_knows_its_version(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
     assert shipped.version() == installed
+
+
+def test_a_file_that_is_missing_is_not_taken_for_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wordings.toml").write_text('title = "W"\n')
+    for name, message in {
+        "wording.toml": "^wording.toml: there is no such file or folder.*wordings.toml",
+        "ablation.toml": "^ablation.toml: .*; ablation, without the ending, is a known name$",
+        "ablatoin": "^no 'ablatoin' among studies: .*did you mean ablation",
+    }.items():
+        with pytest.raises(LookupError if name == "ablatoin" else FileNotFoundError) as fault:
+            shipped.find("studies", name)
+        assert re.search(message, str(fault.value.args[0])), fault.value
