@@ -62,7 +62,11 @@ def test_the_digest_sees_one_voxel_and_not_the_compression(tiny, tmp_path):
 def test_the_command_verifies_or_says_what_differs(tiny, tmp_path):
     folder, benchmark = tiny
     right = digest(folder / "scans", benchmark.population)
-    for value, said in ((right, "(sha256 verified)"), ("0" * 64, "warning: the voxels differ")):
+    for value, said in (
+        (right, "(sha256 verified)"),
+        ("0" * 64, "warning: the voxels differ"),
+        ("", f"states no sha256; that of these voxels is {right}"),
+    ):
         file = tmp_path / "own.toml"
         file.write_text(f'{TINY}sha256 = "{value}"\n')
         result = CliRunner().invoke(
@@ -85,6 +89,7 @@ def test_options_that_the_benchmark_sets_are_refused(tmp_path):
 def test_shipped_benchmarks_are_named_as_their_files_and_have_a_descriptor(name):
     benchmark = Benchmark.read(shipped.find("benchmarks", name))
     assert benchmark.name == name
+    assert len(benchmark.sha256) == 64
     assert DatasetSpec.read(shipped.find("data", benchmark.descriptor)).organs
 
 
