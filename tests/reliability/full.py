@@ -123,7 +123,8 @@ def judge(ended: forks.Ended) -> list[str]:
         faults.append(f"exit code {ended.code}, expected 1; {ended.err[-300:]!r}")
     if "Traceback" in ended.err or "Exception ignored" in ended.err:
         faults.append(f"a traceback: {ended.err[-500:]!r}")
-    elif not [line for line in ended.err.splitlines() if line.startswith("error: ")]:
+    # A study goes on with other stages after `failed: ...`, and says no more at the end.
+    elif not [line for line in ended.err.splitlines() if line.startswith(("error: ", "failed: "))]:
         faults.append(f"no error is printed: {ended.err[-300:]!r}")
     return faults
 
