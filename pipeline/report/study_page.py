@@ -1,5 +1,6 @@
 """The page of a study: its tables, a forest plot and the shares of variance, in one HTML file."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ def forest(
         return None
     values = [abs(x) for _, *numbers in shown for x in numbers if x is not None]
     reach = max(1.1 * max(values), 1.5 * margin)
+    step = _round_step(reach)
 
     def place(value: float) -> float:
         return round(_LEFT + (value / reach + 1) / 2 * (_RIGHT - _LEFT), 1)
@@ -62,8 +64,14 @@ def forest(
         "marks": marks,
         "zero": place(0.0),
         "margin": (place(-margin), place(margin)),
-        "ticks": [(place(x), f"{x:+.1f}") for x in (-0.8 * reach, 0.0, 0.8 * reach)],
+        "ticks": [(place(x), f"{x:+g}" if x else "0") for x in (-step, 0.0, step)],
     }
+
+
+def _round_step(reach: float) -> float:
+    """The largest of 1, 2 or 5 times a power of ten that fits."""
+    power = float(10.0 ** math.floor(math.log10(reach)))
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= reach)
 
 
 def _words(mean: float | None, low: float | None, high: float | None) -> str:

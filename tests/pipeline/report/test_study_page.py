@@ -44,6 +44,24 @@ def test_marks_stand_where_their_numbers_are():
     assert forest([("text", None, None, None)], 1.0) is None
 
 
+@pytest.mark.parametrize(
+    ("largest", "margin", "label"),
+    [
+        (25.5, 1.0, "+20"),
+        (3.0, 1.0, "+2"),
+        (0.1, 0.01, "+0.1"),
+        (0.0, 1.0, "+1"),
+        (60.0, 1.0, "+50"),
+    ],
+)
+def test_ticks_are_round_and_stand_at_their_number(largest, margin, label):
+    places = forest([("text", largest, None, None)], margin)
+    (_, least), (zero, middle), (tick, most) = places["ticks"]
+    assert (least, middle, most) == (label.replace("+", "-"), "0", label)
+    scale = (places["margin"][1] - places["zero"]) / margin
+    assert tick - zero == pytest.approx(float(label) * scale, rel=0.05)
+
+
 def test_a_study_of_texts_has_a_page_without_arms():
     names = ("headings", "rows", "organ_headings", "organ_rows", "components")
     empty = {name: [] for name in names}
