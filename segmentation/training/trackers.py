@@ -5,6 +5,7 @@ The last two are extras; each is imported only where it is used.
 
 import json
 import os
+import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -49,12 +50,26 @@ class Tracker(ABC):
 
 
 class TensorBoard(Tracker):
-    """Event files in the run's folder; a resume drops the later steps of the interrupted run."""
+    """Event files in the run's folder; a resume drops the later steps of the interrupted run.
+
+    The package writes in a thread. A fault of that thread, such as a full disk, is raised by the
+    next call or by `close`, and not printed by the thread as well.
+    """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        self._fault: BaseException | None = None
+        self._hook = threading.excepthook
+        threading.excepthook = self._remember
         self._events = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def _remember(self, end: threading.ExceptHookArgs) -> None:
+        if type(end.thread).__module__.startswith("tensorboard."):
+            self._fault = end.exc_value
+            threading.excepthook = self._hook
+        else:
+            self._hook(end)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """One tag per name."""
@@ -67,7 +82,12 @@ class TensorBoard(Tracker):
 
     def close(self) -> None:
         """Flush and close the event file."""
-        self._events.close()
+        try:
+            self._events.close()
+        finally:
+            threading.excepthook = self._hook
+        if self._fault is not None:
+            raise self._fault
 
 
 class WandB(Tracker):

@@ -2,6 +2,8 @@
 
 import io
 import json
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +175,29 @@ def test_a_tracker_that_fails_after_a_resume_is_told_at_the_step_it_failed_at(tm
     with open_log(tmp_path, [Failing], {}, 41, seen.append):
         pass
     assert [(record["step"], "gone" in record["warnings"][0]) for record in seen] == [(41, True)]
+
+
+def test_a_full_disk_under_the_event_file_is_told_once_and_not_by_a_thread(
+    tmp_path, monkeypatch, capfd
+):
+    """The file is opened and then takes nothing, as on a disk that has filled up since."""
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    def full(self, data):
+        raise OSError(28, "No space left on device")
+
+    hook = threading.excepthook
+    seen = []
+    with open_log(tmp_path, [TensorBoard], {}, 0, seen.append) as log:
+        monkeypatch.setattr(RecordWriter, "write", full)
+        log.write({"step": 1, "loss": 0.5, "rate": 0.1, "terms": {"dice": 0.5}})
+        time.sleep(0.2)
+    warnings = [record["warnings"][0] for record in seen if "warnings" in record]
+    assert len(warnings) == 1
+    assert "TensorBoard failed, training continues without it" in warnings[0]
+    assert "No space left on device" in warnings[0]
+    assert capfd.readouterr().err == ""
+    assert threading.excepthook is hook
 
 
 def write_some(folder, trackers):
