@@ -66,7 +66,7 @@ def test_the_verbs_of_a_bank(tak_here, tmp_path: Path) -> None:
         (("describe", "amos", "--verify"), "--verify needs labeled scans"),
         (("describe", "amos", "--images", "multi"), "--images multi needs renderings"),
         (("describe", "amos", "--images", "all"), "no images 'all'; there is none, multi"),
-        (("study", "nowhere.toml"), "no 'nowhere.toml' among studies"),
+        (("study", "nowhere.toml"), "nowhere.toml: there is no such file or folder"),
     ],
 )
 def test_a_mistake_ends_with_one_message(
