@@ -107,7 +107,8 @@ class LabelValues:
         if missing:
             raise FileNotFoundError(
                 f"{folder}: no mask {', '.join(missing[:6])} (.nii.gz); there is "
-                f"{', '.join(sorted(files)[:8]) or 'none'}{did_you_mean(missing[0], files)}"
+                f"{', '.join(sorted(files)[:8]) or 'none'}{did_you_mean(missing[0], files)}; an "
+                "organ that is not in the scan needs an empty mask"
             )
         first: Volume | None = None
         labels: Array = np.zeros(0, np.int32)

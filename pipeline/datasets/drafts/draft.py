@@ -83,14 +83,14 @@ def draft_descriptor(
     """
     layout = _layout(root, layout)
     cases = cases_in(root, layout)
-    masked = sum(case.label is not None for case in cases.values())
+    masked = [case for case in cases.values() if case.label is not None]
     chosen = chosen_cases(cases, most_cases)
     if not chosen:
         raise FileNotFoundError(
             f"{root}: no mask in the layout {layout} ({LAYOUTS[layout].expected}); a descriptor is "
             "drafted from scans with masks"
         )
-    sources, origin = find_sources(root, chosen, labels)
+    sources, origin = find_sources(root, chosen, labels, masked)
     sources = {n: v for n, v in sources.items() if n.casefold() not in _IGNORED}
     picked = pick_organs(sources, organs)
     left_out = len(sources) - len({name for organ in picked for name in organ.names})
@@ -99,7 +99,7 @@ def draft_descriptor(
         others="background" if organs else "refuse",
     )
     with _progress(counted, len(chosen)) as tick:
-        fingerprint = measure(chosen, masked, values, jobs=jobs, progress=tick)
+        fingerprint = measure(chosen, len(masked), values, jobs=jobs, progress=tick)
     picked, warnings = measured_organs(picked, fingerprint)
     suggested = plan(fingerprint, memory_gib)
     text = toml_of(

@@ -116,11 +116,13 @@ class Fingerprint:
 
 
 def find_sources(
-    root: Path, cases: Sequence[RawCase], labels: str | None
+    root: Path, cases: Sequence[RawCase], labels: str | None, masked: Sequence[RawCase]
 ) -> tuple[dict[str, tuple[Source, ...]], str]:
     """Label values, or names of mask files, by name; and where the names are from.
 
     Args:
+        cases: those whose voxels are read where label maps have no names.
+        masked: all cases with a mask; a mask file of any of them is an organ of all.
         labels: what names the labels of label maps; None to find it.
 
     Raises:
@@ -131,7 +133,8 @@ def find_sources(
     if first.is_dir():
         if labels is not None:
             raise ValueError(f"--labels {labels}: {first} holds one mask per organ")
-        names = sorted(organ_files(first))
+        folders = [case.label for case in masked if case.label is not None and case.label.is_dir()]
+        names = sorted({name for folder in folders for name in organ_files(folder)})
         return {name: (name,) for name in names}, f"the files in {first.name}"
     try:
         named, origin = names_of_masks(root, labels, first)

@@ -163,6 +163,27 @@ def test_organs_are_chosen_and_merged_by_name(tak, scans, spec, tmp_path):
     assert "did you mean liver?" in err
 
 
+@pytest.mark.parametrize("place", [0, -1])
+def test_an_organ_whose_mask_some_case_lacks_is_not_left_out_in_silence(
+    tak, scans, spec, place, tmp_path
+):
+    """Whichever case lacks the file: the first one gave the names once."""
+    root = tmp_path / "ts"
+    totalsegmentator(root, scans, spec)
+    case = sorted(scans)[place]
+    mask = root / case / "segmentations" / "aorta.nii.gz"
+    empty = nibabel.load(mask)
+    mask.unlink()
+    code, _, err = tak("init", root)
+    assert code == 1
+    assert f"{case}/segmentations: no mask aorta (.nii.gz)" in err
+    assert "an organ that is not in the scan needs an empty mask" in err
+    save(empty, mask, np.zeros(empty.shape, np.uint8))
+    code, _, err = tak("init", root)
+    assert code == 0, err
+    assert "aorta" in DatasetSpec.read(root / "dataset.toml").labels
+
+
 def test_measures_are_those_of_the_data(tak, scans, spec, tmp_path):
     nnunet(tmp_path / "nn", scans, spec)
     code, _, err = tak("init", tmp_path / "nn", "--cases", 0)
