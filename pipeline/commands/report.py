@@ -67,6 +67,7 @@ def report(
     from collections import Counter
 
     from pipeline.files.kinds import require_kind
+    from pipeline.files.outputs import require_writable_folder
     from pipeline.report.content import ReportRequest, collect
     from pipeline.report.write import as_json as summary
     from pipeline.report.write import write_report
@@ -81,13 +82,14 @@ def report(
     for path, kind in ((data, "prepared"), (bank, "bank"), (descriptions, "descriptions")):
         if path is not None:
             require_kind(path, kind)
+    folder = require_writable_folder(output or runs[0], "run")
 
     asked = ReportRequest(
         tuple(runs), part, rules, data, bank, descriptions, check, select_device(device),
         labels=tuple(label or ()), surfaces=surfaces,
     )  # fmt: skip
     material = collect(asked, lambda words, total: counted(words, total, stderr=True))
-    written = write_report(material, output or runs[0], figures)
+    written = write_report(material, folder, figures)
     if as_json:
         typer.echo(summary(material, written))
     else:

@@ -83,7 +83,7 @@ class Trainer:
         if options.precision != "fp32" and device.type == "cpu":
             raise ValueError(
                 f"training.precision = {options.precision} needs a GPU (torch's bfloat16 gradients "
-                "of small feature maps are wrong on some CPUs); set it to fp32"
+                "of small feature maps are wrong on some CPUs); --set training.precision=fp32"
             )
         self.method, self.stream, self.options, self.folder = method, stream, options, folder
         self.identity, self.config, self.device = identity, config, device

@@ -88,6 +88,8 @@ def _kill(place: Path, number: int, want: argparse.Namespace) -> Rows:
 
 def _signals(place: Path, number: int, want: argparse.Namespace) -> Rows:
     rows = _each(signals.signals, place, number, want)
+    if want.subject:
+        return rows
     folder = place / "work" / "encode"
     begin = time.monotonic()
     words = ("encode", "descriptions.json", "--encoder", "hashing:16", "-o", "b.h5")

@@ -170,6 +170,9 @@ def test_what_does_not_belong_together_is_refused(prepared, tmp_path):
     dataclasses.replace(known, vectors=known.vectors + 1).write(bank)
     refused = CliRunner().invoke(app, ["report", str(run), "--bank", str(bank)])
     assert "was trained with" in str(refused.exception)
+    refused = CliRunner().invoke(app, ["report", str(run), "-o", str(prepared.root)])
+    assert "is a prepared data set; give another folder" in str(refused.exception)
+    assert not (prepared.root / "report.html").exists()
     refused = CliRunner().invoke(app, ["report", str(run), "--part", "train"])
     assert "no part 'train'" in str(refused.exception)
 
