@@ -75,7 +75,7 @@ class Study:
         if baseline is not None and baseline not in study.arms:
             raise ValueError(
                 f"{path}: statistics.baseline: no arm {baseline!r}; "
-                f"there is {', '.join(study.arms)}{did_you_mean(baseline, study.arms)}"
+                f"there is {', '.join(map(repr, study.arms))}{did_you_mean(baseline, study.arms)}"
             )
         return study
 
