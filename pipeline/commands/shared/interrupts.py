@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, ClassVar, NoReturn, ParamSpec, TypeVar
@@ -104,6 +104,14 @@ def stopped_with(message: str, *, at_once: bool = False) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+        _hand_on(interrupt, before)
+
+
+def _hand_on(interrupt: _Interrupt, before: Mapping[int, Any]) -> None:
+    """Repeat a signal that was still postponed when its block ended, for the block around it."""
+    number = interrupt.number
+    if number is not None and not interrupt.since and isinstance(before.get(number), _Interrupt):
+        signal.raise_signal(number)
 
 
 def _install(interrupt: _Interrupt) -> dict[int, Any]:

@@ -58,6 +58,28 @@ def test_a_second_signal_lets_the_cleanup_end_and_keeps_the_first_code(capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="timers of POSIX")
+def test_a_signal_postponed_to_the_end_of_a_block_reaches_the_block_around_it(capsys):
+    """A finalizer cannot be interrupted, and the block ends before the timer tries again."""
+
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    done = []
+
+    def work() -> None:
+        with stopped_with("inner"):
+            made = Finalized()
+            del made
+        done.append("lost")
+
+    with pytest.raises(SystemExit) as end, stopped_with("outer"):
+        work()
+    assert (end.value.code, done) == (143, [])
+    assert capsys.readouterr().err == "stopped; outer\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="timers of POSIX")
 def test_an_import_is_finished_before_the_signal_takes_effect(tmp_path, monkeypatch, capsys):
     (tmp_path / "interrupted_module.py").write_text(
         "import os, signal, time\n"
