@@ -36,10 +36,10 @@ class _Interrupt:
 
     Attributes:
         number: the first signal that arrived, None before.
-        postponed: of all handlers, the signal that the timer repeats.
+        postponed: of all handlers, the first signal, while it waits for the timer.
     """
 
-    postponed: ClassVar[int] = signal.SIGINT
+    postponed: ClassVar[int | None] = None
 
     def __init__(self, message: str | None = None) -> None:
         self.message = message
@@ -47,18 +47,19 @@ class _Interrupt:
         self.since = 0.0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        first = _Interrupt.postponed  # perhaps by the handler of an outer block
         if number == _ALARM:
-            number = _Interrupt.postponed  # perhaps by the handler of an outer block
+            number = first or signal.SIGINT
         if self.number is None:
-            self.number = number
+            self.number = first or number
         if _ALARM is not None and _is_uninterruptible(frame):
-            _Interrupt.postponed = number
+            _Interrupt.postponed = self.number
             signal.setitimer(signal.ITIMER_REAL, _RETRY_SECONDS)  # tries again
             return
         now = time.monotonic()
         if self.since and now - self.since < _CLEANUP_SECONDS:
             return  # a second signal must not cut off the removal of unfinished files
-        self.since = now
+        self.since, _Interrupt.postponed = now, None
         if self.message is not None:
             _end(self.message, self.number)
         raise KeyboardInterrupt
@@ -123,10 +124,18 @@ def _install(interrupt: _Interrupt) -> dict[int, Any]:
 
 
 def ignore_signals() -> None:
-    """Ignore Ctrl-C and SIGTERM, while a process ends."""
+    """Ignore Ctrl-C and SIGTERM, while a process ends.
+
+    By a handler that does nothing: with SIG_IGN Python prints a traceback of a signal that has
+    arrived and is not handled yet ("ignored due to race condition").
+    """
     for number in _SIGNALS:
         with suppress(ValueError):  # not in the main thread
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, _do_nothing)
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Handle a signal by ignoring it."""
 
 
 def stoppable(command: Callable[_P, _R], message: str) -> Callable[_P, _R]:

@@ -58,6 +58,24 @@ def test_a_second_signal_lets_the_cleanup_end_and_keeps_the_first_code(capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="timers of POSIX")
+def test_a_postponed_signal_gives_the_code_also_if_another_one_comes_in_an_inner_block(capsys):
+    class Finalized:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def work() -> None:
+        made = Finalized()
+        del made
+        with stopped_with("inner"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(SystemExit) as end, stopped_with("outer"):
+        work()
+    assert end.value.code == 143
+    assert capsys.readouterr().err == "stopped; inner\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="timers of POSIX")
 def test_a_signal_postponed_to_the_end_of_a_block_reaches_the_block_around_it(capsys):
     """A finalizer cannot be interrupted, and the block ends before the timer tries again."""
 
